@@ -1,0 +1,82 @@
+"""The contracts: what an episode, a network, a learner, an objective and a task distribution are.
+
+The letters, used in every docstring of the library:
+`T` tasks in a meta-batch, `N` support examples, `Q` query examples, `K` views of a task, `C` classes (ways),
+`D` features. Functions are written for one task; only objectives and evaluation put `vmap` above them.
+"""
+
+from typing import Any, Callable, Mapping, NamedTuple, Protocol, Sequence
+
+import jax
+
+Array = jax.Array
+PyTree = Any
+PRNGKey = jax.Array  # a typed key, `jax.random.key(seed)`
+Params = PyTree
+Metrics = Mapping[str, Array]
+
+
+class Examples(NamedTuple):
+  """One labelled set: a task's support, its query, or any subset of both."""
+  inputs: PyTree  # [N, ...]
+  targets: Array  # [N] integers in [0, C), or [N, ...] reals
+  mask: Array  # [N] bool; False marks padding, which no result may depend on
+
+
+class Episode(NamedTuple):
+  """One task, split as "train as you test" demands (Vinyals et al., 2016)."""
+  support: Examples
+  query: Examples
+
+
+class Network(NamedTuple):
+  """A network as two pure functions, whatever library it was written with.
+
+  init:  (key, inputs [N, ...])                        -> params
+  apply: (params, inputs [N, ...], mask [N] of bool)   -> outputs [N, ...]
+
+  `apply` takes the mask because a network that normalises over its batch must leave padding out.
+  """
+  init: Callable[[PRNGKey, PyTree], Params]
+  apply: Callable[[Params, PyTree, Array], Array]
+
+
+class Learner(NamedTuple):
+  """A way of learning one task from examples, `h = g(D; theta)`, as five pure functions.
+
+  init:      (key, inputs [N, ...])                     -> params     theta, shared by all tasks
+  embed:     (params, inputs [N, ...], mask [N])        -> features   what no task changes, once per example
+  adapt:     (params, examples of features, key)        -> adapted    all that is learned of one task
+  predict:   (params, adapted, features [Q, ...], mask) -> outputs [Q, ...]
+  represent: (params, adapted, key)                     -> psi(h): a pytree of reals, read as one long vector
+
+  An objective gives `adapt` and `represent` the same key for every set it learns from in one task, so that two
+  models of a task differ by their examples alone. The key of `represent` is the same for all tasks of a meta-batch.
+  """
+  init: Callable[[PRNGKey, PyTree], Params]
+  embed: Callable[[Params, PyTree, Array], PyTree]
+  adapt: Callable[[Params, Examples, PRNGKey], PyTree]
+  predict: Callable[[Params, PyTree, PyTree, Array], Array]
+  represent: Callable[[Params, PyTree, PRNGKey], PyTree]
+
+
+class Objective(Protocol):
+  """What meta-training minimises: `(params, episodes with leading T, key) -> (loss, metrics)`, all scalars."""
+
+  def __call__(self, params: Params, episodes: Episode, key: PRNGKey) -> tuple[Array, Metrics]:
+    ...
+
+
+class TaskDistribution(NamedTuple):
+  """Where tasks come from: a pure, compiled draw of one episode from arrays that stay on the device.
+
+  sample: (data, key) -> Episode   one task
+  data:   the arrays that `sample` reads; `()` for a formula. An argument, never a constant of the program.
+  """
+  sample: Callable[[PyTree, PRNGKey], Episode]
+  data: PyTree = ()
+
+
+# A per-example measure of outputs [Q, ...] against targets [Q, ...]: a loss or a score, as [Q].
+PerExample = Callable[[Array, Array], Array]
+Names = Sequence[str]
