@@ -1,0 +1,5 @@
+"""Networks that know nothing of meta-learning."""
+
+from metajax.networks.conv4 import conv4 as conv4
+from metajax.networks.linen import from_linen as from_linen
+from metajax.networks.mlp import mlp as mlp

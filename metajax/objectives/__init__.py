@@ -1,0 +1,6 @@
+"""Objectives: what meta-training minimises, for any learner."""
+
+from metajax.objectives.conml import conml as conml
+from metajax.objectives.episodic import episodic as episodic
+from metajax.objectives.tasks import at_once as at_once
+from metajax.objectives.tasks import in_chunks as in_chunks

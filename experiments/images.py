@@ -1,0 +1,65 @@
+"""What the recipes on images share: where the images come from, the tasks made of them, and the pictures."""
+
+import sys
+from typing import Callable, Mapping
+
+from matplotlib.figure import Figure
+
+from experiments.settings import choose
+from metajax import losses, pictures
+from metajax.data import glyphs, omniglot
+from metajax.data.class_data import ClassData
+from metajax.data.classes import class_tasks
+from metajax.objectives import views
+from metajax.types import Learner, Params, PRNGKey, TaskDistribution
+
+Tasks = Callable[..., TaskDistribution]
+
+
+def image_tasks(data: str) -> Callable[[str], Tasks]:
+  """Returns a function from a split (train, val, test) to a maker of its tasks, `class_tasks` but for the source.
+
+  Args:
+    data: omniglot (with rotated classes in training, as is usual), glyphs, or auto: Omniglot where it is to be had and
+      glyphs otherwise, said loudly. A recipe that reports a benchmark must not use auto.
+
+  Raises:
+    ValueError: for another word.
+    FileNotFoundError: if the data is not to be had.
+  """
+  load = choose("data", data, {"omniglot": omniglot.load, "glyphs": glyphs.load, "auto": _omniglot_or_glyphs})
+
+  def split_tasks(split):
+    source = load(split)
+
+    def tasks(**shape):
+      return class_tasks(source, rotations=split == "train" and data == "omniglot", **shape)
+
+    tasks.source = source.source
+    return tasks
+
+  return split_tasks
+
+
+def image_pictures(learner: Learner, tasks: Tasks, *, ways: int, shots: int
+                   ) -> Callable[[Params, PRNGKey], Mapping[str, Figure]]:
+  """Returns the maker of an episode's picture and of the task-representation map."""
+
+  def draw(params, key):
+    episode = pictures.image_picture(learner, losses.softmax_cross_entropy, params,
+                                     tasks(ways=ways, shots=shots, queries=3), key)
+    task_map, _ = pictures.map_picture(
+        learner, params, tasks(ways=ways, shots=10, queries=10), views.balanced_subsets(10, ways, 5), key,
+        f"Models of ten tasks of {ways} classes, ten subsets each")
+    return {"episode.png": episode, "task_map.png": task_map}
+
+  return draw
+
+
+def _omniglot_or_glyphs(split: str) -> ClassData:
+  try:
+    return omniglot.load(split)
+  except FileNotFoundError as error:
+    print(f"NOT OMNIGLOT: {error} Using glyphs rendered from installed fonts instead; do not compare the numbers "
+          "with published ones.", file=sys.stderr)
+    return glyphs.load(split)

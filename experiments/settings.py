@@ -1,0 +1,94 @@
+"""The settings that every recipe shares, each named, typed, defaulted and explained once, and what they make.
+
+This is where words on the command line become functions.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Mapping, TypeVar
+
+from metajax import distances, objectives
+from metajax.networks import normalisation
+from metajax.objectives import views
+from metajax.objectives.tasks import TaskMap
+from metajax.recipe import Test as Test
+from metajax.recipe import Training as Training
+from metajax.sharding import TASKS
+from metajax.types import Learner, Objective, PerExample
+
+T = TypeVar("T")
+
+
+@dataclass
+class Contrast:
+  """ConML's part of the objective."""
+  weight: float = 0.1  # lambda, of the contrastive term (paper: 0.1 for images, 0.02 in context)
+  distance: str = "cosine"  # phi: cosine, squared_euclidean or sigmoid_squared
+  views: str = "support"  # how subsets are drawn: support (the paper's), subsets or halves
+  num_views: int = 2  # K, for subsets
+  view_size: int = 5  # examples in a subset, for subsets
+  align: bool = True  # whether D_in is minimised
+  discriminate: bool = True  # whether D_out is maximised
+  stop_full_gradient: bool = False  # whether e*, of the whole task, is taken as a constant (paper: no)
+
+
+def choose(field: str, value: str, options: Mapping[str, T]) -> T:
+  """Returns the option that a word names.
+
+  Raises:
+    ValueError: naming the field, what was given and what is possible.
+  """
+  if value not in options:
+    raise ValueError(f"{field}={value!r} is not known; choose one of {', '.join(options)}.")
+  return options[value]
+
+
+def check_at_least(lowest: float, **fields: float) -> None:
+  """Raises ValueError for the first of the named numbers below `lowest`."""
+  for name, value in fields.items():
+    if not value >= lowest:
+      raise ValueError(f"{name}={value} is too small; it must be {lowest} or more.")
+
+
+def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]) -> Objective:
+  """Returns ConML or, with `config.conml` off, the plain episodic objective.
+
+  Args:
+    config: a recipe's, with fields `conml` (bool), `contrast` and `training`.
+    learner, loss, scores: as in `metajax.objectives.episodic`.
+
+  Raises:
+    ValueError: for a word or number that a field cannot be.
+  """
+  training, contrast = config.training, config.contrast
+  check_at_least(1, tasks_per_step=training.tasks_per_step, steps=training.steps,
+                 steps_per_row=training.steps_per_row, rows_per_checkpoint=training.rows_per_checkpoint)
+  check_at_least(2, episodes=config.test.episodes, val_episodes=config.test.val_episodes)
+  check_at_least(0, learning_rate=training.learning_rate, task_chunk=training.task_chunk)
+  task_map: TaskMap = objectives.in_chunks(training.task_chunk) if training.task_chunk else objectives.at_once
+  if not config.conml:
+    return objectives.episodic(learner, loss, scores, task_map=task_map, axis_name=TASKS)
+  if training.tasks_per_step < 2 and contrast.discriminate:
+    raise ValueError(f"training.tasks_per_step={training.tasks_per_step}, but ConML tells different tasks apart and "
+                     "needs at least 2 in a meta-batch; give more, or contrast.discriminate=False.")
+  strategy = choose("contrast.views", contrast.views, {
+      "support": lambda: None, "halves": views.halves,
+      "subsets": lambda: views.random_subsets(contrast.num_views, contrast.view_size)})()
+  distance = choose("contrast.distance", contrast.distance, {
+      "cosine": distances.cosine, "squared_euclidean": distances.squared_euclidean,
+      "sigmoid_squared": distances.sigmoid_squared})
+  return objectives.conml(learner, loss, scores, weight=contrast.weight, views=strategy, distance=distance,
+                          align=contrast.align, discriminate=contrast.discriminate,
+                          stop_full_gradient=contrast.stop_full_gradient, task_map=task_map, axis_name=TASKS)
+
+
+def make_normalisation(value: str) -> tuple[normalisation.Normalise, str]:
+  """Returns the normalisation that a word names, and the words to print beside every result.
+
+  Raises:
+    ValueError: for an unknown word.
+  """
+  return choose("norm", value, {
+      "batch": (normalisation.batch_statistics,
+                "normalised by current-batch statistics, so predictions are transductive"),
+      "group": (normalisation.group(8), "group normalisation, predictions are inductive"),
+      "none": (normalisation.none, "no normalisation, predictions are inductive")})

@@ -1,0 +1,32 @@
+"""Tests a trained run on a frozen list of episodes.
+
+  python -m launch.evaluate --workdir=runs/quickstart
+  python -m launch.evaluate --workdir=runs/quickstart --episodes=5000 --test_seed=1
+"""
+
+from absl import flags
+
+from launch import command_line
+from metajax import recipe, workdir
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "the run to test", required=True)
+_EPISODES = flags.DEFINE_integer("episodes", None, "how many episodes; by default as many as the recipe says")
+_TEST_SEED = flags.DEFINE_integer("test_seed", None, "which list of episodes; by default the recipe's")
+
+
+def main(_: list[str]) -> None:
+  run = workdir.read(_WORKDIR.value)
+  config = command_line.from_mapping(command_line.load(run["recipe"]).get_config(), run["config"])
+  if _EPISODES.value is not None:
+    config.test.episodes = _EPISODES.value
+  if _TEST_SEED.value is not None:
+    config.test.seed = _TEST_SEED.value
+  command_line.use_compilation_cache()
+  built = command_line.build(run["recipe"], config)
+  state = recipe.restore(built, _WORKDIR.value)
+  print(f"{built.notes}\nAfter {int(state.step)} steps.")
+  recipe.test(built, state.params, _WORKDIR.value, name=f"test_{config.test.episodes}_{config.test.seed}")
+
+
+if __name__ == "__main__":
+  command_line.run(main)

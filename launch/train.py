@@ -1,0 +1,30 @@
+"""Trains, tests and pictures a recipe.
+
+  python -m launch.train                                                     the quickstart
+  python -m launch.train --config=experiments/omniglot_maml.py --config.seed=1 --workdir=runs/maml1
+
+The same command again goes on where the run was left.
+"""
+
+import dataclasses
+
+from absl import flags
+
+from launch import command_line
+from metajax import recipe, workdir
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "where results go; by default runs/<recipe>")
+
+
+def main(_: list[str]) -> None:
+  path, config = CONFIG()
+  built = command_line.build(path, config)
+  folder = workdir.claim(_WORKDIR.value or f"runs/{path.stem}", str(path), dataclasses.asdict(config))
+  command_line.use_compilation_cache()
+  recipe.run(built, folder)
+  print(f"All of it is in {folder}. To test again: python -m launch.evaluate --workdir={folder}")
+
+
+if __name__ == "__main__":
+  CONFIG = command_line.define_config("experiments/quickstart.py")
+  command_line.run(main)

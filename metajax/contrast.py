@@ -1,0 +1,113 @@
+"""The contrastive part of ConML, from arrays of representations: alignment, discrimination and their difference.
+
+`T` tasks, `K` views, `D` features; a representation is a pytree read as a vector, so `[T, D]` stands for a pytree of
+leaves `[T, ...]`. With an `axis_name` the `T` tasks are this device's share, and the contrast is over all devices:
+every device gets the value over all tasks, and the gradient of its own share of it. Average the gradients over the
+devices (`pmean`), as one does with any loss, and they are those of the whole.
+
+Wu et al., Learning to Learn with Contrastive Meta-Objective, 2025, eqs. 2-4, https://arxiv.org/abs/2410.05975.
+"""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from metajax.distances import Distance, Quadratic, squared_norm
+from metajax.types import Array, PyTree
+
+
+def inner_task_distance(full: PyTree, views: PyTree, distance: Distance, axis_name: str | None = None) -> Array:
+  """Returns D_in, the mean distance of a task's views to the whole of the same task (eq. 2; small = aligned).
+
+  Args:
+    full: `[T, D]`, the representation of each task learned from all its examples.
+    views: `[T, K, D]`, those learned from subsets.
+    distance: `(a [D], b [D]) -> scalar`.
+    axis_name: the mapped axis over which the tasks are spread, if any.
+
+  Raises:
+    ValueError: if there is no view, or the shapes disagree.
+  """
+  num_tasks = _num_tasks(full)
+  for whole, part in zip(jax.tree.leaves(full), jax.tree.leaves(views), strict=True):
+    if part.ndim != whole.ndim + 1 or part.shape[0] != num_tasks or part.shape[2:] != whole.shape[1:]:
+      raise ValueError(f"views must be [T, K, ...] where full is [T, ...], but they are {list(part.shape)} "
+                       f"and {list(whole.shape)}.")
+    if part.shape[1] == 0:
+      raise ValueError("D_in is a mean over the views of a task, but there are none: K must be at least 1.")
+  to_whole = jax.vmap(distance, in_axes=(0, None))
+  return _over_devices(jnp.mean(jax.vmap(to_whole)(views, full)), axis_name)
+
+
+def inter_task_distance(full: PyTree, distance: Distance, axis_name: str | None = None) -> Array:
+  """Returns D_out, the mean distance over all ordered pairs of different tasks (eq. 3; large = discriminated).
+
+  For a `distances.Quadratic` it is a variance: `scale 2/(T-1) sum_i |f(e_i) - mean f|^2`, linear in `T`, exact. Any
+  other distance is computed row by row, never as `T x T x D`.
+
+  Args and errors as in `inner_task_distance`; besides,
+
+  Raises:
+    ValueError: if there is only one task in all, since D_out divides by T (T - 1).
+  """
+  num_tasks = _num_tasks(full) * (1 if axis_name is None else lax.axis_size(axis_name))
+  if num_tasks < 2:
+    raise ValueError("D_out compares different tasks, but the meta-batch holds only 1: use at least 2 tasks a step, "
+                     "or switch the discrimination term off.")
+  if isinstance(distance, Quadratic):
+    return _variance(full, distance, axis_name, num_tasks)
+  return _mean_over_pairs(full, distance, axis_name, num_tasks)
+
+
+def contrastive_loss(full: PyTree, views: PyTree, distance: Distance, axis_name: str | None = None) -> Array:
+  """Returns D_in - D_out, to be added to the episodic loss with a weight lambda (eq. 4)."""
+  return (inner_task_distance(full, views, distance, axis_name)
+          - inter_task_distance(full, distance, axis_name))
+
+
+def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_tasks: int) -> Array:
+  # Coordinates are taken from an origin close to all tasks, where they are small and keep their digits. D_out depends
+  # neither on that origin nor, to first order, on the mean (deviations sum to zero), so neither needs a gradient.
+  origin = lax.stop_gradient(_mean_over_tasks(full, axis_name))
+  coordinates = jax.vmap(distance.difference, in_axes=(0, None))(full, origin)
+  centre = lax.stop_gradient(_mean_over_tasks(coordinates, axis_name))
+  deviations = jax.vmap(lambda task: squared_norm(jax.tree.map(jnp.subtract, task, centre)))(coordinates)
+  return _over_devices(2 * distance.scale * num_tasks / (num_tasks - 1) * jnp.mean(deviations), axis_name)
+
+
+def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None, num_tasks: int) -> Array:
+  own = jnp.arange(_num_tasks(full))
+  everyone = full
+  if axis_name is not None:
+    everyone = lax.all_gather(full, axis_name, tiled=True)
+    own = own + lax.axis_index(axis_name) * own.size
+
+  @jax.checkpoint  # a row's [T, D] differences are computed again for its gradient, not kept for all rows
+  def row(task_and_index):
+    task, index = task_and_index
+    to_all = jax.vmap(distance, in_axes=(None, 0))(task, everyone)
+    others = jnp.arange(num_tasks) != index
+    return jnp.sum(jnp.where(others, to_all, jnp.zeros_like(to_all))) / (num_tasks - 1)
+
+  return _over_devices(jnp.mean(lax.map(row, (full, own))), axis_name)
+
+
+def _mean_over_tasks(tree: PyTree, axis_name: str | None) -> PyTree:
+  mean = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), tree)
+  return mean if axis_name is None else lax.pmean(mean, axis_name)
+
+
+def _over_devices(share: Array, axis_name: str | None) -> Array:
+  # The value of all devices with the gradient of one: a gradient through pmean means different things under
+  # different mappings (pmap, shard_map with and without check_vma); this one means the same under each.
+  if axis_name is None:
+    return share
+  return lax.stop_gradient(lax.pmean(share, axis_name)) + (share - lax.stop_gradient(share))
+
+
+def _num_tasks(tree: PyTree) -> int:
+  sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(tree)}
+  if len(sizes) != 1 or 0 in sizes:
+    raise ValueError("representations must be a pytree of arrays with one leading axis of tasks, but the leaves have "
+                     f"shapes {[list(leaf.shape) for leaf in jax.tree.leaves(tree)]}.")
+  return sizes.pop()

@@ -1,0 +1,14 @@
+"""From a task distribution to a meta-batch."""
+
+import jax
+
+from metajax.types import Array, Episode, PRNGKey, PyTree, TaskDistribution
+
+
+def sample_tasks(tasks: TaskDistribution, data: PyTree, key: PRNGKey, places: Array) -> Episode:
+  """Returns the episodes, with leading axis `[T]`, at the given `places [T]` of the list that `key` stands for.
+
+  An episode is a function of `(data, key, place)`: it does not depend on who else is sampled, where, or when.
+  """
+  keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, places)
+  return jax.vmap(tasks.sample, in_axes=(None, 0))(data, keys)

@@ -1,0 +1,60 @@
+"""Labelled sets with padding: how to make them, join them, thin them, and average over them.
+
+Unequal shots, random subsets and the union of support and query are all one static shape with a mask, so that one
+compiled program serves them all. `N` examples; a False in the mask is padding, which no result may depend on.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from metajax.types import Array, Episode, Examples, PyTree
+
+
+def examples(inputs: PyTree, targets: Array, mask: Array | None = None) -> Examples:
+  """Returns the labelled set of `inputs [N, ...]` and `targets [N, ...]`; without a mask nothing is padding."""
+  if mask is None:
+    mask = jnp.ones(jnp.shape(targets)[:1], bool)
+  return Examples(inputs, targets, mask)
+
+
+def union(first: Examples, second: Examples) -> Examples:
+  """Returns all examples of both sets, `first` before `second`."""
+  return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)
+
+
+def take(all_examples: Examples, indices: Array) -> Examples:
+  """Returns the examples at `indices [M]`, as a set of `M`."""
+  return jax.tree.map(lambda leaf: leaf[indices], all_examples)
+
+
+def masked_mean(values: Array, mask: Array) -> Array:
+  """Returns the mean of `values [N]` where `mask [N]` is true, and zero where it is true nowhere."""
+  total = jnp.sum(jnp.where(mask, values, jnp.zeros_like(values)))
+  return total / jnp.maximum(jnp.sum(mask), 1).astype(values.dtype)
+
+
+def check_episodes(episodes: Episode) -> int:
+  """Returns `T`, the number of tasks in a meta-batch of episodes, having checked that they are well-formed.
+
+  Raises:
+    ValueError: if support or query lack a task axis or an example, if their leading axes disagree, or if a mask is
+      not boolean. Shapes and dtypes only: it costs nothing at run time.
+  """
+  sizes = set()
+  for name, part in zip(Episode._fields, episodes):
+    if jnp.ndim(part.mask) != 2 or part.mask.dtype != jnp.bool_:
+      raise ValueError(f"{name}.mask must be booleans of shape [tasks, examples], but it is "
+                       f"{part.mask.dtype}{list(part.mask.shape)}; add the task axis or cast the mask.")
+    if part.mask.shape[1] == 0:
+      raise ValueError(f"{name} holds no examples: its mask has shape {list(part.mask.shape)}; "
+                       "a task needs at least one support and one query example.")
+    for path, leaf in jax.tree_util.tree_leaves_with_path((part.inputs, part.targets)):
+      if leaf.shape[:2] != part.mask.shape:
+        where = ("inputs" if path[0].idx == 0 else "targets") + jax.tree_util.keystr(path[1:])
+        raise ValueError(f"{name}.{where} must begin with the axes [tasks, examples] = {list(part.mask.shape)} of "
+                         f"its mask, but its shape is {list(leaf.shape)}.")
+    sizes.add(part.mask.shape[0])
+  if len(sizes) > 1:
+    raise ValueError(f"support and query must hold the same tasks, but they hold "
+                     f"{episodes.support.mask.shape[0]} and {episodes.query.mask.shape[0]}.")
+  return sizes.pop()

@@ -1,0 +1,58 @@
+"""The four-layer convolutional network of few-shot learning.
+
+Four blocks of 3x3 convolution, normalisation, ReLU and halving of the resolution. ProtoNet flattens what is left and
+has no head (Snell et al., 2017); MAML's network for Omniglot halves by stride 2 in the convolution, averages over
+space, and has a linear head (Finn et al., 2017).
+"""
+
+from typing import Callable
+
+from flax import linen as nn
+import jax.numpy as jnp
+
+from metajax.networks import convolution, normalisation
+from metajax.networks.linen import from_linen
+from metajax.types import Array, Network
+
+
+class Conv4(nn.Module):
+  """Images `[N, H, W, channels]` to `[N, num_outputs]`, or to flat features where there is no head."""
+  filters: int
+  num_outputs: int | None
+  normalise: normalisation.Normalise
+  max_pool: bool
+  average: bool
+  convolve: Callable[[Array, Array, int], Array]
+
+  @nn.compact
+  def __call__(self, inputs, mask):
+    x = inputs
+    for layer in range(4):
+      kernel = self.param(f"kernel{layer}", nn.initializers.glorot_uniform(), (3, 3, x.shape[-1], self.filters),
+                          x.dtype)
+      x = self.convolve(x, kernel, 1 if self.max_pool else 2)
+      x = self.normalise(x, mask)
+      if self.normalise is not normalisation.none:
+        x = x * self.param(f"scale{layer}", nn.initializers.ones, (1, 1, 1, self.filters), x.dtype)
+      x = x + self.param(f"bias{layer}", nn.initializers.zeros, (1, 1, 1, self.filters), x.dtype)
+      # Pooling before the ReLU is the same function, on a quarter of the numbers.
+      x = convolution.relu(convolution.max_pool(x) if self.max_pool else x)
+    x = jnp.mean(x, axis=(1, 2)) if self.average else x.reshape(x.shape[0], -1)
+    return x if self.num_outputs is None else nn.Dense(self.num_outputs)(x)
+
+
+def conv4(num_outputs: int | None = None, *, filters: int = 64,
+          normalise: normalisation.Normalise = normalisation.batch_statistics, max_pool: bool = True,
+          average: bool = False, convolve: Callable[[Array, Array, int], Array] = convolution.patches) -> Network:
+  """Returns a Conv4.
+
+  Args:
+    num_outputs: units of the linear head; None leaves the head off and returns the features.
+    filters: channels of each block, commonly 64 or 32.
+    normalise: `normalisation.batch_statistics`, `normalisation.group(n)` or `normalisation.none`.
+    max_pool: halve by 2x2 max-pooling; otherwise by stride 2 in the convolution.
+    average: average the last activations over space instead of flattening them.
+    convolve: `convolution.patches` where adapted weights differ from task to task, `convolution.shared` where all
+      tasks share them.
+  """
+  return from_linen(Conv4(filters, num_outputs, normalise, max_pool, average, convolve))

@@ -1,0 +1,19 @@
+"""From a flax module to the two pure functions of a `Network`."""
+
+from flax import linen as nn
+import jax.numpy as jnp
+
+from metajax.types import Network
+
+
+def from_linen(module: nn.Module) -> Network:
+  """Returns the network of a flax module whose `__call__` takes `(inputs [N, ...], mask [N])`."""
+
+  def init(key, inputs):
+    mask = jnp.ones(jnp.shape(inputs)[:1], bool)
+    return module.init(key, inputs, mask)["params"]
+
+  def apply(params, inputs, mask):
+    return module.apply({"params": params}, inputs, mask)
+
+  return Network(init, apply)

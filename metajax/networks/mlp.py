@@ -1,0 +1,31 @@
+"""Fully connected networks, such as MAML's 1-40-40-1 for sinusoids."""
+
+from typing import Callable, Sequence
+
+from flax import linen as nn
+import jax
+
+from metajax.networks.linen import from_linen
+from metajax.types import Network
+
+
+class MLP(nn.Module):
+  """Dense layers with an activation between them; inputs `[N, ...]` are flattened, outputs `[N, num_outputs]`."""
+  hidden: Sequence[int]
+  num_outputs: int
+  activation: Callable[[jax.Array], jax.Array] = nn.relu
+  kernel_init: Callable = nn.initializers.lecun_normal()
+
+  @nn.compact
+  def __call__(self, inputs, mask):
+    del mask  # an example meets no other
+    x = inputs.reshape(inputs.shape[0], -1)
+    for width in self.hidden:
+      x = self.activation(nn.Dense(width, kernel_init=self.kernel_init)(x))
+    return nn.Dense(self.num_outputs, kernel_init=self.kernel_init)(x)
+
+
+def mlp(hidden: Sequence[int], num_outputs: int, *, activation: Callable[[jax.Array], jax.Array] = nn.relu,
+        kernel_init: Callable = nn.initializers.lecun_normal()) -> Network:
+  """Returns a fully connected network with layers of `hidden` units and `num_outputs` outputs."""
+  return from_linen(MLP(tuple(hidden), num_outputs, activation, kernel_init))

@@ -1,0 +1,95 @@
+"""ConML: the episodic objective plus a contrast between the models that a learner learns.
+
+A model learned from part of a task should be like the one learned from all of it (alignment, D_in), and unlike those
+of other tasks (discrimination, D_out): `L = L_episodic + lambda (D_in - D_out)`.
+Wu et al., Learning to Learn with Contrastive Meta-Objective, 2025, eq. 4 and Algorithm 4,
+https://arxiv.org/abs/2410.05975.
+"""
+
+from typing import Mapping
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from metajax import contrast, distances
+from metajax.examples import check_episodes, union
+from metajax.objectives.tasks import at_once, solve, task_keys, TaskMap
+from metajax.objectives.views import Views
+from metajax.types import Learner, Objective, PerExample
+
+
+def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] | None = None, *, weight: float = 0.1,
+          views: Views | None = None, distance: distances.Distance = distances.cosine, align: bool = True,
+          discriminate: bool = True, stop_full_gradient: bool = False, task_map: TaskMap = at_once,
+          axis_name: str | None = None) -> Objective:
+  """Returns the ConML objective of any learner.
+
+  Args:
+    learner: any learner; its `represent` is psi.
+    loss: `(outputs [Q, ...], targets [Q, ...]) -> [Q]`.
+    scores: further measures of the same form, averaged and reported under their names.
+    weight: lambda. The paper: 0.1 for images, 0.02 in context.
+    views: how subsets are drawn from the union of support and query (`objectives.views`). None takes the support set
+      itself, K = 1: the paper's default, whose model the episodic loss needs anyway.
+    distance: phi, on two representations.
+    align: whether D_in is minimised.
+    discriminate: whether D_out is maximised; needs at least two tasks in the meta-batch.
+    stop_full_gradient: take e*, the representation of the whole task, as a constant (the paper does not).
+    task_map: how tasks are mapped: `at_once` or `in_chunks(n)`.
+    axis_name: the mapped axis over which the tasks are spread over devices, if any; the contrast is over all.
+
+  Returns:
+    An objective whose metrics are `loss`, `episodic_loss`, `contrastive_loss`, `d_in`, `d_out` and the scores. Both
+    distances are reported whether or not they are part of the loss; D_out of a single task is NaN when it is not.
+
+  Raises:
+    ValueError: if neither term is chosen; and, when called, for malformed episodes or a single task to discriminate.
+  """
+  if not (align or discriminate):
+    raise ValueError("ConML needs at least one of its two terms, but align and discriminate are both False; "
+                     "use objectives.episodic for the plain objective.")
+  scores = dict(scores or {})
+
+  def objective(params, episodes, key):
+    num_tasks = check_episodes(episodes)
+    key_tasks, key_represent = jax.random.split(key)
+
+    def task(episode_and_key):
+      episode, key = episode_and_key
+      key_adapt, key_views = jax.random.split(key)
+      solved = solve(learner, loss, scores, params, episode, key_adapt)
+
+      def psi(adapted):
+        return learner.represent(params, adapted, key_represent)
+
+      def learn(examples):
+        return psi(learner.adapt(params, examples, key_adapt))
+
+      full = learn(union(solved.support, solved.query))
+      if views is None:
+        parts = jax.tree.map(lambda leaf: leaf[None], psi(solved.adapted))
+      else:
+        parts = jax.vmap(learn)(views(key_views, solved.support, solved.query))
+      return solved.loss, solved.scores, full, parts
+
+    losses, all_scores, full, parts = task_map(task)((episodes, task_keys(key_tasks, num_tasks, axis_name)))
+    if stop_full_gradient:
+      full = lax.stop_gradient(full)
+    d_in = contrast.inner_task_distance(full, parts, distance, axis_name)
+    d_out = _discrimination(full, distance, axis_name, num_tasks, discriminate)
+    contrastive = (d_in if align else 0.0) - (d_out if discriminate else 0.0)
+    episodic_loss = jnp.mean(losses)
+    total = episodic_loss + weight * contrastive
+    metrics = {"loss": total, "episodic_loss": episodic_loss, "contrastive_loss": contrastive, "d_in": d_in,
+               "d_out": d_out}
+    return total, {**metrics, **jax.tree.map(jnp.mean, all_scores)}
+
+  return objective
+
+
+def _discrimination(full, distance, axis_name, num_tasks, discriminate):
+  alone = num_tasks * (1 if axis_name is None else lax.axis_size(axis_name)) == 1
+  if alone and not discriminate:
+    return jnp.full((), jnp.nan)
+  return contrast.inter_task_distance(full, distance, axis_name)

@@ -1,0 +1,91 @@
+"""Views of a task: the subsets kappa of its examples whose models ConML aligns with the model of the whole.
+
+A strategy maps `(key, support, query)` of one task, with `N` and `Q` examples, to `K` subsets stacked as one
+`Examples` with leading axes `[K, M]`. Wu et al., 2025, section 3 (pi_kappa).
+"""
+
+from typing import Callable
+
+import jax
+import jax.numpy as jnp
+
+from metajax.examples import take, union
+from metajax.types import Array, Examples, PRNGKey
+
+Views = Callable[[PRNGKey, Examples, Examples], Examples]
+
+
+def random_subsets(num_views: int, size: int) -> Views:
+  """Returns a strategy that draws `num_views` subsets of `size` examples each, without replacement.
+
+  From the union of support and query, uniformly; where a task holds fewer than `size` examples that are not padding,
+  a subset holds them all, and padding.
+
+  Raises:
+    ValueError: if there is no view or no example in it; when called, if the union is smaller than a view.
+  """
+  if num_views < 1 or size < 1:
+    raise ValueError(f"random subsets need at least 1 view of at least 1 example, but got {num_views} of {size}.")
+
+  def views(key, support, query):
+    whole = union(support, query)
+    _check_fits(size, whole)
+    return jax.vmap(lambda key: take(whole, _shuffled(key, whole.mask)[:size]))(jax.random.split(key, num_views))
+
+  return views
+
+
+def balanced_subsets(num_views: int, num_classes: int, shots: int) -> Views:
+  """Returns a strategy that draws `num_views` subsets with `shots` examples of each of `num_classes` classes.
+
+  From the union of support and query, without replacement; where a class holds fewer than `shots` examples that are
+  not padding, the rest of its places are padding.
+
+  Raises:
+    ValueError: if there is no view, class or shot; when called, if the union is smaller than a view.
+  """
+  if min(num_views, num_classes, shots) < 1:
+    raise ValueError("balanced subsets need at least 1 view, 1 class and 1 shot, but got "
+                     f"{num_views}, {num_classes} and {shots}.")
+
+  def views(key, support, query):
+    whole = union(support, query)
+    _check_fits(num_classes * shots, whole)
+
+    def of_class(key, label):
+      belongs = whole.mask & (whole.targets == label)
+      chosen = _shuffled(key, belongs)[:shots]
+      return take(whole._replace(mask=belongs), chosen)
+
+    def subset(key):
+      parts = jax.vmap(of_class)(jax.random.split(key, num_classes), jnp.arange(num_classes))
+      return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), parts)
+
+    return jax.vmap(subset)(jax.random.split(key, num_views))
+
+  return views
+
+
+def halves() -> Views:
+  """Returns a strategy of two views: the union of support and query, shuffled and cut in two (an odd one is left)."""
+
+  def views(key, support, query):
+    whole = union(support, query)
+    half = whole.mask.shape[0] // 2
+    order = _shuffled(key, whole.mask)
+    # Dealt in turn, so that padding, which comes last, is shared between the halves.
+    return take(whole, order[:2 * half].reshape(half, 2).T)
+
+  return views
+
+
+def _shuffled(key: PRNGKey, mask: Array) -> Array:
+  """Returns a random order of the examples in which all padding comes last."""
+  ranks = jax.random.uniform(key, mask.shape)
+  return jnp.argsort(jnp.where(mask, ranks, jnp.full_like(ranks, 2.0)))
+
+
+def _check_fits(size: int, whole: Examples) -> None:
+  if size > whole.mask.shape[0]:
+    raise ValueError(f"a view of {size} examples does not fit a task of {whole.mask.shape[0]} (support and query "
+                     "together); ask for fewer.")
