@@ -24,7 +24,7 @@ class Config:
   seed: int = 0  # of initialisation and training tasks
   ways: int = 5  # classes of a task
   shots: int = 1  # support examples of each class
-  queries: int = 5  # query examples of each class in training
+  queries: int = 1  # query examples of each class in training; as many as shots, as in MAML's own code
   test_queries: int = 15  # query examples of each class in the test
   filters: int = 64  # channels of each block of the Conv4
   norm: str = "batch"  # batch (current-batch statistics: transductive), group or none
@@ -36,7 +36,7 @@ class Config:
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(
-      steps=3000, tasks_per_step=32, steps_per_row=20, rows_per_checkpoint=10, task_chunk=1))
+      steps=5000, tasks_per_step=32, steps_per_row=50, rows_per_checkpoint=5, task_chunk=1))
   test: Test = field(default_factory=lambda: Test(episodes=600))
 
 

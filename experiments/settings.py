@@ -61,7 +61,8 @@ def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapp
   """
   training, contrast = config.training, config.contrast
   check_at_least(1, tasks_per_step=training.tasks_per_step, steps=training.steps,
-                 steps_per_row=training.steps_per_row, rows_per_checkpoint=training.rows_per_checkpoint)
+                 steps_per_row=training.steps_per_row, steps_per_dispatch=training.steps_per_dispatch,
+                 rows_per_checkpoint=training.rows_per_checkpoint)
   check_at_least(2, episodes=config.test.episodes, val_episodes=config.test.val_episodes)
   check_at_least(0, learning_rate=training.learning_rate, task_chunk=training.task_chunk)
   task_map: TaskMap = objectives.in_chunks(training.task_chunk) if training.task_chunk else objectives.at_once

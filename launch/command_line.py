@@ -27,7 +27,7 @@ def run(main: Callable[[list[str]], Any]) -> NoReturn:
   def guarded(arguments):
     if arguments[1:]:
       fail(f"unexpected argument {arguments[1]!r}; settings are given as --config.<field>=<value>.")
-    if flags.FLAGS["verbosity"].using_default_value:
+    if not any(argument.startswith("--verbosity") for argument in sys.argv):
       logging.set_verbosity(logging.WARNING)  # Orbax tells thirty lines a save
     try:
       main(arguments)

@@ -39,7 +39,8 @@ class Training:
   steps: int = 1000  # meta-steps in all
   tasks_per_step: int = 32  # tasks in a meta-batch, over all devices
   learning_rate: float = 1e-3  # of Adam, the outer optimizer
-  steps_per_row: int = 50  # steps in one dispatch to the device, and in one row of metrics.csv
+  steps_per_row: int = 50  # steps in one row of metrics.csv
+  steps_per_dispatch: int = 50  # steps in one dispatch to the device; 1 where convolutions must not be in a loop
   rows_per_checkpoint: int = 10  # rows between two checkpoints, and between two looks at the validation tasks
   task_chunk: int = 0  # tasks mapped at a time; 0 is all at once
 
@@ -106,7 +107,7 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print) -
                             num_steps=num_steps, key=key_train, mesh=mesh)
     start = time.monotonic()
     compiled = compiled.lower(state, tasks.data).compile()
-    say(f"Compiled {num_steps} steps a dispatch in {time.monotonic() - start:.1f} s.")
+    say(f"Compiled {num_steps} step{'s' if num_steps > 1 else ''} a dispatch in {time.monotonic() - start:.1f} s.")
     return compiled
 
   evaluate = None
@@ -137,7 +138,9 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print) -
           checkpoints.save(step, state, values)
 
       try:
-        state = fit(state, tasks, advance, num_steps=recipe.training.steps, steps_per_dispatch=recipe.training.steps_per_row,
+        state = fit(state, tasks, advance, num_steps=recipe.training.steps,
+                    steps_per_dispatch=recipe.training.steps_per_dispatch,
+                    steps_per_row=recipe.training.steps_per_row,
                     hooks=[report])
       finally:
         writer.close()

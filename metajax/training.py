@@ -85,6 +85,8 @@ def make_advance(objective: Objective, optimizer: optax.GradientTransformation, 
     return TrainState(state.step + 1, params, opt_state), {**metrics, "gradient_norm": optax.tree.norm(gradient)}
 
   def steps(state, data):
+    if num_steps == 1:  # no loop: XLA:CPU computes the gradients of convolutions well only outside of one
+      return step(state, data)
     state, metrics = lax.scan(lambda state, _: step(state, data), state, length=num_steps)
     return state, jax.tree.map(jnp.mean, metrics)
 
@@ -92,31 +94,36 @@ def make_advance(objective: Objective, optimizer: optax.GradientTransformation, 
 
 
 def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Advance], *, num_steps: int,
-        steps_per_dispatch: int, hooks: Sequence[Hook] = ()) -> TrainState:
-  """Returns the state after `num_steps` steps in all, having called each hook after each dispatch.
+        steps_per_dispatch: int, steps_per_row: int, hooks: Sequence[Hook] = ()) -> TrainState:
+  """Returns the state after `num_steps` steps in all, having called each hook after each row of steps.
 
   Args:
     state: where to go on from.
     tasks: the tasks to train on.
-    advance: from a number of steps to the compiled function that does them; asked for `steps_per_dispatch`, and for
-      what is left at the end.
+    advance: from a number of steps to the compiled function that does them in one dispatch.
     num_steps: the steps to have done in the end, those before `state` included.
-    steps_per_dispatch: steps between two calls of the hooks.
-    hooks: called in order with the steps done, the state, and the means of the metrics over the dispatch.
+    steps_per_dispatch: steps in one dispatch; fewer at the end of a row that it does not divide.
+    steps_per_row: steps between two calls of the hooks, and between two transfers of metrics to the host.
+    hooks: called in order with the steps done, the state, and the means of the metrics over the row.
 
   Raises:
     FloatingPointError: if a metric is not finite, before any hook has seen it; it names the steps.
   """
   done = int(state.step)
   while done < num_steps:
-    size = min(steps_per_dispatch, num_steps - done)
-    state, metrics = advance(size)(state, tasks.data)
-    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    row = min(steps_per_row - done % steps_per_row, num_steps - done)
+    metrics, weights = [], []
+    while sum(weights) < row:
+      weights.append(min(steps_per_dispatch, row - sum(weights)))
+      state, means = advance(weights[-1])(state, tasks.data)
+      metrics.append(means)
+    values = {name: float(np.average([means[name] for means in jax.device_get(metrics)], weights=weights))
+              for name in metrics[0]}
     broken = [name for name, value in values.items() if not np.isfinite(value)]
     if broken:
-      raise FloatingPointError(f"{', '.join(broken)} stopped being finite between steps {done + 1} and {done + size}; "
+      raise FloatingPointError(f"{', '.join(broken)} stopped being finite between steps {done + 1} and {done + row}; "
                                "lower the learning rate, clip the gradient, or look at the tasks of those steps.")
-    done += size
+    done += row
     for hook in hooks:
       hook(done, state, values)
   return state
