@@ -6,7 +6,8 @@ leaf is ever flattened or concatenated. Sums are taken in float32 at least, what
 Wu et al., Learning to Learn with Contrastive Meta-Objective, 2025, https://arxiv.org/abs/2410.05975.
 """
 
-from typing import Callable, NamedTuple
+from dataclasses import dataclass
+from typing import Callable
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,8 @@ from metajax.types import Array, PyTree
 Distance = Callable[[PyTree, PyTree], Array]
 
 
-class Quadratic(NamedTuple):
+@dataclass(frozen=True)
+class Quadratic:
   """A distance that is squared Euclidean in coordinates f of its own: `phi(a, b) = scale * |f(a) - f(b)|^2`.
 
   Any such distance has a mean over all pairs of `T` vectors that is a variance, so it costs `O(T)` and needs no

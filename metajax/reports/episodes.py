@@ -11,7 +11,8 @@ from metajax.reports.figures import BLACK, BLUE, GREEN, GREY, new_figure, ORANGE
 
 _MAX_TASKS = 4
 _CELL = 0.8  # inches, of an image with its share of the gaps
-_CAPTION = 0.42  # cells, of the text below a query
+_CAPTION = 0.36  # cells, of the text below a query
+_MAX_COLUMNS = 10  # of queries; more make the figure higher instead
 _GAP = 0.08  # cells, between an image and the edge of its cell
 
 
@@ -73,17 +74,17 @@ def image_episode(support_images: np.ndarray, support_labels: np.ndarray, query_
   support, query = _displayable(support_images, query_images)
 
   shots = max(np.bincount(support_labels, minlength=classes))
-  # As many queries a row as make the right side about as high as the left, but no narrow tower of them.
-  rows = max(1, round(classes / (1 + _CAPTION)))
-  columns = max(-(-len(query) // rows), min(4, len(query)))
+  rows = max(1, int(classes / (1 + _CAPTION)))  # as many as fit beside the support
+  columns = min(-(-len(query) // rows), _MAX_COLUMNS)
   rows = -(-len(query) // columns)
   height = max(classes, rows * (1 + _CAPTION))
-  figure = new_figure(_CELL * (shots + columns + 1.6), _CELL * height + 0.9)
+  # Wide enough that the height alone sets the scale, which is then the same on both sides.
+  figure = new_figure(_CELL * (shots + columns) + 1.8, _CELL * height + 0.8)
   left, right = figure.subplots(1, 2, width_ratios=[shots, columns])
-  _draw_support(left, support, support_labels, classes, shots)
-  _draw_query(right, query, query_labels, probabilities, rows, columns)
+  _draw_support(left, support, support_labels, classes, shots, height)
+  _draw_query(right, query, query_labels, probabilities, columns, height)
 
-  frames = [Patch(fill=False, edgecolor=GREEN, linewidth=2, label='right'),
+  frames = [Patch(fill=False, edgecolor=GREEN, linewidth=2, label='correct'),
             Patch(fill=False, edgecolor=VERMILION, linewidth=2, linestyle=(0, (2, 1)), label='wrong')]
   figure.legend(handles=frames, loc='outside lower right', ncols=2, fontsize=8, frameon=False)
   return figure
@@ -107,28 +108,29 @@ def _displayable(support: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np
   return np.broadcast_to(scaled[0], (*support.shape[:3], 3)), np.broadcast_to(scaled[1], (*query.shape[:3], 3))
 
 
-def _draw_support(axes: Axes, images: np.ndarray, labels: np.ndarray, classes: int, shots: int) -> None:
-  _mosaic(axes, 'Support', shots, classes)
+def _draw_support(axes: Axes, images: np.ndarray, labels: np.ndarray, classes: int, shots: int,
+                  height: float) -> None:
+  _mosaic(axes, 'Support', shots, height)
   for number in range(classes):
     axes.text(-0.12, number + 0.5, f'class {number}', ha='right', va='center', fontsize=8)
     for shot, image in enumerate(images[np.asarray(labels) == number]):
       _draw_image(axes, image, shot, number)
 
 
-def _draw_query(axes: Axes, images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, rows: int,
-                columns: int) -> None:
+def _draw_query(axes: Axes, images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, columns: int,
+                height: float) -> None:
   predicted = np.argmax(probabilities, axis=-1)
   accuracy = np.mean(predicted == labels)
-  _mosaic(axes, f'Queries: {accuracy:.0%} right', columns, rows * (1 + _CAPTION))
+  _mosaic(axes, f'Queries, {accuracy:.0%} correct', columns, height)
   for i, (image, label, guess) in enumerate(zip(images, labels, predicted)):
     x, y = i % columns, (i // columns) * (1 + _CAPTION)
     _draw_image(axes, image, x, y)
-    right = guess == label
+    correct = guess == label
     axes.add_patch(Rectangle((x + _GAP, y + _GAP), 1 - 2 * _GAP, 1 - 2 * _GAP, fill=False, linewidth=2,
-                             edgecolor=GREEN if right else VERMILION, linestyle='-' if right else (0, (2, 1))))
-    text = f'{guess}: {probabilities[i, guess]:.0%}' + ('' if right else f'\nis {label}')
+                             edgecolor=GREEN if correct else VERMILION, linestyle='-' if correct else (0, (2, 1))))
+    text = f'{guess}: {probabilities[i, guess]:.0%}' + ('' if correct else f'\nis {label}')
     axes.text(x + 0.5, y + 1.0, text, ha='center', va='top', fontsize=7, linespacing=1.05,
-              color=BLACK if right else VERMILION)
+              color=BLACK if correct else VERMILION)
 
 
 def _mosaic(axes: Axes, title: str, width: float, height: float) -> None:

@@ -36,7 +36,9 @@ _DISTANCE = (_Line('d_in', r'$d_\mathrm{in}$, within a task', BLUE),
 
 def new_figure(width: float, height: float) -> Figure:
   """An empty figure of that size in inches, which lays its axes out without overlap."""
-  return Figure(figsize=(width, height), layout='constrained', facecolor='white')
+  figure = Figure(figsize=(width, height), facecolor='white')
+  figure.set_layout_engine('constrained', wspace=0.05)
+  return figure
 
 
 def style(axes: Axes, title: str, x_label: str, y_label: str) -> None:

@@ -69,9 +69,10 @@ def task_map(points: np.ndarray, full: np.ndarray | None, title: str, score: flo
 
   Raises ValueError if shapes do not fit.
   """
-  if np.ndim(points) != 3 or np.shape(points)[2] != 2 or (full is not None and np.shape(full) != (len(points), 2)):
-    raise ValueError(f'a map needs points [tasks, models, 2] and full [tasks, 2], not {np.shape(points)} and '
-                     f'{np.shape(full)}.')
+  if np.ndim(points) != 3 or np.shape(points)[2] != 2:
+    raise ValueError(f'the points of a map must be [tasks, models, 2], not {np.shape(points)}.')
+  if full is not None and np.shape(full) != (len(points), 2):
+    raise ValueError(f'the full-data models of a map must be [{len(points)}, 2], not {np.shape(full)}.')
   figure = new_figure(5.6, 4.4)
   axes = figure.subplots()
   style(axes, title, 'first principal component (representation units)',
@@ -81,10 +82,10 @@ def task_map(points: np.ndarray, full: np.ndarray | None, title: str, score: flo
     colour = _COLOURS[task % len(_COLOURS)]
     # The shift makes the pair of colour and marker differ beyond ten tasks as well.
     marker = _MARKERS[(task + task // len(_COLOURS)) % len(_MARKERS)]
-    axes.scatter(*cloud.T, s=20, color=colour, marker=marker, alpha=0.55, linewidths=0)
+    axes.scatter(cloud[:, 0], cloud[:, 1], s=20, color=colour, marker=marker, alpha=0.55, linewidths=0)
     handles.append(Line2D([], [], linestyle='', color=colour, marker=marker, markersize=5, label=f'task {task + 1}'))
     if full is not None:
-      axes.scatter(*full[task], s=170, color=colour, marker='*', edgecolors='white', linewidths=1.0, zorder=3)
+      axes.scatter(full[task, 0], full[task, 1], s=170, color=colour, marker='*', edgecolors='white', linewidths=1.0, zorder=3)
   if full is not None:
     handles.append(Line2D([], [], linestyle='', color=GREY, marker='*', markersize=10, label='all data'))
   axes.set_aspect('equal', adjustable='datalim')  # distances are what the map is about

@@ -37,7 +37,8 @@ class Progress:
     self._live: Live | None = None
     if self._file.isatty():
       self._live = Live(console=Console(file=self._file), auto_refresh=False)
-    self._step, self._values, self._stale = start_step, {}, False
+    self._step, self._stale = start_step, False
+    self._values: Mapping[str, float] = {}
     self._started, self._shown = clock(), float('-inf')
     self._window: deque[tuple[float, int]] = deque()
 

@@ -1,0 +1,34 @@
+"""Strict JAX, eight pretended devices, and a cache of compiled programs, before anything else wakes jax."""
+
+import os
+import pathlib
+import tempfile
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_check_tracer_leaks", False)  # switched on test by test: it forbids the cache of traces
+jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(tempfile.gettempdir()) / "metajax-test-xla"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture
+def x64():
+  """Float64 for one test."""
+  with jax.enable_x64(True):
+    yield
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> pathlib.Path:
+  """The folder of real data, or a loud skip."""
+  folder = os.environ.get("METAJAX_DATA_DIR")
+  if not folder:
+    pytest.skip("METAJAX_DATA_DIR is not set: tests on real Omniglot images are SKIPPED")
+  return pathlib.Path(folder)

@@ -1,0 +1,121 @@
+"""D_in and D_out against loops, on one device and on eight."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, PartitionSpec
+import numpy as np
+import pytest
+
+from metajax import contrast, distances
+
+DISTANCES = {"cosine": distances.cosine, "squared_euclidean": distances.squared_euclidean,
+             "sigmoid_squared": distances.sigmoid_squared}
+
+
+def loop_distance(name, a, b):
+  if name == "cosine":
+    return 1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+  square = np.sum((a - b) ** 2)
+  return square if name == "squared_euclidean" else 1 / (1 + np.exp(-square))
+
+
+def loop_in(name, full, views):
+  tasks, count = views.shape[:2]
+  return sum(loop_distance(name, views[t, k], full[t]) for t in range(tasks) for k in range(count)) / (tasks * count)
+
+
+def loop_out(name, full):
+  pairs = [(s, t) for s in range(len(full)) for t in range(len(full)) if s != t]
+  return sum(loop_distance(name, full[s], full[t]) for s, t in pairs) / len(pairs)
+
+
+def vectors(tasks=8, views=2, size=5, dtype=np.float64):
+  random = np.random.default_rng(1)
+  full = random.normal(size=(tasks, size)) * np.arange(1, tasks + 1)[:, None]
+  return full.astype(dtype), (full[:, None] + 0.3 * random.normal(size=(tasks, views, size))).astype(dtype)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("tasks, views", [(2, 1), (3, 4), (8, 2)])
+def test_against_loops(name, tasks, views, x64):
+  full, parts = vectors(tasks, views)
+  d_in = contrast.inner_task_distance(full, parts, DISTANCES[name])
+  d_out = contrast.inter_task_distance(full, DISTANCES[name])
+  np.testing.assert_allclose(d_in, loop_in(name, full, parts), rtol=1e-12)
+  np.testing.assert_allclose(d_out, loop_out(name, full), rtol=1e-12)
+  np.testing.assert_allclose(contrast.contrastive_loss(full, parts, DISTANCES[name]), d_in - d_out, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cosine", "squared_euclidean"])
+def test_variance_form_equals_pairs(name, x64):
+  full, _ = vectors()
+  quadratic = DISTANCES[name]
+  plain = lambda a, b: quadratic(a, b)  # not a Quadratic: takes the road of all pairs
+  fast = jax.value_and_grad(lambda f: contrast.inter_task_distance(f, quadratic))(full)
+  slow = jax.value_and_grad(lambda f: contrast.inter_task_distance(f, plain))(full)
+  np.testing.assert_allclose(fast[0], slow[0], rtol=1e-12)
+  np.testing.assert_allclose(fast[1], slow[1], rtol=1e-9, atol=1e-13)
+
+
+def test_nearly_equal_tasks_keep_their_digits():
+  random = np.random.default_rng(0)
+  base = random.normal(size=2000)
+  full = (base * (1 + 1e-6 * random.normal(size=(6, 2000)))).astype(np.float32)
+  got = contrast.inter_task_distance(full, distances.cosine)
+  wide = full.astype(np.longdouble)
+  unit = wide / np.sqrt(np.sum(wide**2, axis=1, keepdims=True))
+  want = np.mean([np.sum((unit[s] - unit[t]) ** 2) / 2 for s in range(6) for t in range(6) if s != t])
+  np.testing.assert_allclose(got, float(want), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("mapping", ["shard_map", "check_vma", "pmap", "vmap"])
+def test_eight_devices_are_one(name, mapping, x64):
+  full, parts = vectors(tasks=16)
+  weights = np.random.default_rng(5).normal(size=(5, 5))
+
+  def loss(w, full, parts, axis_name=None):
+    full, parts = jnp.tanh(full @ w), jnp.tanh(parts @ w)
+    return contrast.contrastive_loss(full, parts, DISTANCES[name], axis_name)
+
+  def share(w, full, parts, mark):
+    if mark:
+      w = jax.lax.pcast(w, ("tasks",), to="varying")
+    value, gradient = jax.value_and_grad(loss)(w, full, parts, "tasks")
+    return value[None] if mark else value, jax.lax.pmean(gradient, "tasks")
+
+  want = jax.value_and_grad(loss)(weights, full, parts)
+  cut = lambda x: x.reshape(8, 2, *x.shape[1:])
+  if mapping in ("shard_map", "check_vma"):
+    strict = mapping == "check_vma"
+    mesh = jax.make_mesh((8,), ("tasks",), axis_types=(AxisType.Auto,))
+    spread, same = PartitionSpec("tasks"), PartitionSpec()
+    mapped = jax.shard_map(functools.partial(share, mark=strict), mesh=mesh, in_specs=(same, spread, spread),
+                           out_specs=(spread if strict else same, same), check_vma=strict)
+    value, gradient = jax.jit(mapped)(weights, full, parts)
+  else:
+    transform = jax.pmap if mapping == "pmap" else jax.vmap
+    value, gradient = transform(functools.partial(share, mark=False), axis_name="tasks", in_axes=(None, 0, 0))(
+        weights, cut(full), cut(parts))
+    gradient = gradient[0]
+  np.testing.assert_allclose(value, np.broadcast_to(want[0], np.shape(value)), rtol=1e-12)
+  np.testing.assert_allclose(gradient, want[1], rtol=1e-9, atol=1e-13)
+
+
+def test_one_task_is_refused():
+  with pytest.raises(ValueError, match="only 1.*at least 2 tasks"):
+    contrast.inter_task_distance(jnp.ones((1, 4)), distances.cosine)
+
+
+def test_no_view_is_refused():
+  with pytest.raises(ValueError, match="K must be at least 1"):
+    contrast.inner_task_distance(jnp.ones((3, 4)), jnp.ones((3, 0, 4)), distances.cosine)
+
+
+def test_views_of_another_shape_are_refused():
+  with pytest.raises(ValueError, match=r"views must be \[T, K, ...\]"):
+    contrast.inner_task_distance(jnp.ones((3, 4)), jnp.ones((3, 4)), distances.cosine)
+  with pytest.raises(ValueError, match="leading axis of tasks"):
+    contrast.inter_task_distance({"a": jnp.ones((3, 4)), "b": jnp.ones((2, 4))}, distances.cosine)
