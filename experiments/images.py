@@ -33,7 +33,10 @@ def image_tasks(data: str) -> Callable[[str], Tasks]:
     source = load(split)
 
     def tasks(**shape):
-      return class_tasks(source, rotations=split == "train" and data == "omniglot", **shape)
+      try:
+        return class_tasks(source, rotations=split == "train" and data == "omniglot", **shape)
+      except ValueError as error:
+        raise ValueError(f"there can be no such {split} tasks: {error}") from error
 
     tasks.source = source.source
     return tasks

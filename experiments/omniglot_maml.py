@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import optax
 
 from experiments.images import image_pictures, image_tasks
-from experiments.settings import check_at_least, Contrast, make_normalisation, make_objective, Test, Training
+from experiments.settings import Contrast, Test, Training, check_at_least, make_normalisation, make_objective
 from metajax import learners, losses, networks
 from metajax.recipe import Recipe
 
@@ -47,7 +47,9 @@ def get_config() -> Config:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
-  check_at_least(0, inner_steps=config.inner_steps, test_inner_steps=config.test_inner_steps)
+  check_at_least(0, config, "inner_steps", "test_inner_steps")
+  check_at_least(2, config, "ways")
+  check_at_least(1, config, "shots", "queries", "test_queries", "filters")
   normalise, said = make_normalisation(config.norm)
   network = networks.conv4(config.ways, filters=config.filters, normalise=normalise, max_pool=config.max_pool,
                            average=not config.max_pool)

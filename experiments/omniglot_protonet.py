@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import optax
 
 from experiments.images import image_pictures, image_tasks
-from experiments.settings import Contrast, make_normalisation, make_objective, Test, Training
+from experiments.settings import Contrast, Test, Training, check_at_least, make_normalisation, make_objective
 from metajax import learners, losses, networks
 from metajax.networks import convolution
 from metajax.recipe import Recipe
@@ -43,6 +43,8 @@ def get_config() -> Config:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
+  check_at_least(2, config, "ways", "train_ways")
+  check_at_least(1, config, "shots", "queries", "train_queries", "filters")
   normalise, said = make_normalisation(config.norm)
   network = networks.conv4(filters=config.filters, normalise=normalise, convolve=convolution.shared)
   learner = learners.protonet(network, num_classes=config.train_ways)

@@ -4,14 +4,15 @@ This is where words on the command line become functions.
 """
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Mapping, TypeVar
 
 from metajax import distances, objectives
 from metajax.networks import normalisation
 from metajax.objectives import views
 from metajax.objectives.tasks import TaskMap
-from metajax.recipe import Test as Test
-from metajax.recipe import Training as Training
+from metajax.recipe import Test as Test  # noqa: F401, recipes take it from here
+from metajax.recipe import Training as Training  # noqa: F401
 from metajax.sharding import TASKS
 from metajax.types import Learner, Objective, PerExample
 
@@ -38,15 +39,16 @@ def choose(field: str, value: str, options: Mapping[str, T]) -> T:
     ValueError: naming the field, what was given and what is possible.
   """
   if value not in options:
-    raise ValueError(f"{field}={value!r} is not known; choose one of {', '.join(options)}.")
+    raise ValueError(f"config.{field}={value!r} is not known; choose one of {', '.join(options)}.")
   return options[value]
 
 
-def check_at_least(lowest: float, **fields: float) -> None:
-  """Raises ValueError for the first of the named numbers below `lowest`."""
-  for name, value in fields.items():
-    if not value >= lowest:
-      raise ValueError(f"{name}={value} is too small; it must be {lowest} or more.")
+def check_at_least(lowest: float, config: Any, *fields: str) -> None:
+  """Raises ValueError for the first of the named fields, such as `training.steps`, that is, or holds, less."""
+  for field in fields:
+    value = attrgetter(field)(config)
+    if not all(part >= lowest for part in (value if isinstance(value, tuple) else [value])):  # NaN is not, either
+      raise ValueError(f"config.{field}={value} is too small; it must be {lowest} or more.")
 
 
 def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]) -> Objective:
@@ -60,23 +62,27 @@ def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapp
     ValueError: for a word or number that a field cannot be.
   """
   training, contrast = config.training, config.contrast
-  check_at_least(1, tasks_per_step=training.tasks_per_step, steps=training.steps,
-                 steps_per_row=training.steps_per_row, steps_per_dispatch=training.steps_per_dispatch,
-                 rows_per_checkpoint=training.rows_per_checkpoint)
-  check_at_least(2, episodes=config.test.episodes, val_episodes=config.test.val_episodes)
-  check_at_least(0, learning_rate=training.learning_rate, task_chunk=training.task_chunk)
+  check_at_least(1, config, "training.tasks_per_step", "training.steps", "training.steps_per_row",
+                 "training.steps_per_dispatch", "training.rows_per_checkpoint", "contrast.num_views",
+                 "contrast.view_size")
+  check_at_least(2, config, "test.episodes", "test.val_episodes")
+  check_at_least(0, config, "training.learning_rate", "training.task_chunk")
   task_map: TaskMap = objectives.in_chunks(training.task_chunk) if training.task_chunk else objectives.at_once
   if not config.conml:
     return objectives.episodic(learner, loss, scores, task_map=task_map, axis_name=TASKS)
   if training.tasks_per_step < 2 and contrast.discriminate:
-    raise ValueError(f"training.tasks_per_step={training.tasks_per_step}, but ConML tells different tasks apart and "
-                     "needs at least 2 in a meta-batch; give more, or contrast.discriminate=False.")
+    raise ValueError(f"config.training.tasks_per_step={training.tasks_per_step}, but ConML tells different tasks apart "
+                     "and needs at least 2 in a meta-batch; give more, or config.contrast.discriminate=False.")
+  if not (contrast.align or contrast.discriminate):
+    raise ValueError("config.contrast.align and config.contrast.discriminate are both False, but ConML needs one of "
+                     "its two terms; turn one on, or give config.conml=False.")
   strategy = choose("contrast.views", contrast.views, {
       "support": lambda: None, "halves": views.halves,
       "subsets": lambda: views.random_subsets(contrast.num_views, contrast.view_size)})()
-  distance = choose("contrast.distance", contrast.distance, {
+  kinds: Mapping[str, distances.Distance] = {
       "cosine": distances.cosine, "squared_euclidean": distances.squared_euclidean,
-      "sigmoid_squared": distances.sigmoid_squared})
+      "sigmoid_squared": distances.sigmoid_squared}
+  distance = choose("contrast.distance", contrast.distance, kinds)
   return objectives.conml(learner, loss, scores, weight=contrast.weight, views=strategy, distance=distance,
                           align=contrast.align, discriminate=contrast.discriminate,
                           stop_full_gradient=contrast.stop_full_gradient, task_map=task_map, axis_name=TASKS)

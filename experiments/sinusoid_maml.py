@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from flax import linen as nn
 import optax
 
-from experiments.settings import check_at_least, Contrast, make_objective, Test, Training
+from experiments.settings import Contrast, Test, Training, check_at_least, make_objective
 from metajax import learners, losses, networks, pictures
 from metajax.data.sinusoids import sinusoids
 from metajax.objectives import views
@@ -45,8 +45,8 @@ def get_config() -> Config:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
-  check_at_least(0, inner_steps=config.inner_steps, test_inner_steps=config.test_inner_steps)
-  check_at_least(1, **{f"hidden[{i}]": width for i, width in enumerate(config.hidden)})
+  check_at_least(0, config, "inner_steps", "test_inner_steps")
+  check_at_least(1, config, "shots", "queries", "test_shots", "test_queries", "hidden")
   network = networks.mlp(config.hidden, 1, kernel_init=nn.initializers.truncated_normal(0.01))
 
   def learner(num_steps):

@@ -6,17 +6,20 @@
 
 from absl import flags
 
-from launch import command_line
+from launch import command_line, fields
 from metajax import recipe, workdir
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run to test", required=True)
-_EPISODES = flags.DEFINE_integer("episodes", None, "how many episodes; by default as many as the recipe says")
+_WORKDIR = flags.DEFINE_string("workdir", None, "the run to test; it must be given")
+_EPISODES = flags.DEFINE_integer("episodes", None, "how many episodes; by default as many as the recipe says",
+                                 lower_bound=2)
 _TEST_SEED = flags.DEFINE_integer("test_seed", None, "which list of episodes; by default the recipe's")
 
 
 def main(_: list[str]) -> None:
+  if not _WORKDIR.value:
+    raise ValueError("--workdir is missing; name the folder of a trained run: --workdir=runs/<recipe>.")
   run = workdir.read(_WORKDIR.value)
-  config = command_line.from_mapping(command_line.load(run["recipe"]).get_config(), run["config"])
+  config = fields.from_mapping(command_line.load(run["recipe"]).get_config(), run["config"])
   if _EPISODES.value is not None:
     config.test.episodes = _EPISODES.value
   if _TEST_SEED.value is not None:

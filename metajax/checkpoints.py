@@ -27,12 +27,17 @@ class Damaged(Exception):
 class Checkpoints:
   """The checkpoints of one run, in a folder of their own. A context manager; leaving it waits for the last save."""
 
-  def __init__(self, folder: Path | str, *, keep: int = 2):
-    """Opens or creates the folder; the newest `keep` checkpoints are kept."""
+  def __init__(self, folder: Path | str, *, keep: int = 2, read_only: bool = False):
+    """Opens or creates the folder; the newest `keep` checkpoints are kept.
+
+    With `read_only` the folder must exist, and nothing in it changes: another process may be saving to it.
+    """
+    # Orbax's own read_only does the same with five lines of warnings.
     options = ocp.CheckpointManagerOptions(
-        cleanup_tmp_directories=True, save_decision_policy=policies.FixedIntervalPolicy(1),
-        preservation_policy=policies.LatestN(keep))
+        create=not read_only, cleanup_tmp_directories=not read_only,
+        save_decision_policy=policies.FixedIntervalPolicy(1), preservation_policy=policies.LatestN(keep))
     self._folder = Path(folder).absolute()
+    self._read_only = read_only
     self._manager = ocp.CheckpointManager(self._folder, options=options)
 
   def __enter__(self) -> "Checkpoints":
@@ -60,7 +65,8 @@ class Checkpoints:
   def restore(self, like: PyTree) -> tuple[int, PyTree] | None:
     """Returns the newest whole checkpoint as `(step, state)`, or None if there never was one.
 
-    Damaged ones that are newer are moved to the folder `<folder>-damaged`, to make way for the steps to come.
+    Damaged ones that are newer are moved to the folder `<folder>-damaged`, to make way for the steps to come, unless
+    `read_only`.
 
     Args:
       like: a state of the same structure, shapes, dtypes and shardings.
@@ -75,7 +81,8 @@ class Checkpoints:
       try:
         restored = self._manager.restore(step, args=arguments)
         if digest(restored.state) == restored.about["digest"]:
-          self._set_aside([newer for newer in self.steps() if newer > step])
+          if not self._read_only:
+            self._set_aside([newer for newer in self.steps() if newer > step])
           return step, restored.state
         fault = "its contents do not match the digest they were saved with"
       except Exception as error:  # Orbax raises many kinds for a damaged folder; whichever, an older one may be whole

@@ -76,7 +76,7 @@ def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_task
 
 
 def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None, num_tasks: int) -> Array:
-  own = jnp.arange(_num_tasks(full))
+  own = jnp.arange(_num_tasks(full), dtype=jnp.int32)
   everyone = full
   if axis_name is not None:
     everyone = lax.all_gather(full, axis_name, tiled=True)
@@ -86,7 +86,7 @@ def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None, nu
   def row(task_and_index):
     task, index = task_and_index
     to_all = jax.vmap(distance, in_axes=(None, 0))(task, everyone)
-    others = jnp.arange(num_tasks) != index
+    others = jnp.arange(num_tasks, dtype=jnp.int32) != index
     return jnp.sum(jnp.where(others, to_all, jnp.zeros_like(to_all))) / (num_tasks - 1)
 
   return _over_devices(jnp.mean(lax.map(row, (full, own))), axis_name)

@@ -76,7 +76,8 @@ def _dot(a: PyTree, b: PyTree) -> Array:
 
 
 def _wide(x: Array) -> Array:
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  x = jnp.asarray(x)
+  return x if x.dtype in (jnp.float32, jnp.float64) else x.astype(jnp.float32)
 
 
 # phi(a, b) = 1 - a.b / (|a| |b|), in [0, 2], as half the squared distance of the unit vectors.

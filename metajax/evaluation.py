@@ -54,7 +54,7 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
       solved = solve(learner, loss, scores, params, episode, jax.random.fold_in(key_adapt, place))
       return {"loss": solved.loss, **solved.scores}
 
-    return lax.map(one, jnp.arange(num_episodes), batch_size=min(chunk, num_episodes))
+    return lax.map(one, jnp.arange(num_episodes, dtype=jnp.int32), batch_size=min(chunk, num_episodes))
 
   def evaluate(params: Params) -> dict[str, Estimate]:
     return {name: estimate(values) for name, values in jax.device_get(run(params, tasks.data)).items()}

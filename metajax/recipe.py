@@ -71,6 +71,20 @@ class Recipe(NamedTuple):
   notes: str  # what must be said beside every result: the source of the data, the kind of normalisation
 
 
+def check(recipe: Recipe) -> None:
+  """Traces a recipe's first step, which compiles, computes and writes nothing, so that a run need not start to fail.
+
+  Raises:
+    ValueError: if its parts do not fit each other.
+  """
+  key = jax.random.key(recipe.seed)
+  mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
+  state = jax.eval_shape(lambda: init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, key))
+  advance = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=key, mesh=mesh, num_steps=1,
+                         num_tasks=recipe.training.tasks_per_step)
+  jax.eval_shape(advance, state, recipe.train_tasks.data)
+
+
 def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = print) -> dict[str, Estimate]:
   """Trains, tests and pictures a recipe in a workdir, going on from its newest checkpoint if it has one.
 
@@ -103,8 +117,8 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print) -
 
   @functools.cache
   def advance(num_steps):
-    compiled = make_advance(recipe.objective, recipe.optimizer, tasks, num_tasks=recipe.training.tasks_per_step,
-                            num_steps=num_steps, key=key_train, mesh=mesh)
+    compiled: Any = make_advance(recipe.objective, recipe.optimizer, tasks, key=key_train, mesh=mesh,
+                                 num_tasks=recipe.training.tasks_per_step, num_steps=num_steps)
     start = time.monotonic()
     compiled = compiled.lower(state, tasks.data).compile()
     say(f"Compiled {num_steps} step{'s' if num_steps > 1 else ''} a dispatch in {time.monotonic() - start:.1f} s.")
@@ -149,8 +163,7 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print) -
 
 def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "test", say: Callable[[str], Any] = print
          ) -> dict[str, Estimate]:
-  """Returns the results on the frozen list of test episodes, and writes them to `<name>.json` and `<name>_episodes.npz`.
-  """
+  """Returns the results on the frozen test episodes, also written to `<name>.json` and `<name>_episodes.npz`."""
   evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.test_tasks,
                            num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed))
   results = evaluate(jax.device_put(params, jax.devices()[0]))
@@ -159,7 +172,8 @@ def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "te
       "results": {key: {"mean": value.mean, "interval_95": value.interval} for key, value in results.items()}}
   workdir = Path(workdir)
   (workdir / f"{name}.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-  np.savez(workdir / f"{name}_episodes.npz", **{key: value.values for key, value in results.items()})
+  arrays: dict[str, Any] = {key: value.values for key, value in results.items()}
+  np.savez(workdir / f"{name}_episodes.npz", **arrays)
   say(f"Test on {recipe.test.episodes} episodes (mean ± 95 % interval): "
       + ", ".join(f"{key} {value}" for key, value in results.items()))
   return results
@@ -172,9 +186,12 @@ def restore(recipe: Recipe, workdir: Path | str) -> TrainState:
     ValueError: if there is no checkpoint yet.
     metajax.checkpoints.Damaged: if none is whole.
   """
-  like = init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, jax.random.key(recipe.seed))
-  with Checkpoints(Path(workdir) / "checkpoints") as checkpoints:
-    restored = checkpoints.restore(like)
+  folder = Path(workdir) / "checkpoints"
+  restored = None
+  if folder.is_dir():
+    like = init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, jax.random.key(recipe.seed))
+    with Checkpoints(folder, read_only=True) as checkpoints:
+      restored = checkpoints.restore(like)
   if restored is None:
     raise ValueError(f"workdir {workdir} has no checkpoint yet; train first.")
   return restored[1]

@@ -77,7 +77,7 @@ def make_advance(objective: Objective, optimizer: optax.GradientTransformation, 
 
   def step(state: TrainState, data: PyTree) -> tuple[TrainState, Metrics]:
     key_tasks, key_objective = jax.random.split(jax.random.fold_in(key, state.step))
-    places = jnp.arange(share) + lax.axis_index(TASKS) * share
+    places = jnp.arange(share, dtype=jnp.int32) + lax.axis_index(TASKS) * share
     episodes = sample_tasks(tasks, data, key_tasks, places)
     gradient, metrics = jax.grad(objective, has_aux=True)(state.params, episodes, key_objective)
     gradient, metrics = lax.pmean((gradient, dict(metrics)), TASKS)
@@ -112,7 +112,8 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Adv
   done = int(state.step)
   while done < num_steps:
     row = min(steps_per_row - done % steps_per_row, num_steps - done)
-    metrics, weights = [], []
+    metrics: list[Metrics] = []
+    weights: list[int] = []
     while sum(weights) < row:
       weights.append(min(steps_per_dispatch, row - sum(weights)))
       state, means = advance(weights[-1])(state, tasks.data)

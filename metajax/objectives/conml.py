@@ -29,7 +29,7 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
     learner: any learner; its `represent` is psi.
     loss: `(outputs [Q, ...], targets [Q, ...]) -> [Q]`.
     scores: further measures of the same form, averaged and reported under their names.
-    weight: lambda. The paper: 0.1 for images, 0.02 in context.
+    weight: lambda. The paper: 0.1 for images, 0.02 in context. With 0 the distances are only measured.
     views: how subsets are drawn from the union of support and query (`objectives.views`). None takes the support set
       itself, K = 1: the paper's default, whose model the episodic loss needs anyway.
     distance: phi, on two representations.
@@ -53,39 +53,47 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
 
   def objective(params, episodes, key):
     num_tasks = check_episodes(episodes)
-    key_tasks, key_represent = jax.random.split(key)
+    keys = task_keys(key, num_tasks, axis_name)
 
-    def task(episode_and_key):
-      episode, key = episode_and_key
-      key_adapt, key_views = jax.random.split(key)
+    def task(episode_and_keys):
+      episode, key_adapt, key_views = episode_and_keys
       solved = solve(learner, loss, scores, params, episode, key_adapt)
+      theta, model, support, query = params, solved.adapted, solved.support, solved.query
+      if weight == 0:
+        theta, model, support, query = _apart((theta, model, support, query))
 
       def psi(adapted):
-        return learner.represent(params, adapted, key_represent)
+        return learner.represent(theta, adapted, keys.represent)
 
       def learn(examples):
-        return psi(learner.adapt(params, examples, key_adapt))
+        return psi(learner.adapt(theta, examples, key_adapt))
 
-      full = learn(union(solved.support, solved.query))
+      full = learn(union(support, query))
       if views is None:
-        parts = jax.tree.map(lambda leaf: leaf[None], psi(solved.adapted))
+        parts = jax.tree.map(lambda leaf: leaf[None], psi(model))
       else:
-        parts = jax.vmap(learn)(views(key_views, solved.support, solved.query))
+        parts = jax.vmap(learn)(views(key_views, support, query))
       return solved.loss, solved.scores, full, parts
 
-    losses, all_scores, full, parts = task_map(task)((episodes, task_keys(key_tasks, num_tasks, axis_name)))
+    losses, all_scores, full, parts = task_map(task)((episodes, keys.adapt, keys.views))
     if stop_full_gradient:
       full = lax.stop_gradient(full)
     d_in = contrast.inner_task_distance(full, parts, distance, axis_name)
     d_out = _discrimination(full, distance, axis_name, num_tasks, discriminate)
     contrastive = (d_in if align else 0.0) - (d_out if discriminate else 0.0)
     episodic_loss = jnp.mean(losses)
-    total = episodic_loss + weight * contrastive
+    total = episodic_loss + weight * contrastive if weight else episodic_loss
     metrics = {"loss": total, "episodic_loss": episodic_loss, "contrastive_loss": contrastive, "d_in": d_in,
                "d_out": d_out}
     return total, {**metrics, **jax.tree.map(jnp.mean, all_scores)}
 
   return objective
+
+
+def _apart(tree):
+  # Without a weight the distances are measured, not trained. Neither their gradient nor the compiler's fusions may
+  # then touch the rest: the loss and its gradient are those of the plain objective, to the last bit.
+  return lax.stop_gradient(lax.optimization_barrier(tree))
 
 
 def _discrimination(full, distance, axis_name, num_tasks, discriminate):

@@ -36,7 +36,7 @@ def episodic(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample
       solved = solve(learner, loss, scores, params, *episode_and_key)
       return solved.loss, solved.scores
 
-    losses, all_scores = task_map(task)((episodes, task_keys(key, num_tasks, axis_name)))
+    losses, all_scores = task_map(task)((episodes, task_keys(key, num_tasks, axis_name).adapt))
     mean_loss = jnp.mean(losses)
     return mean_loss, {"loss": mean_loss, "episodic_loss": mean_loss, **jax.tree.map(jnp.mean, all_scores)}
 

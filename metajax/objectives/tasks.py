@@ -43,12 +43,21 @@ def solve(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], 
   return Solved(support, query, adapted, outputs, mean(loss), {name: mean(score) for name, score in scores.items()})
 
 
-def task_keys(key: PRNGKey, num_tasks: int, axis_name: str | None = None) -> PRNGKey:
-  """Returns a key `[T]` for each task, a function of its place in the whole meta-batch and of nothing else."""
-  places = jnp.arange(num_tasks)
+class TaskKeys(NamedTuple):
+  """The keys of a meta-batch, each spent by one owner; the same for every objective, so that objectives compare."""
+  adapt: PRNGKey  # [T] for `adapt`, whatever set of the task it learns from
+  views: PRNGKey  # [T] for drawing the subsets of a task
+  represent: PRNGKey  # one for all: what `represent` draws is the same for all tasks
+
+
+def task_keys(key: PRNGKey, num_tasks: int, axis_name: str | None = None) -> TaskKeys:
+  """Returns the keys of a meta-batch; a task's are a function of its place in the whole, over all devices."""
+  places = jnp.arange(num_tasks, dtype=jnp.int32)
   if axis_name is not None:
     places = places + lax.axis_index(axis_name) * num_tasks
-  return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, places)
+  key_adapt, key_views, key_represent = jax.random.split(key, 3)
+  of_tasks = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+  return TaskKeys(of_tasks(key_adapt, places), of_tasks(key_views, places), key_represent)
 
 
 def at_once(task: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 import numpy as np
 
-from metajax.reports.figures import BLACK, BLUE, GREEN, GREY, new_figure, ORANGE, SKY, style, VERMILION
+from metajax.reports.figures import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, new_figure, style
 
 _MAX_TASKS = 4
 _CELL = 0.8  # inches, of an image with its share of the gaps
@@ -128,7 +128,7 @@ def _draw_query(axes: Axes, images: np.ndarray, labels: np.ndarray, probabilitie
     correct = guess == label
     axes.add_patch(Rectangle((x + _GAP, y + _GAP), 1 - 2 * _GAP, 1 - 2 * _GAP, fill=False, linewidth=2,
                              edgecolor=GREEN if correct else VERMILION, linestyle='-' if correct else (0, (2, 1))))
-    text = f'{guess}: {probabilities[i, guess]:.0%}' + ('' if correct else f'\nis {label}')
+    text = f'{guess}: {probabilities[i, guess]:.0%}' + ('' if correct else f'\ntrue {label}')
     axes.text(x + 0.5, y + 1.0, text, ha='center', va='top', fontsize=7, linespacing=1.05,
               color=BLACK if correct else VERMILION)
 

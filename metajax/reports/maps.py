@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 import numpy as np
 
-from metajax.reports.figures import BLACK, BLUE, GREEN, GREY, new_figure, ORANGE, PURPLE, SKY, style, VERMILION
+from metajax.reports.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, new_figure, style
 
 # Ten tasks differ by colour and by marker; the last two colours are from Paul Tol's palettes.
 _COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK, GREY, '#882255', '#999933')
@@ -85,7 +85,8 @@ def task_map(points: np.ndarray, full: np.ndarray | None, title: str, score: flo
     axes.scatter(cloud[:, 0], cloud[:, 1], s=20, color=colour, marker=marker, alpha=0.55, linewidths=0)
     handles.append(Line2D([], [], linestyle='', color=colour, marker=marker, markersize=5, label=f'task {task + 1}'))
     if full is not None:
-      axes.scatter(full[task, 0], full[task, 1], s=170, color=colour, marker='*', edgecolors='white', linewidths=1.0, zorder=3)
+      axes.scatter(full[task, 0], full[task, 1], s=170, color=colour, marker='*', edgecolors='white', linewidths=1.0,
+                   zorder=3)
   if full is not None:
     handles.append(Line2D([], [], linestyle='', color=GREY, marker='*', markersize=10, label='all data'))
   axes.set_aspect('equal', adjustable='datalim')  # distances are what the map is about

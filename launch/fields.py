@@ -1,0 +1,78 @@
+"""Settings as typed on the command line, against the dataclass of a recipe; each fault in one sentence."""
+
+import ast
+import dataclasses
+import difflib
+from typing import Any, Iterator, Mapping
+
+
+def check_setting(config: Any, field: str, value: str | None) -> None:
+  """Raises ValueError unless `value`, as typed (None if nothing was), can be that of a field such as `test.seed`."""
+  holder = config
+  for name in field.split("."):
+    if not dataclasses.is_dataclass(holder) or name not in _fields(holder):
+      raise ValueError(_unknown(field, config))
+    holder = getattr(holder, name)
+  if dataclasses.is_dataclass(holder):
+    raise ValueError(f"config.{field} is a group; set one of its fields: "
+                     f"{', '.join(f'config.{field}.{name}' for name in _fields(holder))}.")
+  if value is None:
+    # absl would take the next word; for a switch it would not, and the word would be lost.
+    raise ValueError(f"config.{field} needs a value: --config.{field}=<{_type_name(holder)}>.")
+  if not _reads_as(value, holder):
+    raise ValueError(f"config.{field}={value!r} is not of type {_type_name(holder)}; its default is {holder!r}.")
+
+
+def from_mapping(config: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
+  """Returns the dataclass `config` with its fields, nested ones too, set to `values`; `prefix` is for messages.
+
+  Raises:
+    ValueError: if a value has no field.
+  """
+  changes = {}
+  for name, value in values.items():
+    if name not in _fields(config):
+      raise ValueError(_unknown(name, config, prefix))
+    old = getattr(config, name)
+    changes[name] = (from_mapping(old, value, f"{prefix}{name}.") if dataclasses.is_dataclass(old)
+                     else tuple(value) if isinstance(old, tuple) else value)
+  return dataclasses.replace(config, **changes)
+
+
+def _reads_as(value: str, default: Any) -> bool:
+  if isinstance(default, bool):
+    return value.lower() in ("true", "false", "1", "0")
+  try:
+    if isinstance(default, tuple):
+      parts = ast.literal_eval(value)
+      parts = parts if isinstance(parts, (tuple, list)) else [parts]
+      return all(type(part) is type(default[0]) for part in parts) if default else True
+    if isinstance(default, int):
+      return -2**31 <= int(value) < 2**31  # more is no seed and no count
+    return isinstance(default, str) or default is None or type(default)(value) is not None
+  except (ValueError, SyntaxError):
+    return False
+
+
+def _type_name(default: Any) -> str:
+  if isinstance(default, tuple) and default:
+    return f"tuple of {type(default[0]).__name__}"
+  return type(default).__name__
+
+
+def _unknown(field: str, config: Any, prefix: str = "") -> str:
+  names = list(_names(config))
+  close = difflib.get_close_matches(field, names, n=3, cutoff=0.5)
+  hint = " or ".join(f"config.{prefix}{name}" for name in close)
+  hint = f"did you mean {hint}?" if close else f"there are {', '.join(prefix + name for name in names)}."
+  return f"config.{prefix}{field} is not a field of this recipe; {hint}"
+
+
+def _names(config: Any, prefix: str = "") -> Iterator[str]:
+  for name in _fields(config):
+    value = getattr(config, name)
+    yield from _names(value, f"{prefix}{name}.") if dataclasses.is_dataclass(value) else [prefix + name]
+
+
+def _fields(config: Any) -> list[str]:
+  return [field.name for field in dataclasses.fields(config)]

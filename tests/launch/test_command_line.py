@@ -1,0 +1,190 @@
+"""Every fault of the user's ends in one sentence and exit code 2, and leaves the disk as it was."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+import re
+import subprocess
+import sys
+
+import pytest
+
+from metajax import workdir
+
+_ROOT = Path(__file__).parents[2]
+_SINUSOID = f"--config={_ROOT}/experiments/sinusoid_maml.py"
+_GLYPHS = [f"--config={_ROOT}/experiments/quickstart.py", "--config.data=glyphs"]
+_TINY = ["--config.hidden=(4,)", "--config.training.steps=2", "--config.training.steps_per_row=1",
+         "--config.training.tasks_per_step=2", "--config.training.steps_per_dispatch=1", "--config.test.episodes=2",
+         "--config.test.val_episodes=2"]
+_needs_fonts = pytest.mark.skipif(
+    importlib.util.find_spec("fontpkg_roboto") is None, reason="command lines on glyphs go UNTESTED: no fonts; run "
+    'pip install "metajax[glyphs]".')
+
+# The arguments of launch.train, and what the sentence must hold.
+_BAD = {
+    "unknown field": ([_SINUSOID, "--config.shot=3"], ["config.shot ", "did you mean", "config.shots"]),
+    "unknown field of the default recipe": (["--config.steps=3"], ["config.steps ", "config.training.steps"]),
+    "nothing like it": ([_SINUSOID, "--config.zzzz=3"], ["config.zzzz ", "there are seed, shots"]),
+    "unknown nested field": ([_SINUSOID, "--config.training.step=3"], ["config.training.step ",
+                                                                      "config.training.steps"]),
+    "field of a number": ([_SINUSOID, "--config.seed.x=3"], ["config.seed.x "]),
+    "not an int": ([_SINUSOID, "--config.shots=ten"], ["config.shots='ten'", "int", "default is 10"]),
+    "a float for an int": ([_SINUSOID, "--config.shots=1.5"], ["config.shots='1.5'", "int"]),
+    "an int that is none in C": ([_SINUSOID, "--config.seed=99999999999999999999"], ["config.seed=", "int"]),
+    "not a float": ([_SINUSOID, "--config.inner_rate=fast"], ["config.inner_rate='fast'", "float", "0.01"]),
+    "not a bool": ([_SINUSOID, "--config.conml=maybe"], ["config.conml='maybe'", "bool", "True"]),
+    "not a tuple of ints": ([_SINUSOID, "--config.hidden=wide"], ["config.hidden='wide'", "tuple of int", "(40, 40)"]),
+    "a tuple of floats": ([_SINUSOID, "--config.hidden=(1.5,)"], ["config.hidden='(1.5,)'", "tuple of int"]),
+    "a torn tuple": ([_SINUSOID, "--config.hidden=(40,"], ["config.hidden='(40,'", "tuple of int"]),
+    "no value": ([_SINUSOID, "--config.shots"], ["config.shots needs a value", "<int>"]),
+    "a value after a space": ([_SINUSOID, "--config.conml", "False"], ["config.conml needs a value", "<bool>"]),
+    "switched off by no": ([_SINUSOID, "--noconfig.conml"], ["--noconfig.conml", "--config.conml=False"]),
+    "a group": ([_SINUSOID, "--config.training=3"], ["config.training is a group", "config.training.steps"]),
+    "no recipe named": (["--config"], ["--config needs a value"]),
+    "no such recipe": (["--config=none.py"], ["none.py does not exist"]),
+    "no such recipe, others": ([f"--config={_ROOT}/experiments/none.py"], ["none.py does not exist",
+                                                                          "sinusoid_maml.py"]),
+    "not a recipe": ([f"--config={_ROOT}/experiments/settings.py"], ["settings.py is not a recipe", "get_config()"]),
+    "a recipe after its settings": (["--config.shots=3", _SINUSOID], ["--config must come before", "config.shots"]),
+    "unknown flag": ([_SINUSOID, "--workdirs=x"], ["workdirs", "workdir"]),
+    "bad verbosity": ([_SINUSOID, "--verbosity=loud"], ["verbosity", "loud"]),
+    "stray argument": ([_SINUSOID, "now"], ["'now'", "--config.<field>=<value>"]),
+    "no shots": ([_SINUSOID, "--config.shots=0"], ["config.shots=0", "1 or more"]),
+    "negative inner steps": ([_SINUSOID, "--config.inner_steps=-1"], ["config.inner_steps=-1", "0 or more"]),
+    "negative width": ([_SINUSOID, "--config.hidden=(40, -1)"], ["config.hidden=(40, -1)", "1 or more"]),
+    "negative steps": ([_SINUSOID, "--config.training.steps=-5"], ["config.training.steps=-5", "1 or more"]),
+    "rate that is no number": ([_SINUSOID, "--config.training.learning_rate=nan"], ["learning_rate=nan", "0 or more"]),
+    "one episode": ([_SINUSOID, "--config.test.episodes=1"], ["config.test.episodes=1", "2 or more"]),
+    "one task": ([_SINUSOID, "--config.training.tasks_per_step=1"], ["config.training.tasks_per_step=1", "at least 2",
+                                                                    "config.contrast.discriminate=False"]),
+    "no term": ([_SINUSOID, "--config.contrast.align=False", "--config.contrast.discriminate=False"],
+                ["config.contrast.align", "config.contrast.discriminate", "config.conml=False"]),
+    "unknown distance": ([_SINUSOID, "--config.contrast.distance=euclid"], ["config.contrast.distance='euclid'",
+                                                                           "cosine, squared_euclidean"]),
+    "unknown views": ([_SINUSOID, "--config.contrast.views=all"], ["config.contrast.views='all'", "support, halves"]),
+    "views larger than the task": ([_SINUSOID, "--config.contrast.views=subsets", "--config.contrast.view_size=99"],
+                                   ["view of 99", "20"]),
+    "no views": ([_SINUSOID, "--config.contrast.num_views=0"], ["config.contrast.num_views=0", "1 or more"]),
+    "a workdir that is a file": ([_SINUSOID, "--workdir={folder}/a_file"], ["a_file is a file"]),
+    "a workdir that is not one": ([_SINUSOID, "--workdir={folder}/full"], ["holds files but no run", "run.json"]),
+    "a workdir below a file": ([_SINUSOID, "--workdir={folder}/a_file/below"], ["a_file/below", "cannot be written"]),
+    "a workdir of another config": ([_SINUSOID, *_TINY, "--config.shots=3", "--workdir={folder}/taken"],
+                                    ["belongs to another run", "config.shots was 10 and is now 3"]),
+    "unknown data": ([*_GLYPHS[:1], "--config.data=mnist"], ["config.data='mnist'", "omniglot, glyphs, auto"]),
+    "unknown norm": ([*_GLYPHS, "--config.norm=layer"], ["config.norm='layer'", "batch, group, none"]),
+    "one way": ([*_GLYPHS, "--config.ways=1"], ["config.ways=1", "2 or more"]),
+    "negative filters": ([*_GLYPHS, "--config.filters=-4"], ["config.filters=-4", "1 or more"]),
+    "more ways than classes": ([*_GLYPHS, "--config.ways=3000"], ["ways=3000", "classes there are", "or fewer"]),
+    "more examples than a class has": ([*_GLYPHS, "--config.shots=10", "--config.queries=11"],
+                                       ["shots=10", "queries=11", "21", "20 or fewer"]),
+    "filters that make no groups": ([*_GLYPHS, "--config.norm=group", "--config.filters=12"], ["12 channels", "8"]),
+}
+
+_EVALUATE = {
+    "no workdir": ([], ["--workdir is missing"]),
+    "no such workdir": (["--workdir={folder}/none"], ["none holds no run", "run.json"]),
+    "empty workdir": (["--workdir={folder}/empty"], ["empty holds no run"]),
+    "a run without a checkpoint": (["--workdir={folder}/taken"], ["taken has no checkpoint yet"]),
+    "a damaged run": (["--workdir={folder}/torn"], ["run.json is damaged"]),
+    "a run of another version": (["--workdir={folder}/old"], ["config.test.lists is not a field", "test.seed"]),
+    "a setting": (["--workdir={folder}/taken", "--config.seed=1"], ["config.seed"]),
+    "not a number of episodes": (["--workdir={folder}/taken", "--episodes=two"], ["episodes=two"]),
+    "too few episodes": (["--workdir={folder}/taken", "--episodes=1"], ["episodes=1", ">= 2"]),
+    "stray argument": (["--workdir={folder}/taken", "now"], ["'now'"]),
+}
+
+
+def _environment(cache):
+  paths = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
+  return {**os.environ, "PYTHONPATH": paths, "METAJAX_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu",
+          "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _contents(folder):
+  return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+          for path in sorted(folder.rglob("*"))}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory, cache):
+  """The result of each case by kind and name, with the contents of its folder before and after."""
+  folder = tmp_path_factory.mktemp("folder")
+  (folder / "experiments").symlink_to(_ROOT / "experiments")  # so that the default recipe is there
+  (folder / "a_file").write_text("mine")
+  (folder / "empty").mkdir()
+  for name in ("full", "torn"):
+    (folder / name).mkdir()
+  (folder / "full" / "thesis.txt").write_text("precious")
+  (folder / "torn" / "run.json").write_text('{"recipe": ')
+  settings = {"seed": 0, "shots": 10, "hidden": [4], "training": {"steps": 2}}
+  workdir.claim(folder / "taken", f"{_ROOT}/experiments/sinusoid_maml.py", settings)
+  workdir.claim(folder / "old", f"{_ROOT}/experiments/sinusoid_maml.py", {"test": {"lists": 1}})
+  cases = [(module, name, [argument.replace("{folder}", str(folder)) for argument in arguments])
+           for module, table in (("launch.train", _BAD), ("launch.evaluate", _EVALUATE))
+           for name, (arguments, _) in table.items()]
+  before = _contents(folder)
+  sent = json.dumps([{"module": module, "arguments": arguments, "folder": str(folder)}
+                     for module, _, arguments in cases])
+  done = subprocess.run([sys.executable, "-m", "tests.launch.forks"], input=sent, capture_output=True, text=True,
+                        cwd=_ROOT, env=_environment(cache), timeout=300)
+  assert done.returncode == 0, done.stderr
+  results = json.loads(done.stdout)
+  return {(module, name): result for (module, name, _), result in zip(cases, results)}, before, _contents(folder)
+
+
+def _check_sentence(result, words):
+  if isinstance(result, subprocess.CompletedProcess):
+    result = {"code": result.returncode, "out": result.stdout, "err": result.stderr}
+  assert result["code"] == 2, result
+  assert re.fullmatch(r"error: .+[.?]\n", result["err"]), result["err"]  # "." meets no line end: it is one line
+  assert not result["out"]
+  for word in words:
+    assert word in result["err"], result["err"]
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=_needs_fonts if arguments[:2] == _GLYPHS else ()) for name, (arguments, _) in _BAD.items()])
+def test_what_train_refuses(outcomes, name):
+  _check_sentence(outcomes[0]["launch.train", name], _BAD[name][1])
+
+
+@pytest.mark.parametrize("name", _EVALUATE)
+def test_what_evaluate_refuses(outcomes, name):
+  _check_sentence(outcomes[0]["launch.evaluate", name], _EVALUATE[name][1])
+
+
+def test_no_refusal_touches_the_disk(outcomes):
+  _, before, after = outcomes
+  assert after == before
+
+
+def test_a_run_and_its_test(tmp_path, cache):
+  def command(*words):
+    return subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, timeout=120,
+                          env=_environment(cache))
+
+  train = ["launch.train", _SINUSOID, *_TINY, "--workdir=run"]
+  done = command(*train)
+  assert done.returncode == 0, done.stderr
+  assert "python -m launch.evaluate --workdir=run" in done.stdout
+  config = workdir.read(tmp_path / "run")["config"]
+  assert config["hidden"] == [4] and config["training"]["steps"] == 2 and config["conml"] is True
+  before = _contents(tmp_path)
+
+  other = command(*train, "--config.conml=False")
+  _check_sentence(other, ["belongs to another run", "conml was True and is now False"])
+  assert _contents(tmp_path) == before
+
+  tested = command("launch.evaluate", "--workdir=run", "--episodes=3", "--test_seed=5")
+  assert tested.returncode == 0, tested.stderr
+  assert "After 2 steps." in tested.stdout
+  assert json.loads((tmp_path / "run" / "test_3_5.json").read_text())["test_seed"] == 5
+  assert {name for name in _contents(tmp_path) if name not in before} == {
+      "run/test_3_5.json", "run/test_3_5_episodes.npz"}

@@ -1,0 +1,219 @@
+"""The import law: modules depend on what lies below them, on nothing beside them in a circle, and on no machine."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGES = ("metajax", "experiments", "launch")
+LAYERS = (
+  ("metajax.types",),
+  ("metajax.examples", "metajax.losses", "metajax.distances", "metajax.contrast", "metajax.descent",
+   "metajax.networks"),
+  ("metajax.learners", "metajax.data"),
+  ("metajax.objectives",),
+  ("metajax.sharding", "metajax.checkpoints", "metajax.reports", "metajax.workdir"),
+  ("metajax.training", "metajax.evaluation"),
+  ("metajax.pictures",),
+  ("metajax.recipe",),
+  ("experiments",),
+  ("launch",),
+)
+# Who may not know whom, though the layers would allow it. None: nothing of the project but the exceptions.
+FORBIDDEN = {
+  "metajax.learners": ("metajax.networks", "metajax.losses"),
+  "metajax.objectives": ("metajax.learners",),
+  "metajax.training": ("metajax.learners",),
+}
+ONLY = {"metajax.reports": ("metajax.types", "metajax.reports")}
+CONTAINERS = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
+MAKERS = ("dict", "list", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict")
+CHANGERS = ("append", "extend", "insert", "add", "update", "setdefault", "pop", "popitem", "clear", "remove",
+            "discard", "sort", "reverse", "appendleft")
+
+
+def within(module, package):
+  return module == package or module.startswith(package + ".")
+
+
+def layer(module):
+  """Returns the height of a module, or None where nobody has given it a place."""
+  heights = [height for height, layer in enumerate(LAYERS) for package in layer if within(module, package)]
+  return heights[0] if heights else None
+
+
+def imported(tree, known):
+  """Returns the modules that a module imports, wherever in it; a name from a package counts as its submodule if one."""
+  found = set()
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      found.update(alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      base = "." * node.level + (node.module or "")
+      for alias in node.names:
+        found.add(f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base)
+  return found
+
+
+def law_broken(sources):
+  """Returns a sentence for each breach of the import law by `sources`, a dict from module names to their text."""
+  breaches = []
+  imports = {name: imported(ast.parse(text), sources) for name, text in sources.items()}
+  for name, targets in imports.items():
+    height = layer(name)
+    if height is None and sources[name].strip():
+      breaches.append(f"{name} has no layer")
+    for target in sorted(targets):
+      if target.startswith("."):
+        breaches.append(f"{name} imports {target}, relatively")
+      if within(target, "absl") and not within(name, "launch"):
+        breaches.append(f"{name} imports absl")
+      if not any(within(target, package) for package in PACKAGES):
+        continue
+      if target not in sources:
+        breaches.append(f"{name} imports {target}, which does not exist")
+      if layer(target) is None and target != "metajax" or (layer(target) or 0) > (height or 0):
+        breaches.append(f"{name} imports {target}, which is above it")
+      for package, banned in FORBIDDEN.items():
+        if within(name, package) and any(within(target, each) for each in banned):
+          breaches.append(f"{name} imports {target}, which {package} must not know")
+      for package, allowed in ONLY.items():
+        if within(name, package) and not any(within(target, each) for each in allowed):
+          breaches.append(f"{name} imports {target}, but {package} may import {' and '.join(allowed)} alone")
+  return breaches + circles(imports)
+
+
+def circles(imports):
+  """Returns a sentence for each module that can reach itself."""
+  breaches = []
+  for start in imports:
+    reached, waiting = set(), [start]
+    while waiting:
+      for target in imports.get(waiting.pop(), ()):
+        if target not in reached:
+          reached.add(target)
+          waiting.append(target)
+    if start in reached:
+      breaches.append(f"{start} imports itself, by way of others")
+  return breaches
+
+
+def is_table(node, tree):
+  """Returns whether an assignment is a table of constants: literal, not empty, NAMED_SO, and never written to."""
+  target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+  if not isinstance(target, ast.Name) or not target.id.isupper():
+    return False
+  try:
+    if not ast.literal_eval(node.value):
+      return False
+  except ValueError:
+    return False
+  for each in ast.walk(tree):
+    written = isinstance(each, ast.Subscript) and not isinstance(each.ctx, ast.Load)
+    changed = isinstance(each, ast.Attribute) and each.attr in CHANGERS
+    if (written or changed) and isinstance(each.value, ast.Name) and each.value.id == target.id:
+      return False
+  return True
+
+
+def mutable_state(text):
+  """Returns the lines at which a module holds state: a container that can change, or an array, made on import."""
+  lines, tree = [], ast.parse(text)
+  for node in tree.body:
+    value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+    if isinstance(value, ast.Call):
+      called = ast.unparse(value.func)
+      if called.split(".")[-1] in MAKERS or called.startswith(("jnp.", "jax.random.", "jax.numpy.", "jax.device_put")):
+        lines.append(node.lineno)
+    elif isinstance(node, ast.AugAssign) or isinstance(value, CONTAINERS) and not is_table(node, tree):
+      lines.append(node.lineno)
+  return lines + [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Global)]
+
+
+def machine_paths(text):
+  """Returns what looks like a place on the machine of whoever wrote it."""
+  return re.findall(r"(?<![\w.}>~/:-])/(?:work|root|home|Users|mnt|tmp|opt|srv|data)/[\w.+-]+|[A-Z]:\\\\\w+", text)
+
+
+def read_sources():
+  sources = {}
+  for package in PACKAGES:
+    for path in sorted((ROOT / package).rglob("*.py")):
+      name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+      sources[name.removesuffix(".__init__")] = path.read_text()
+  return sources
+
+
+SOURCES = read_sources()
+each_module = pytest.mark.parametrize("name", SOURCES)
+
+
+def test_the_law_holds():
+  assert len(SOURCES) > 30
+  assert law_broken(SOURCES) == []
+
+
+@each_module
+def test_a_module_says_what_it_is_and_is_short(name):
+  text = SOURCES[name]
+  if text.strip():  # an empty `__init__` has nothing to say
+    assert ast.get_docstring(ast.parse(text)), f"{name} has no docstring"
+  assert len(text.splitlines()) <= 400
+
+
+@each_module
+def test_a_module_holds_no_state(name):
+  assert mutable_state(SOURCES[name]) == []
+
+
+def test_no_file_knows_a_machine():
+  paths = [path for folder in (*PACKAGES, "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+  paths += [path for name in ("setup.cfg", "README.md") if (path := ROOT / name).exists()]
+  assert {str(path): found for path in paths if (found := machine_paths(path.read_text()))} == {}
+
+
+@pytest.mark.parametrize("name, line, breach", [
+  ("metajax.types", "import metajax.examples", "above"),
+  ("metajax.examples", "from metajax.data import sampling", "above"),
+  ("metajax.networks.mlp", "from metajax.learners.maml import adapt", "above"),
+  ("metajax.objectives.tasks", "from metajax import sharding", "above"),
+  ("metajax.training", "def f():\n  from metajax import recipe", "above"),
+  ("metajax.recipe", "import experiments.images", "above"),
+  ("experiments.images", "from launch import train", "above"),
+  ("metajax.learners.maml", "from metajax.networks import mlp", "must not know"),
+  ("metajax.learners.maml", "from metajax import losses", "must not know"),
+  ("metajax.objectives.tasks", "from metajax import learners", "must not know"),
+  ("metajax.training", "from metajax.learners.maml import maml", "must not know"),
+  ("metajax.reports.maps", "from metajax.examples import union", "alone"),
+  ("metajax.types", "from absl import flags", "absl"),
+  ("experiments.images", "import absl.logging", "absl"),
+  ("metajax.types", "from . import examples", "relatively"),
+  ("metajax.training", "import metajax.nowhere", "does not exist"),
+  ("metajax.newcomer", "import jax", "no layer"),
+  ("metajax.distances", "from metajax.losses import accuracy", "itself"),
+])
+def test_the_law_can_be_broken(name, line, breach):
+  sources = {module: "" for module in SOURCES}
+  sources |= {"metajax.losses": "from metajax import distances", "metajax.newcomer": ""}
+  del sources[name]
+  found = law_broken(sources | {name: line})
+  assert len(found) == (2 if breach == "itself" else len(found)) and any(breach in sentence for sentence in found)
+  assert law_broken(sources) == []
+
+
+@pytest.mark.parametrize("line, held", [
+  ("A = []", 1), ("A: dict = {}", 1), ("A = dict(a=1)", 1), ("A = collections.deque()", 1), ("A = jnp.zeros(3)", 1),
+  ("A = jax.random.key(0)", 1), ("A = 1\nA += 1", 1), ("def f():\n  global a\n  a = 1", 1), ("A = [x for x in y]", 1),
+  ("A = {1: 2}\nA[3] = 4", 1),
+  ("A = {1: 2}\ndef f():\n  A.update(b)", 1), ("A = [1]\ndel A[0]", 1), ("cache = {1: 2}", 1), ("A = {1: b}", 1),
+  ("A = {1: 2}\nb = A[1]", 0), ("A = (1, 2)", 0), ("A = frozenset('ab')", 0), ("A = MappingProxyType({1: 2})", 0), ("def f():\n  a = []", 0),
+  ("A = TypeVar('A')", 0), ("A = Callable[[int], int]", 0)])
+def test_state_can_be_seen(line, held):
+  assert len(mutable_state(line)) == held
+
+
+def test_paths_of_a_machine_can_be_seen():
+  assert machine_paths('open("' + "/work" + '/main/x")') and machine_paths("see /" + "home/me/data")
+  assert not machine_paths("runs/work/x https://a.org/data/set /256 a/b --workdir=<dir>/tmp/x")
