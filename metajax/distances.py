@@ -47,6 +47,7 @@ def _euclidean_difference(a: PyTree, b: PyTree) -> PyTree:
   return jax.tree.map(lambda x, y: _wide(x) - _wide(y), a, b)
 
 
+@jax.custom_jvp
 def _unit_difference(a: PyTree, b: PyTree) -> PyTree:
   """Returns `a / |a| - b / |b|` to full relative accuracy even where the two agree in all but their last digits.
 
@@ -55,13 +56,25 @@ def _unit_difference(a: PyTree, b: PyTree) -> PyTree:
   `a/|a| - b/|b| = [(a - b) + b s] / |a|` with `s = 1 - |a|/|b| = (b - a).(a + b) / (|b| (|a| + |b|))`.
   A zero vector has no direction and stays zero: its distance to any other is one half.
   """
-  a, b = jax.tree.map(_wide, a), jax.tree.map(_wide, b)
   gap = jax.tree.map(jnp.subtract, a, b)
   square_a, square_b = squared_norm(a), squared_norm(b)
   norm_a, norm_b = _norm_or_one(square_a), _norm_or_one(square_b)
   shrink = -_dot(gap, jax.tree.map(jnp.add, a, b)) / (norm_b * (norm_a + norm_b))
   shrink = jnp.where((square_a > 0) & (square_b > 0), shrink, 1 - norm_a / norm_b)
   return jax.tree.map(lambda g, y: (g + y * shrink) / norm_a, gap, b)
+
+
+@_unit_difference.defjvp
+def _unit_difference_jvp(primals: tuple[PyTree, PyTree], tangents: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+  # The derivative of a unit vector is simple, whatever care its value takes.
+  return _unit_difference(*primals), jax.tree.map(jnp.subtract, *map(_unit_derivative, primals, tangents))
+
+
+def _unit_derivative(a: PyTree, tangent: PyTree) -> PyTree:
+  norm = _norm_or_one(squared_norm(a))
+  unit = jax.tree.map(lambda x: x / norm, a)
+  along = _dot(unit, tangent)
+  return jax.tree.map(lambda t, u: (t - u * along) / norm, tangent, unit)
 
 
 def _norm_or_one(square: Array) -> Array:
@@ -81,7 +94,7 @@ def _wide(x: Array) -> Array:
 
 
 # phi(a, b) = 1 - a.b / (|a| |b|), in [0, 2], as half the squared distance of the unit vectors.
-cosine = Quadratic(_unit_difference, 0.5)
+cosine = Quadratic(lambda a, b: _unit_difference(jax.tree.map(_wide, a), jax.tree.map(_wide, b)), 0.5)
 
 # phi(a, b) = |a - b|^2, in squared units of the representation.
 squared_euclidean = Quadratic(_euclidean_difference, 1.0)

@@ -133,8 +133,8 @@ def mutable_state(text):
 
 
 def machine_paths(text):
-  """Returns what looks like a place on the machine of whoever wrote it."""
-  return re.findall(r"(?<![\w.}>~/:-])/(?:work|root|home|Users|mnt|tmp|opt|srv|data)/[\w.+-]+|[A-Z]:\\\\\w+", text)
+  """Returns what looks like a place on the machine of whoever wrote it; `/home/u` is nobody's."""
+  return re.findall(r"(?<![\w.}>~/:-])/(?!home/u\b)(?:work|root|home|Users|mnt|tmp|opt|srv|data)/[\w.+-]+|[A-Z]:\\\\\w+", text)
 
 
 def read_sources():
@@ -206,10 +206,10 @@ def test_the_law_can_be_broken(name, line, breach):
 @pytest.mark.parametrize("line, held", [
   ("A = []", 1), ("A: dict = {}", 1), ("A = dict(a=1)", 1), ("A = collections.deque()", 1), ("A = jnp.zeros(3)", 1),
   ("A = jax.random.key(0)", 1), ("A = 1\nA += 1", 1), ("def f():\n  global a\n  a = 1", 1), ("A = [x for x in y]", 1),
-  ("A = {1: 2}\nA[3] = 4", 1),
-  ("A = {1: 2}\ndef f():\n  A.update(b)", 1), ("A = [1]\ndel A[0]", 1), ("cache = {1: 2}", 1), ("A = {1: b}", 1),
-  ("A = {1: 2}\nb = A[1]", 0), ("A = (1, 2)", 0), ("A = frozenset('ab')", 0), ("A = MappingProxyType({1: 2})", 0), ("def f():\n  a = []", 0),
-  ("A = TypeVar('A')", 0), ("A = Callable[[int], int]", 0)])
+  ("A = {1: 2}\nA[3] = 4", 1), ("A = {1: 2}\ndef f():\n  A.update(b)", 1), ("A = [1]\ndel A[0]", 1),
+  ("cache = {1: 2}", 1), ("A = {1: b}", 1), ("A = {1: 2}\nb = A[1]", 0), ("A = (1, 2)", 0), ("A = frozenset('ab')", 0),
+  ("A = MappingProxyType({1: 2})", 0), ("def f():\n  a = []", 0), ("A = TypeVar('A')", 0),
+  ("A = Callable[[int], int]", 0)])
 def test_state_can_be_seen(line, held):
   assert len(mutable_state(line)) == held
 

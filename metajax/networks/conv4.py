@@ -38,7 +38,7 @@ class Conv4(nn.Module):
       # Pooling before the ReLU is the same function, on a quarter of the numbers.
       x = convolution.relu(convolution.max_pool(x) if self.max_pool else x)
     x = jnp.mean(x, axis=(1, 2)) if self.average else x.reshape(x.shape[0], -1)
-    return x if self.num_outputs is None else nn.Dense(self.num_outputs)(x)
+    return x if self.num_outputs is None else nn.Dense(self.num_outputs, param_dtype=x.dtype)(x)
 
 
 def conv4(num_outputs: int | None = None, *, filters: int = 64,

@@ -21,8 +21,8 @@ class MLP(nn.Module):
     del mask  # an example meets no other
     x = inputs.reshape(inputs.shape[0], -1)
     for width in self.hidden:
-      x = self.activation(nn.Dense(width, kernel_init=self.kernel_init)(x))
-    return nn.Dense(self.num_outputs, kernel_init=self.kernel_init)(x)
+      x = self.activation(nn.Dense(width, param_dtype=x.dtype, kernel_init=self.kernel_init)(x))
+    return nn.Dense(self.num_outputs, param_dtype=x.dtype, kernel_init=self.kernel_init)(x)
 
 
 def mlp(hidden: Sequence[int], num_outputs: int, *, activation: Callable[[jax.Array], jax.Array] = nn.relu,

@@ -1,0 +1,170 @@
+"""The networks whole: shapes, sizes, padding, and meta-gradients through them."""
+
+import functools
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from metajax.examples import masked_mean
+from metajax.learners import maml
+from metajax.losses import softmax_cross_entropy
+from metajax.networks import conv4, convolution, from_linen, mlp, normalisation
+from tests.helpers import classification_episodes
+
+SMALL = functools.partial(conv4, filters=4)
+NETWORKS = {
+  "mlp": (mlp((5, 3), 2), (6,)),
+  "pooled": (SMALL(3), (16, 16, 1)),
+  "strided": (SMALL(3, max_pool=False, average=True), (9, 9, 2)),
+  "headless": (SMALL(normalise=normalisation.group(2), convolve=convolution.shared), (16, 16, 1)),
+}
+
+
+def count(network, shape):
+  params = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def images(shape, number=5, seed=0, dtype=jnp.float32):
+  return jnp.asarray(np.random.default_rng(seed).normal(size=(number, *shape)), dtype)
+
+
+def output_shape(network, shape, number=2):
+  inputs = jax.ShapeDtypeStruct((number, *shape), jnp.float32)
+  params = jax.eval_shape(network.init, jax.random.key(0), inputs)
+  return jax.eval_shape(network.apply, params, inputs, jax.ShapeDtypeStruct((number,), bool)).shape
+
+
+@pytest.mark.parametrize("network, shape, expected", [
+  (mlp((40, 40), 1), (1,), 1),
+  (mlp((), 3), (4, 5), 3),
+  (conv4(), (28, 28, 1), 64),
+  (conv4(), (84, 84, 3), 1600),
+  (conv4(filters=32, average=True), (84, 84, 3), 32),
+  (conv4(max_pool=False), (28, 28, 1), 256),
+  (conv4(5, max_pool=False, average=True), (28, 28, 1), 5),
+  (conv4(20, filters=8, normalise=normalisation.group(4)), (28, 28, 1), 20),
+  (conv4(filters=8, normalise=normalisation.none, convolve=convolution.library), (33, 20, 3), 16),
+])
+def test_output_shapes(network, shape, expected):
+  assert output_shape(network, shape) == (2, expected)
+
+
+@pytest.mark.parametrize("network, shape, expected", [
+  (mlp((40, 40), 1), (1,), 1761),  # MAML's regressor
+  (conv4(), (28, 28, 1), 111_680),  # 576 + 3 * 36,864 in kernels, and a scale and a bias for each of 4 * 64 channels
+  (conv4(5, max_pool=False, average=True), (28, 28, 1), 112_005),  # and 64 * 5 + 5 in the head
+  (conv4(normalise=normalisation.none), (28, 28, 1), 111_424),  # nothing to scale
+])
+def test_number_of_parameters(network, shape, expected):
+  assert count(network, shape) == expected
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_jit_is_eager_and_initial_outputs_are_alive(name):
+  network, shape = NETWORKS[name]
+  inputs, mask = images(shape), jnp.asarray([True, True, False, True, True])
+  params = jax.jit(network.init)(jax.random.key(0), inputs)
+  other = jax.jit(network.init)(jax.random.key(1), inputs)
+  assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, other)
+  assert any((a != b).any() for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(other)))
+  outputs = jax.jit(network.apply)(params, inputs, mask)
+  assert float(jnp.std(outputs[mask])) > 1e-2
+  with jax.disable_jit():
+    eager = network.apply(params, inputs, mask)
+  np.testing.assert_allclose(outputs, eager, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_padding_changes_nothing(name):
+  network, shape = NETWORKS[name]
+  inputs, mask = images(shape), jnp.asarray([True, True, False, True, False])
+  params = jax.jit(network.init)(jax.random.key(0), inputs)
+  apply = jax.jit(network.apply)
+  outputs = apply(params, inputs, mask)
+  garbage = jnp.where(mask.reshape(-1, *[1] * len(shape)), inputs, images(shape, seed=1) * 100)
+  np.testing.assert_array_equal(apply(params, garbage, mask)[mask], outputs[mask])
+  np.testing.assert_allclose(apply(params, inputs[mask], jnp.ones(3, bool)), outputs[mask], rtol=1e-4, atol=1e-5)
+
+
+def test_only_batch_statistics_let_examples_meet():
+  inputs, mask = images((16, 16, 1)), jnp.ones(5, bool)
+  for normalise, meet in ((normalisation.batch_statistics, True), (normalisation.group(2), False),
+                          (normalisation.none, False)):
+    network = SMALL(3, normalise=normalise)
+    params = jax.jit(network.init)(jax.random.key(0), inputs)
+    apply = jax.jit(network.apply)
+    changed = apply(params, inputs.at[1:].add(images((16, 16, 1), 4, seed=1)), mask)[0]
+    assert bool((changed != apply(params, inputs, mask)[0]).any()) == meet
+
+
+def test_pooling_before_relu_is_relu_before_pooling():
+  inputs = images((6, 6, 3))
+  one, other = (lambda x: convolution.relu(convolution.max_pool(x)), lambda x: convolution.max_pool(convolution.relu(x)))
+  np.testing.assert_array_equal(one(inputs), other(inputs))
+  weights = images((3, 3, 3), seed=1)
+  gradients = [jax.grad(lambda x: jnp.sum(order(x) * weights))(inputs) for order in (one, other)]
+  np.testing.assert_array_equal(*gradients)
+
+
+@pytest.mark.parametrize("network", [SMALL(), SMALL(3), SMALL(3, normalise=normalisation.group(2)), mlp((4,), 2)])
+def test_bfloat16_is_kept(network):
+  inputs = jax.ShapeDtypeStruct((3, 16, 16, 1), jnp.bfloat16)
+  params = jax.eval_shape(network.init, jax.random.key(0), inputs)
+  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
+  assert jax.eval_shape(network.apply, params, inputs, jax.ShapeDtypeStruct((3,), bool)).dtype == jnp.bfloat16
+
+
+def test_mlp_is_the_formula():
+  network = mlp((4, 3), 2, activation=jnp.tanh, kernel_init=nn.initializers.normal(1.0))
+  inputs = images((2, 3))
+  params = network.init(jax.random.key(0), inputs)
+  params = jax.tree.map(lambda leaf: leaf + 0.3, params)  # no bias of zero
+  x = np.asarray(inputs).reshape(5, 6)
+  for layer in range(3):
+    weights = jax.tree.map(np.asarray, params[f"Dense_{layer}"])
+    x = x @ weights["kernel"] + weights["bias"]
+    x = np.tanh(x) if layer < 2 else x
+  np.testing.assert_allclose(network.apply(params, inputs, jnp.ones(5, bool)), x, rtol=1e-5, atol=1e-5)
+
+
+def test_any_flax_module_is_a_network_and_sees_the_mask():
+
+  class Masked(nn.Module):
+
+    @nn.compact
+    def __call__(self, inputs, mask):
+      return nn.Dense(2)(inputs) * mask[:, None].astype(inputs.dtype)
+
+  network = from_linen(Masked())
+  params = network.init(jax.random.key(0), jnp.ones((3, 4)))
+  assert set(params) == {"Dense_0"}
+  outputs = network.apply(params, jnp.ones((3, 4)), jnp.asarray([True, False, True]))
+  assert not outputs[1].any() and outputs[0].any()
+
+
+@pytest.mark.parametrize("size, channels, max_pool, num_steps", [(16, 1, True, 1), (17, 2, True, 2), (9, 1, False, 2)])
+def test_meta_gradient_of_a_whole_network_is_the_same_jitted_and_eager(size, channels, max_pool, num_steps, x64):
+  network = SMALL(3, max_pool=max_pool, average=not max_pool)
+  learner = maml(network, softmax_cross_entropy, optimizer=optax.sgd(0.1), num_steps=num_steps)
+  episodes = classification_episodes(2, 3, 1, 2, (size, size, channels), dtype=np.float64, padding=1)
+  params = jax.jit(network.init)(jax.random.key(0), episodes.support.inputs[0])
+
+  def meta_loss(params):
+
+    def task_loss(support, query):
+      adapted = learner.adapt(params, support, jax.random.key(1))
+      outputs = learner.predict(params, adapted, query.inputs, query.mask)
+      return masked_mean(softmax_cross_entropy(outputs, query.targets), query.mask)
+
+    return jnp.mean(jax.vmap(task_loss)(*episodes))
+
+  with jax.disable_jit():
+    eager = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(jax.grad(meta_loss)(params))])
+  jitted = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(jax.jit(jax.grad(meta_loss))(params))])
+  assert jitted.dtype == np.float64 and np.linalg.norm(eager) > 1e-2
+  assert np.linalg.norm(jitted - eager) < 1e-10 * np.linalg.norm(eager)
