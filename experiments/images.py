@@ -1,7 +1,7 @@
 """What the recipes on images share: where the images come from, the tasks made of them, and the pictures."""
 
 import sys
-from typing import Callable, Mapping
+from typing import Callable, Mapping, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -13,7 +13,23 @@ from metajax.data.classes import class_tasks
 from metajax.objectives import views
 from metajax.types import Learner, Params, PRNGKey, TaskDistribution
 
-Tasks = Callable[..., TaskDistribution]
+
+class Tasks(NamedTuple):
+  """The tasks of one split: called with the `ways`, `shots` and `queries` of `class_tasks`, it makes them."""
+  split: str
+  data: ClassData
+  rotations: bool
+
+  @property
+  def source(self) -> str:
+    """The sentence to say beside every result."""
+    return self.data.source
+
+  def __call__(self, *, ways: int, shots: int, queries: int) -> TaskDistribution:
+    try:
+      return class_tasks(self.data, ways=ways, shots=shots, queries=queries, rotations=self.rotations)
+    except ValueError as error:
+      raise ValueError(f"there can be no such {self.split} tasks: {error}") from error
 
 
 def image_tasks(data: str) -> Callable[[str], Tasks]:
@@ -28,20 +44,7 @@ def image_tasks(data: str) -> Callable[[str], Tasks]:
     FileNotFoundError: if the data is not to be had.
   """
   load = choose("data", data, {"omniglot": omniglot.load, "glyphs": glyphs.load, "auto": _omniglot_or_glyphs})
-
-  def split_tasks(split):
-    source = load(split)
-
-    def tasks(**shape):
-      try:
-        return class_tasks(source, rotations=split == "train" and data == "omniglot", **shape)
-      except ValueError as error:
-        raise ValueError(f"there can be no such {split} tasks: {error}") from error
-
-    tasks.source = source.source
-    return tasks
-
-  return split_tasks
+  return lambda split: Tasks(split, load(split), rotations=split == "train" and data == "omniglot")
 
 
 def image_pictures(learner: Learner, tasks: Tasks, *, ways: int, shots: int
@@ -49,8 +52,9 @@ def image_pictures(learner: Learner, tasks: Tasks, *, ways: int, shots: int
   """Returns the maker of an episode's picture and of the task-representation map."""
 
   def draw(params, key):
+    queries = min(3, int(tasks.data.counts.min()) - shots)  # a class may have no three to spare
     episode = pictures.image_picture(learner, losses.softmax_cross_entropy, params,
-                                     tasks(ways=ways, shots=shots, queries=3), key)
+                                     tasks(ways=ways, shots=shots, queries=queries), key)
     task_map, _ = pictures.map_picture(
         learner, params, tasks(ways=ways, shots=10, queries=10), views.balanced_subsets(10, ways, 5), key,
         f"Models of ten tasks of {ways} classes, ten subsets each")

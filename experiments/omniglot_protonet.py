@@ -32,7 +32,7 @@ class Config:
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(
-      steps=1500, tasks_per_step=4, steps_per_row=25, steps_per_dispatch=1, rows_per_checkpoint=4))
+      steps=1200, tasks_per_step=4, learning_rate=3e-3, steps_per_row=25, steps_per_dispatch=1, rows_per_checkpoint=4))
   test: Test = field(default_factory=lambda: Test(episodes=600))
 
 

@@ -58,7 +58,8 @@ def build(config: Config) -> Recipe:
     steps = {count: learner(count) for count in (0, 1, 10)}
     fit = pictures.fit_picture(steps, params, dense, key, span=(-5.0, 5.0))
     task_map, _ = pictures.map_picture(
-        learner(config.test_inner_steps), params, sinusoids(50, 50), views.random_subsets(10, config.shots), key,
+        learner(config.test_inner_steps), params, sinusoids(5 * config.shots, 5 * config.shots),
+        views.random_subsets(10, config.shots), key,
         "Models of ten sinusoids, ten subsets each")
     return {"fit.png": fit, "task_map.png": task_map}
 

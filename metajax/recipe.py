@@ -27,9 +27,9 @@ from metajax.checkpoints import Checkpoints
 from metajax.evaluation import Estimate, make_evaluate
 from metajax.reports.figures import learning_curves, save
 from metajax.reports.progress import Progress
-from metajax.reports.writers import combine, CsvWriter, read_csv, TensorBoardWriter
+from metajax.reports.writers import CsvWriter, TensorBoardWriter, combine, read_csv
 from metajax.sharding import replicated, task_mesh, usable_devices
-from metajax.training import fit, init_state, make_advance, TrainState
+from metajax.training import TrainState, fit, init_state, make_advance
 from metajax.types import Learner, Objective, Params, PerExample, PRNGKey, TaskDistribution
 
 

@@ -8,14 +8,14 @@ from typing import Any, Callable, Mapping, NamedTuple, Protocol, Sequence
 
 import jax
 from jax import lax
-from jax.sharding import Mesh
 import jax.numpy as jnp
+from jax.sharding import Mesh
 import numpy as np
 import optax
 
 from metajax.data.sampling import sample_tasks
 from metajax.descent import descend
-from metajax.sharding import over_tasks, TASKS
+from metajax.sharding import TASKS, over_tasks
 from metajax.types import Array, Learner, Metrics, Objective, Params, PRNGKey, PyTree, TaskDistribution
 
 
@@ -78,7 +78,7 @@ def make_advance(objective: Objective, optimizer: optax.GradientTransformation, 
   def step(state: TrainState, data: PyTree) -> tuple[TrainState, Metrics]:
     key_tasks, key_objective = jax.random.split(jax.random.fold_in(key, state.step))
     places = jnp.arange(share, dtype=jnp.int32) + lax.axis_index(TASKS) * share
-    episodes = sample_tasks(tasks, data, key_tasks, places)
+    episodes = sample_tasks(tasks, tasks.at_step(data, state.step), key_tasks, places)
     gradient, metrics = jax.grad(objective, has_aux=True)(state.params, episodes, key_objective)
     gradient, metrics = lax.pmean((gradient, dict(metrics)), TASKS)
     params, opt_state = descend(optimizer, gradient, state.opt_state, state.params)

@@ -41,6 +41,31 @@ class Network(NamedTuple):
   apply: Callable[[Params, PyTree, Array], Array]
 
 
+class SequenceNetwork(NamedTuple):
+  """A network over `L` tokens whose places and sight are given, as two pure functions.
+
+  init:  (key, tokens [L, features])                                        -> params
+  apply: (params, tokens [L, features], places [L], sight [L, L] of bool)   -> outputs [L, num_outputs]
+
+  `places` are integers; token i sees token j where `sight[i, j]`.
+  """
+  init: Callable[[PRNGKey, Array], Params]
+  apply: Callable[[Params, Array, Array, Array], Array]
+
+
+class FilmNetwork(NamedTuple):
+  """A network modulated by a vector, as two pure functions.
+
+  init:  (key, inputs [N, ...])                                     -> params
+  apply: (params, film [num_film], inputs [N, ...], mask [N])       -> features [N, D]
+
+  A `film` of zeros leaves the network as it is.
+  """
+  init: Callable[[PRNGKey, Array], Params]
+  apply: Callable[[Params, Array, Array, Array], Array]
+  num_film: int
+
+
 class Learner(NamedTuple):
   """A way of learning one task from examples, `h = g(D; theta)`, as five pure functions.
 
@@ -72,9 +97,11 @@ class TaskDistribution(NamedTuple):
 
   sample: (data, key) -> Episode   one task
   data:   the arrays that `sample` reads; `()` for a formula. An argument, never a constant of the program.
+  at_step: (data, step) -> data    what they are at a step of training: a curriculum. By default the same throughout.
   """
   sample: Callable[[PyTree, PRNGKey], Episode]
   data: PyTree = ()
+  at_step: Callable[[PyTree, Array], PyTree] = lambda data, step: data
 
 
 # A per-example measure of outputs [Q, ...] against targets [Q, ...]: a loss or a score, as [Q].

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 _FILE = "run.json"
+_PARTIAL = _FILE + ".partial"
 
 
 def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any]) -> Path:
@@ -21,19 +22,20 @@ def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any]) -> Path:
   """
   workdir = Path(workdir)
   wanted = json.loads(json.dumps({"recipe": recipe, "config": config}))
-  if (workdir / _FILE).exists():
-    differences = _differences(read(workdir), wanted)
-    if differences:
-      raise ValueError(f"workdir {workdir} belongs to another run: {'; '.join(differences)}. Give the same settings "
-                       "to go on with it, or name another workdir.")
-    return workdir
-  if workdir.exists() and not workdir.is_dir():
-    raise ValueError(f"workdir {workdir} is a file; name a folder.")
-  if workdir.is_dir() and any(workdir.iterdir()):
-    raise ValueError(f"workdir {workdir} holds files but no run ({_FILE} is missing); name a new or an empty folder.")
   try:
+    if (workdir / _FILE).exists():
+      differences = _differences(read(workdir), wanted)
+      if differences:
+        raise ValueError(f"workdir {workdir} belongs to another run: {'; '.join(differences)}. Give the same settings "
+                         "to go on with it, or name another workdir.")
+      return workdir
+    if workdir.exists() and not workdir.is_dir():
+      raise ValueError(f"workdir {workdir} is a file; name a folder.")
+    # A partial file is what a claim left that was cut short; there was no run yet.
+    if workdir.is_dir() and any(path.name != _PARTIAL for path in workdir.iterdir()):
+      raise ValueError(f"workdir {workdir} holds files but no run ({_FILE} is missing); name a new or an empty folder.")
     workdir.mkdir(parents=True, exist_ok=True)
-    partial = workdir / (_FILE + ".partial")
+    partial = workdir / _PARTIAL
     partial.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
     partial.replace(workdir / _FILE)
   except OSError as error:
@@ -52,17 +54,18 @@ def read(workdir: Path | str) -> dict[str, Any]:
     raise ValueError(f"workdir {workdir} holds no run: {_FILE} is missing. Train one first, or name another workdir.")
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
-    return {"recipe": content["recipe"], "config": content["config"]}
-  except (ValueError, KeyError, TypeError) as error:
+    return {"recipe": content["recipe"], "config": dict(content["config"])}
+  except (OSError, ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{path} is damaged ({error}); restore it, or name another workdir.") from error
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
   found = []
   for name in sorted(set(old) | set(new)):
-    before, after = old.get(name, "absent"), new.get(name, "absent")
+    before, after = old.get(name), new.get(name)
     if isinstance(before, Mapping) and isinstance(after, Mapping):
       found += _differences(before, after, f"{prefix}{name}.")
-    elif before != after:
-      found.append(f"{prefix}{name} was {before!r} and is now {after!r}")
+    elif before != after or (name in old) != (name in new):
+      was, now = (repr(values[name]) if name in values else "absent" for values in (old, new))
+      found.append(f"{prefix}{name} was {was} and is now {now}")
   return found

@@ -9,7 +9,7 @@ from metajax.types import Episode, Examples, Network
 
 
 def classification_episodes(num_tasks=3, ways=3, shots=2, queries=2, size=(4,), seed=0, dtype=np.float32, padding=0):
-  """Returns episodes of unlike classification tasks, each set with `padding` examples that mean nothing, shuffled in."""
+  """Returns episodes of unlike tasks, each set with `padding` examples that mean nothing, shuffled in."""
   random = np.random.default_rng(seed)
   scales = np.arange(1, num_tasks + 1).reshape(-1, *[1] * (len(size) + 1))
 

@@ -40,6 +40,8 @@ def within(module, package):
 
 def layer(module):
   """Returns the height of a module, or None where nobody has given it a place."""
+  if module == "metajax":  # the front door, through which experiments may come in but no part of the library
+    return LAYERS.index(("experiments",))
   heights = [height for height, layer in enumerate(LAYERS) for package in layer if within(module, package)]
   return heights[0] if heights else None
 
@@ -74,7 +76,7 @@ def law_broken(sources):
         continue
       if target not in sources:
         breaches.append(f"{name} imports {target}, which does not exist")
-      if layer(target) is None and target != "metajax" or (layer(target) or 0) > (height or 0):
+      if target in sources and (layer(target) or 0) > (height or 0):
         breaches.append(f"{name} imports {target}, which is above it")
       for package, banned in FORBIDDEN.items():
         if within(name, package) and any(within(target, each) for each in banned):
@@ -103,7 +105,7 @@ def circles(imports):
 def is_table(node, tree):
   """Returns whether an assignment is a table of constants: literal, not empty, NAMED_SO, and never written to."""
   target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-  if not isinstance(target, ast.Name) or not target.id.isupper():
+  if not isinstance(target, ast.Name) or not (target.id.isupper() or target.id == "__all__"):
     return False
   try:
     if not ast.literal_eval(node.value):
@@ -134,7 +136,8 @@ def mutable_state(text):
 
 def machine_paths(text):
   """Returns what looks like a place on the machine of whoever wrote it; `/home/u` is nobody's."""
-  return re.findall(r"(?<![\w.}>~/:-])/(?!home/u\b)(?:work|root|home|Users|mnt|tmp|opt|srv|data)/[\w.+-]+|[A-Z]:\\\\\w+", text)
+  roots = "work|root|home|Users|mnt|tmp|opt|srv|data"
+  return re.findall(rf"(?<![\w.}}>~/:-])/(?!home/u\b)(?:{roots})/[\w.+-]+", text)
 
 
 def read_sources():
@@ -187,6 +190,8 @@ def test_no_file_knows_a_machine():
   ("metajax.objectives.tasks", "from metajax import learners", "must not know"),
   ("metajax.training", "from metajax.learners.maml import maml", "must not know"),
   ("metajax.reports.maps", "from metajax.examples import union", "alone"),
+  ("metajax.types", "from metajax import Network", "above"),
+  ("metajax.training", "import metajax", "above"),
   ("metajax.types", "from absl import flags", "absl"),
   ("experiments.images", "import absl.logging", "absl"),
   ("metajax.types", "from . import examples", "relatively"),
@@ -197,18 +202,16 @@ def test_no_file_knows_a_machine():
 def test_the_law_can_be_broken(name, line, breach):
   sources = {module: "" for module in SOURCES}
   sources |= {"metajax.losses": "from metajax import distances", "metajax.newcomer": ""}
-  del sources[name]
-  found = law_broken(sources | {name: line})
-  assert len(found) == (2 if breach == "itself" else len(found)) and any(breach in sentence for sentence in found)
-  assert law_broken(sources) == []
+  assert law_broken(sources | {name: ""}) == []
+  assert any(breach in sentence for sentence in law_broken(sources | {name: line}))
 
 
 @pytest.mark.parametrize("line, held", [
   ("A = []", 1), ("A: dict = {}", 1), ("A = dict(a=1)", 1), ("A = collections.deque()", 1), ("A = jnp.zeros(3)", 1),
   ("A = jax.random.key(0)", 1), ("A = 1\nA += 1", 1), ("def f():\n  global a\n  a = 1", 1), ("A = [x for x in y]", 1),
   ("A = {1: 2}\nA[3] = 4", 1), ("A = {1: 2}\ndef f():\n  A.update(b)", 1), ("A = [1]\ndel A[0]", 1),
-  ("cache = {1: 2}", 1), ("A = {1: b}", 1), ("A = {1: 2}\nb = A[1]", 0), ("A = (1, 2)", 0), ("A = frozenset('ab')", 0),
-  ("A = MappingProxyType({1: 2})", 0), ("def f():\n  a = []", 0), ("A = TypeVar('A')", 0),
+  ("cache = {1: 2}", 1), ("A = {1: b}", 1), ("A = {1: 2}\nb = A[1]", 0), ("__all__ = ['a']", 0), ("A = (1, 2)", 0),
+  ("A = frozenset('ab')", 0), ("A = MappingProxyType({1: 2})", 0), ("def f():\n  a = []", 0), ("A = TypeVar('A')", 0),
   ("A = Callable[[int], int]", 0)])
 def test_state_can_be_seen(line, held):
   assert len(mutable_state(line)) == held

@@ -1,4 +1,4 @@
-"""Whole runs in miniature: what they leave behind, how they go on, and that every recipe runs with ConML and without."""
+"""Whole runs in miniature: what they leave, how they go on, and that every recipe runs with ConML and without."""
 
 import csv
 import dataclasses

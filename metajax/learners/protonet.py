@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from metajax import distances
+from metajax.learners.class_means import check_num_classes, class_means
 from metajax.types import Array, Examples, Learner, Network
 
 _ABSENT = -1e9  # the logit of a class without examples: never predicted, and finite
@@ -23,44 +24,64 @@ class Prototypes(NamedTuple):
 
 def adapt(examples: Examples, num_classes: int) -> Prototypes:
   """Returns the prototypes of embedded examples: inputs `[N, D]`, targets `[N]` integers in [0, C)."""
-  members = jax.nn.one_hot(examples.targets, num_classes, axis=0, dtype=examples.inputs.dtype)
-  members = jnp.where(examples.mask[None, :], members, jnp.zeros_like(members))
-  counts = jnp.sum(members, axis=1, keepdims=True)
-  return Prototypes(members @ examples.inputs / jnp.maximum(counts, 1), counts[:, 0] > 0)
+  return Prototypes(*class_means(examples, num_classes))
 
 
-def predict(prototypes: Prototypes, features: Array, distance: distances.Distance) -> Array:
-  """Returns logits `[Q, C]` in nats, the negative distance of each query's features `[Q, D]` to each prototype."""
+def predict(prototypes: Prototypes, features: Array, distance: distances.Distance, temperature: Array | float = 1.0
+            ) -> Array:
+  """Returns logits `[Q, C]` in nats, the negative distance of each query's features `[Q, D]` to each prototype.
+
+  Divided by the temperature.
+  """
   to_all = jax.vmap(distance, in_axes=(None, 0))
-  logits = -jax.vmap(to_all, in_axes=(0, None))(features, prototypes.means)
+  logits = -jax.vmap(to_all, in_axes=(0, None))(features, prototypes.means) / temperature
   return jnp.where(prototypes.present[None, :], logits, jnp.full_like(logits, _ABSENT))
 
 
-def protonet(network: Network, *, num_classes: int, distance: distances.Distance = distances.squared_euclidean
-             ) -> Learner:
+def protonet(network: Network, *, num_classes: int, distance: distances.Distance = distances.squared_euclidean,
+             learned_temperature: float | None = None) -> Learner:
   """Returns the ProtoNet learner on a network that embeds inputs as `[N, D]` features.
 
   Args:
     network: the embedding, shared by all tasks and computed once per example.
     num_classes: `C`, the most classes that a task has.
     distance: between a query and a prototype; Snell et al. use the squared Euclidean.
+    learned_temperature: divide distances by a learned temperature that starts here, positive; by default there is
+      none, and the parameters are the network's. The cosine distance, in [0, 2], wants one (0.1 is common).
 
   Raises:
     ValueError: if there are fewer than 2 classes.
   """
-  if num_classes < 2:
-    raise ValueError(f"ProtoNet tells classes apart and needs at least 2 of them, but num_classes is {num_classes}.")
+  check_num_classes(num_classes)
 
   def adapt_task(params, examples, key):
     del params, key
     return adapt(examples, num_classes)
 
-  def predict_task(params, prototypes, features, mask):
-    del params, mask
-    return predict(prototypes, features, distance)
-
   def represent(params, prototypes, key):
     del params, key
     return prototypes.means
 
-  return Learner(network.init, network.apply, adapt_task, predict_task, represent)
+  if learned_temperature is None:
+
+    def predict_task(params, prototypes, features, mask):
+      del params, mask
+      return predict(prototypes, features, distance)
+
+    return Learner(network.init, network.apply, adapt_task, predict_task, represent)
+
+  if learned_temperature <= 0:
+    raise ValueError(f"a temperature is positive, but learned_temperature is {learned_temperature}.")
+
+  def init(key, inputs):
+    # Its logarithm is learned, so that it stays positive.
+    return {"network": network.init(key, inputs), "log_temperature": jnp.log(jnp.float32(learned_temperature))}
+
+  def embed(params, inputs, mask):
+    return network.apply(params["network"], inputs, mask)
+
+  def predict_warm(params, prototypes, features, mask):
+    del mask
+    return predict(prototypes, features, distance, jnp.exp(params["log_temperature"]).astype(features.dtype))
+
+  return Learner(init, embed, adapt_task, predict_warm, represent)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from metajax import contrast, distances
 from metajax.examples import check_episodes, union
-from metajax.objectives.tasks import at_once, solve, task_keys, TaskMap
+from metajax.objectives.tasks import TaskMap, at_once, solve, task_keys
 from metajax.objectives.views import Views
 from metajax.types import Learner, Objective, PerExample
 

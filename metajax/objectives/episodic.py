@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from metajax.examples import check_episodes
-from metajax.objectives.tasks import at_once, solve, task_keys, TaskMap
+from metajax.objectives.tasks import TaskMap, at_once, solve, task_keys
 from metajax.types import Learner, Objective, PerExample
 
 

@@ -150,7 +150,8 @@ def _check_sentence(result, words):
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=_needs_fonts if arguments[:2] == _GLYPHS else ()) for name, (arguments, _) in _BAD.items()])
+    pytest.param(name, marks=_needs_fonts if arguments[:2] == _GLYPHS else ())
+    for name, (arguments, _) in _BAD.items()])
 def test_what_train_refuses(outcomes, name):
   _check_sentence(outcomes[0]["launch.train", name], _BAD[name][1])
 

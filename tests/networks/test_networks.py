@@ -104,7 +104,8 @@ def test_only_batch_statistics_let_examples_meet():
 
 def test_pooling_before_relu_is_relu_before_pooling():
   inputs = images((6, 6, 3))
-  one, other = (lambda x: convolution.relu(convolution.max_pool(x)), lambda x: convolution.max_pool(convolution.relu(x)))
+  one = lambda x: convolution.relu(convolution.max_pool(x))
+  other = lambda x: convolution.max_pool(convolution.relu(x))
   np.testing.assert_array_equal(one(inputs), other(inputs))
   weights = images((3, 3, 3), seed=1)
   gradients = [jax.grad(lambda x: jnp.sum(order(x) * weights))(inputs) for order in (one, other)]
@@ -147,24 +148,38 @@ def test_any_flax_module_is_a_network_and_sees_the_mask():
   assert not outputs[1].any() and outputs[0].any()
 
 
-@pytest.mark.parametrize("size, channels, max_pool, num_steps", [(16, 1, True, 1), (17, 2, True, 2), (9, 1, False, 2)])
-def test_meta_gradient_of_a_whole_network_is_the_same_jitted_and_eager(size, channels, max_pool, num_steps, x64):
+def meta_learning(size, channels, max_pool, num_steps):
+  """Returns the meta-loss of MAML over two unlike tasks, and the weights to start from, in float64."""
   network = SMALL(3, max_pool=max_pool, average=not max_pool)
   learner = maml(network, softmax_cross_entropy, optimizer=optax.sgd(0.1), num_steps=num_steps)
   episodes = classification_episodes(2, 3, 1, 2, (size, size, channels), dtype=np.float64, padding=1)
-  params = jax.jit(network.init)(jax.random.key(0), episodes.support.inputs[0])
 
-  def meta_loss(params):
+  def task_loss(params, support, query):
+    adapted = learner.adapt(params, support, jax.random.key(1))
+    outputs = learner.predict(params, adapted, query.inputs, query.mask)
+    return masked_mean(softmax_cross_entropy(outputs, query.targets), query.mask)
 
-    def task_loss(support, query):
-      adapted = learner.adapt(params, support, jax.random.key(1))
-      outputs = learner.predict(params, adapted, query.inputs, query.mask)
-      return masked_mean(softmax_cross_entropy(outputs, query.targets), query.mask)
+  meta_loss = lambda params: jnp.mean(jax.vmap(task_loss, in_axes=(None, 0, 0))(params, *episodes))
+  return meta_loss, jax.jit(network.init)(jax.random.key(0), episodes.support.inputs[0])
 
-    return jnp.mean(jax.vmap(task_loss)(*episodes))
 
-  with jax.disable_jit():
-    eager = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(jax.grad(meta_loss)(params))])
+@pytest.mark.parametrize("size, channels, max_pool, num_steps", [(17, 2, True, 2), (9, 1, False, 2), (8, 2, False, 1)])
+def test_meta_gradient_of_a_whole_network_is_the_slope_of_its_meta_loss(size, channels, max_pool, num_steps, x64):
+  meta_loss, params = meta_learning(size, channels, max_pool, num_steps)
+  random = np.random.default_rng(0)
+  direction = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape)), params)
+  step, move = 1e-6, lambda scale: jax.tree.map(lambda leaf, along: leaf + scale * along, params, direction)
+  loss = jax.jit(jax.value_and_grad(meta_loss))
+  slope = float(loss(move(step))[0] - loss(move(-step))[0]) / (2 * step)
+  _, gradient = loss(params)
+  actual = sum(jax.tree.leaves(jax.tree.map(lambda slope, along: float(jnp.sum(slope * along)), gradient, direction)))
+  assert abs(slope) > 1e-2
+  assert actual == pytest.approx(slope, rel=1e-6)
+
+
+def test_meta_gradient_of_a_whole_network_is_the_same_jitted_and_eager(x64):
+  meta_loss, params = meta_learning(16, 1, True, 1)
+  eager = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(jax.grad(meta_loss)(params))])
   jitted = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(jax.jit(jax.grad(meta_loss))(params))])
   assert jitted.dtype == np.float64 and np.linalg.norm(eager) > 1e-2
   assert np.linalg.norm(jitted - eager) < 1e-10 * np.linalg.norm(eager)

@@ -1,0 +1,149 @@
+"""CNAPs: one pass over a task generates the FiLM parameters of a shared network, and a classifier on its features.
+
+Requeima et al., 2019, https://arxiv.org/abs/1906.07697 (a linear classifier, generated from class means); Bateni et
+al., Improved Few-Shot Visual Classification, 2020, https://arxiv.org/abs/1912.03432 (Simple CNAPS: Mahalanobis
+distances). psi is the generated FiLM parameters or the task embedding they are generated from: the ConML paper can be
+read either way.
+"""
+
+from typing import Callable, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import cho_factor, cho_solve
+
+from metajax.examples import masked_mean
+from metajax.learners.class_means import check_num_classes, class_means, one_hot
+from metajax.types import Array, Examples, FilmNetwork, Learner, Network, PyTree
+
+
+class Adapted(NamedTuple):
+  """What CNAPs knows of a task."""
+  embedding: Array  # [E], the mean code of its examples
+  film: Array  # [num_film]
+  head: PyTree  # the classifier
+
+
+class Mahalanobis(NamedTuple):
+  """The classifier of Simple CNAPS."""
+  means: Array  # [C, D]
+  precision: Array  # [C, D, D], the inverse of each class's blended covariance
+  present: Array  # [C] bool
+
+
+def mahalanobis(examples: Examples, num_classes: int) -> Mahalanobis:
+  """Returns class means and precisions of features `[N, D]` (Bateni et al., eqs. 2-3).
+
+  `Q_c = l S_c + (1 - l) S + I` with `l = n_c / (n_c + 1)`, `S_c` the covariance of the class's `n_c` examples and `S`
+  that of all; covariances divide by one less than the number of examples, and are zero for a single one.
+  """
+  features = examples.inputs
+  size = features.shape[1]
+  means, present = class_means(examples, num_classes)
+  members = one_hot(examples, num_classes, features.dtype)
+
+  def covariance(weights):  # [N]
+    count = jnp.sum(weights)
+    centred = features - (weights @ features / jnp.maximum(count, 1))[None, :]
+    return (centred * weights[:, None]).T @ centred / jnp.maximum(count - 1, 1)
+
+  counts = jnp.sum(members, axis=0)
+  blend = (counts / (counts + 1))[:, None, None]
+  own = jax.vmap(covariance, in_axes=1)(members)
+  eye = jnp.eye(size, dtype=features.dtype)[None]
+  blended = blend * own + (1 - blend) * covariance(examples.mask.astype(features.dtype))[None] + eye
+  invert = lambda matrix: cho_solve(cho_factor(matrix, lower=True), eye[0])
+  return Mahalanobis(means, jax.vmap(invert)(blended), present)
+
+
+def mahalanobis_logits(head: Mahalanobis, features: Array) -> Array:
+  """Returns logits `[Q, C]` in nats: minus half the squared Mahalanobis distance of features `[Q, D]` to each class."""
+  gaps = features[:, None, :] - head.means[None]
+  squares = jnp.einsum("qcd,cde,qce->qc", gaps, head.precision, gaps)
+  return jnp.where(head.present[None, :], -squares / 2, jnp.full_like(squares, -1e9))
+
+
+def simple_cnaps(backbone: FilmNetwork, set_encoder: Network, generator: Network, *, num_classes: int,
+                 represent_embedding: bool = False) -> Learner:
+  """Returns the Simple CNAPS learner.
+
+  Args:
+    backbone: images to features, modulated by FiLM.
+    set_encoder: images `[N, ...]` to codes `[N, E]`, computed once per example; their mean is the task embedding.
+    generator: embeddings `[1, E]` to FiLM parameters `[1, backbone.num_film]`.
+    num_classes: `C`, the most classes that a task has.
+    represent_embedding: psi is the task embedding, rather than the FiLM parameters generated from it.
+
+  Raises:
+    ValueError: for fewer than 2 classes.
+  """
+
+  def make_head(params, examples):
+    del params
+    return mahalanobis(examples, num_classes)
+
+  def logits(params, head, features):
+    del params
+    return mahalanobis_logits(head, features)
+
+  return _film_learner(backbone, set_encoder, generator, num_classes, represent_embedding,
+                       lambda key, features: {}, make_head, logits)
+
+
+def cnaps(backbone: FilmNetwork, set_encoder: Network, generator: Network, classifier: Network, *, num_classes: int,
+          represent_embedding: bool = False) -> Learner:
+  """Returns the CNAPs learner, whose classifier is linear, generated class by class.
+
+  Args:
+    classifier: class means `[C, D]` to the weights and bias of a linear classifier `[C, D + 1]`.
+
+  The other arguments and the errors are those of `simple_cnaps`.
+  """
+
+  def make_head(params, examples):
+    means, present = class_means(examples, num_classes)
+    return classifier.apply(params, means, jnp.ones_like(present)), present
+
+  def logits(params, head, features):
+    del params
+    weights, present = head
+    outputs = features @ weights[:, :-1].T + weights[:, -1][None, :]
+    return jnp.where(present[None, :], outputs, jnp.full_like(outputs, -1e9))
+
+  return _film_learner(backbone, set_encoder, generator, num_classes, represent_embedding,
+                       classifier.init, make_head, logits)
+
+
+def _film_learner(backbone: FilmNetwork, set_encoder: Network, generator: Network, num_classes: int,
+                  represent_embedding: bool, init_head: Callable, make_head: Callable, logits: Callable) -> Learner:
+  check_num_classes(num_classes)
+
+  def init(key, inputs):
+    keys = jax.random.split(key, 4)
+    mask = jnp.ones(inputs.shape[:1], bool)
+    params = {"backbone": backbone.init(keys[0], inputs), "set_encoder": set_encoder.init(keys[1], inputs)}
+    codes = set_encoder.apply(params["set_encoder"], inputs, mask)
+    features = backbone.apply(params["backbone"], jnp.zeros(backbone.num_film, codes.dtype), inputs, mask)
+    return {**params, "generator": generator.init(keys[2], codes[:1]), "head": init_head(keys[3], features)}
+
+  def embed(params, inputs, mask):
+    # Codes do not depend on the task; features do, through FiLM, so the images come along.
+    return {"code": set_encoder.apply(params["set_encoder"], inputs, mask), "image": inputs}
+
+  def adapt(params, examples, key):
+    del key
+    codes = examples.inputs["code"]
+    embedding = jax.vmap(masked_mean, in_axes=(1, None))(codes, examples.mask)
+    film = generator.apply(params["generator"], embedding[None], jnp.ones(1, bool))[0]
+    features = backbone.apply(params["backbone"], film, examples.inputs["image"], examples.mask)
+    return Adapted(embedding, film, make_head(params["head"], examples._replace(inputs=features)))
+
+  def predict(params, adapted, inputs, mask):
+    features = backbone.apply(params["backbone"], adapted.film, inputs["image"], mask)
+    return logits(params["head"], adapted.head, features)
+
+  def represent(params, adapted, key):
+    del params, key
+    return adapted.embedding if represent_embedding else adapted.film
+
+  return Learner(init, embed, adapt, predict, represent)

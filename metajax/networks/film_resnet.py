@@ -1,0 +1,67 @@
+"""A small residual network whose activations a task can scale and shift (FiLM).
+
+Perez et al., FiLM, 2018, https://arxiv.org/abs/1709.07871: after each normalisation, channel c becomes
+`(1 + gamma_c) x_c + beta_c`. CNAPs puts it behind every convolution of a ResNet (Requeima et al., 2019).
+"""
+
+from typing import Callable, Sequence
+
+from flax import linen as nn
+import jax.numpy as jnp
+
+from metajax.networks import convolution, normalisation
+from metajax.types import Array, FilmNetwork
+
+
+class FilmResNet(nn.Module):
+  """Stages of one residual block each, halving the resolution, and an average over space."""
+  filters: Sequence[int]
+  normalise: normalisation.Normalise
+  convolve: Callable[[Array, Array, int], Array]
+
+  @nn.compact
+  def __call__(self, film, inputs, mask):
+    taken = 0
+
+    def layer(x, filters, name):
+      nonlocal taken
+      kernel = self.param(name, nn.initializers.he_normal(), (3, 3, x.shape[-1], filters), x.dtype)
+      x = self.normalise(self.convolve(x, kernel, 1), mask)
+      scale, shift = film[taken:taken + filters], film[taken + filters:taken + 2 * filters]
+      taken += 2 * filters
+      # The network's own scale and shift, then the task's.
+      x = x * self.param(name + "_scale", nn.initializers.ones, (1, 1, 1, filters), x.dtype)
+      x = x + self.param(name + "_bias", nn.initializers.zeros, (1, 1, 1, filters), x.dtype)
+      return x * (1 + scale.reshape(1, 1, 1, -1)) + shift.reshape(1, 1, 1, -1)
+
+    x = inputs
+    for stage, filters in enumerate(self.filters):
+      hidden = convolution.relu(layer(x, filters, f"stage{stage}_first"))
+      out = layer(hidden, filters, f"stage{stage}_second")
+      if x.shape[-1] != filters:
+        x = nn.Dense(filters, use_bias=False, name=f"stage{stage}_shortcut")(x)
+      x = convolution.relu(convolution.max_pool(out + x))
+    return jnp.mean(x, axis=(1, 2))
+
+
+def film_resnet(filters: Sequence[int] = (32, 64, 64, 64), *,
+                normalise: normalisation.Normalise = normalisation.group(8),
+                convolve: Callable[[Array, Array, int], Array] = convolution.shared) -> FilmNetwork:
+  """Returns the network, images `[N, H, W, channels]` to features `[N, filters[-1]]`.
+
+  Args:
+    filters: channels of each stage; each halves the resolution.
+    normalise: how activations are normalised. Batch statistics would make a support example's features depend on the
+      others; group normalisation does not.
+    convolve: the form of the convolutions, whose kernels all tasks share.
+  """
+  module = FilmResNet(tuple(filters), normalise, convolve)
+  num_film = 4 * sum(filters)
+
+  def init(key, inputs):
+    return module.init(key, jnp.zeros(num_film), inputs, jnp.ones(inputs.shape[:1], bool))["params"]
+
+  def apply(params, film, inputs, mask):
+    return module.apply({"params": params}, film, inputs, mask)
+
+  return FilmNetwork(init, apply, num_film)

@@ -1,0 +1,167 @@
+"""Every learner keeps every law. A new learner is one row in `table.py`."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metajax import objectives
+from metajax.examples import union
+from metajax.types import Episode
+from tests.learners.table import ROWS, WAYS, outputs, start
+
+every_learner = pytest.mark.parametrize("name", ROWS)
+
+
+def close(got, want, row, atol=1e-5):
+  chex.assert_trees_all_close(got, want, rtol=row.rtol, atol=atol)
+
+
+def first(episodes):
+  return jax.tree.map(lambda leaf: leaf[0], episodes)
+
+
+@every_learner
+def test_init_takes_abstract_inputs(name):
+  learner, params, episodes = start(ROWS[name])
+  abstract = jax.eval_shape(learner.init, jax.random.key(0), first(episodes).support.inputs)
+  chex.assert_trees_all_equal_shapes_and_dtypes(abstract, params)
+
+
+@every_learner
+def test_jit_equals_eager(name):
+  learner, params, episodes = start(ROWS[name])
+  eager = outputs(learner, params, first(episodes))
+  close(jax.jit(lambda p, e: outputs(learner, p, e))(params, first(episodes)), eager, ROWS[name])
+
+
+@every_learner
+def test_vmap_over_unlike_tasks_is_a_loop(name):
+  learner, params, episodes = start(ROWS[name])
+  one = jax.jit(lambda p, e: outputs(learner, p, e))
+  batched = jax.jit(jax.vmap(lambda e: outputs(learner, params, e)))(episodes)
+  looped = [one(params, jax.tree.map(lambda leaf: leaf[t], episodes)) for t in range(3)]
+  close(batched, jnp.stack(looped), ROWS[name])
+  assert not np.allclose(batched[0], batched[1])
+
+
+@every_learner
+def test_padding_changes_nothing(name):
+  row = ROWS[name]
+  learner, params, padded = start(row, padding=2)
+  run = jax.jit(lambda p, e: outputs(learner, p, e))
+  for t in range(3):
+    episode = jax.tree.map(lambda leaf: leaf[t], padded)
+    bare = Episode(*(jax.tree.map(lambda leaf: leaf[part.mask], part) for part in episode))
+    got = run(params, episode)[episode.query.mask]
+    close(got, run(params, bare), row)
+    # Other rubbish in the padding: not one bit may differ.
+    rubbish = Episode(*(part._replace(inputs=jnp.where(
+        part.mask.reshape(-1, *[1] * (part.inputs.ndim - 1)), part.inputs, -3 * part.inputs + 1)) for part in episode))
+    np.testing.assert_array_equal(run(params, rubbish)[episode.query.mask], got)
+    key = jax.random.key(3)
+    learn = jax.jit(lambda p, s: learner.represent(
+        p, learner.adapt(p, s._replace(inputs=learner.embed(p, s.inputs, s.mask)), key), key))
+    close(learn(params, episode.support), learn(params, bare.support), row)
+
+
+@every_learner
+def test_order_of_the_support_set(name):
+  row = ROWS[name]
+  learner, params, episodes = start(row)
+  episode = first(episodes)
+  turned = episode._replace(support=jax.tree.map(lambda leaf: leaf[::-1], episode.support))
+  run = jax.jit(lambda e: outputs(learner, params, e))
+  got, want = run(turned), run(episode)
+  if row.ordered:
+    assert not np.allclose(got, want, rtol=1e-6, atol=0)
+  else:
+    close(got, want, row)
+
+
+@every_learner
+def test_a_query_knows_no_other_query(name):
+  row = ROWS[name]
+  learner, params, episodes = start(row)
+  episode = first(episodes)
+  inputs = episode.query.inputs
+  other = episode._replace(query=episode.query._replace(inputs=inputs.at[1:].set(5 * inputs[1:] - 1)))
+  run = jax.jit(lambda e: outputs(learner, params, e)[0])
+  got, want = run(other), run(episode)
+  if row.transductive:
+    assert not np.allclose(got, want, rtol=1e-6, atol=0)
+  else:
+    close(got, want, row)
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.permutes])
+def test_permuted_labels_permute_predictions(name):
+  row = ROWS[name]
+  learner, params, episodes = start(row)
+  episode = first(episodes)
+  order = jnp.array([2, 0, 1])  # class c becomes class order[c]
+  renamed = episode._replace(support=episode.support._replace(targets=order[episode.support.targets]))
+  run = jax.jit(lambda e: outputs(learner, params, e))
+  assert run(episode).shape[1] == WAYS
+  close(run(renamed)[:, order], run(episode), row)
+
+
+@every_learner
+def test_bfloat16_is_kept(name):
+  learner, params, episodes = start(ROWS[name], dtype=jnp.bfloat16)
+  got = jax.jit(lambda p, e: outputs(learner, p, e))(params, first(episodes))
+  assert got.dtype == jnp.bfloat16 and np.isfinite(got.astype(jnp.float32)).all()
+
+
+@every_learner
+@pytest.mark.parametrize("weight", [0.0, 0.1])
+def test_gradients_are_finite_and_reach_theta(name, weight):
+  row = ROWS[name]
+  learner, params, episodes = start(row, padding=1)
+  objective = objectives.conml(learner, row.loss, weight=weight)
+  gradient, metrics = jax.jit(jax.grad(objective, has_aux=True))(params, episodes, jax.random.key(1))
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradient, metrics)))
+  assert any(np.abs(leaf).max() > 1e-6 for leaf in jax.tree.leaves(gradient))
+
+
+@every_learner
+def test_no_weight_is_the_plain_objective(name):
+  row = ROWS[name]
+  learner, params, episodes = start(row)
+  both = []
+  for objective in (objectives.conml(learner, row.loss, weight=0.0), objectives.episodic(learner, row.loss)):
+    both.append(jax.jit(jax.value_and_grad(lambda p, e: objective(p, e, jax.random.key(1))[0]))(params, episodes))
+  chex.assert_trees_all_equal(*both)
+
+
+@every_learner
+def test_representations_have_one_length(name):
+  learner, params, episodes = start(ROWS[name])
+  episode, key = first(episodes), jax.random.key(3)
+
+  def shape(examples):
+    features = learner.embed(params, examples.inputs, examples.mask)
+    adapted = learner.adapt(params, examples._replace(inputs=features), key)
+    return learner.represent(params, adapted, key)
+
+  sets = episode.support, union(*episode), jax.tree.map(lambda leaf: leaf[:1], episode.query)
+  shapes = [jax.eval_shape(shape, examples) for examples in sets]
+  chex.assert_trees_all_equal_shapes_and_dtypes(*shapes)
+  assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(shapes[0]))
+
+
+@every_learner
+def test_compiled_once_over_many_episodes(name):
+  row = ROWS[name]
+  learner, params, _ = start(row)
+  traces = []
+
+  @jax.jit
+  def run(params, episode):
+    traces.append(1)
+    return outputs(learner, params, episode)
+
+  for seed in range(3):
+    run(params, first(row.episodes(seed=seed)))
+  assert len(traces) == 1

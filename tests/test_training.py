@@ -1,0 +1,233 @@
+"""Meta-training: it learns; devices, dispatches and interruptions change nothing; a diverged run is stopped."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from metajax import learners, losses, objectives
+from metajax.checkpoints import Checkpoints
+from metajax.data.class_data import ClassData
+from metajax.data.classes import class_tasks
+from metajax.data.sampling import sample_tasks
+from metajax.data.sinusoids import sinusoids
+from metajax.sharding import TASKS, replicated, task_mesh, usable_devices
+from metajax.training import fit, init_state, make_advance
+from tests.helpers import tanh_network
+
+_KEY = jax.random.key(11)
+_NUM_TASKS = 8
+
+
+def _maml():
+  return learners.maml(tanh_network(1, 8, 1), losses.squared_error, optimizer=optax.sgd(0.02)), losses.squared_error
+
+
+def _protonet():
+  return learners.protonet(tanh_network(6, 8, 5), num_classes=3), losses.softmax_cross_entropy
+
+
+def _blobs():
+  random = np.random.default_rng(0)
+  centres = random.normal(size=(10, 1, 6)) * 2
+  drawings = (centres + random.normal(size=(10, 9, 6))).reshape(-1, 6).astype(np.float32)
+  source = ClassData(drawings, np.full(10, 9, np.int32), tuple(f"class {i}" for i in range(10)), "blobs")
+  return class_tasks(source, ways=3, shots=2, queries=2)
+
+
+_CASES = {"maml": (_maml, lambda: sinusoids(5, 5)), "protonet": (_protonet, _blobs)}
+
+
+def _objective(case, axis_name=TASKS, weight=0.1):
+  learner, loss = _CASES[case][0]()
+  return objectives.conml(learner, loss, weight=weight, axis_name=axis_name)
+
+
+class _Run:
+  """A training of one case, on so many devices."""
+
+  def __init__(self, case, *, num_devices=1, objective=None, rate=0.01):
+    self.tasks, learner = _CASES[case][1](), _CASES[case][0]()[0]
+    self.optimizer = optax.adam(rate)
+    self.mesh = task_mesh(jax.devices()[:num_devices])
+    self.objective = _objective(case) if objective is None else objective
+    self.start = lambda: jax.device_put(init_state(learner, self.optimizer, self.tasks, jax.random.key(3)),
+                                        replicated(self.mesh))
+    self.tasks = self.tasks._replace(data=jax.device_put(self.tasks.data, replicated(self.mesh)))
+    self.advance = functools.cache(self._advance)
+    self.rows = []
+
+  def _advance(self, num_steps):
+    return make_advance(self.objective, self.optimizer, self.tasks, num_tasks=_NUM_TASKS, num_steps=num_steps,
+                        key=_KEY, mesh=self.mesh)
+
+  def to(self, num_steps, state=None, *, per_dispatch=2, per_row=2, hooks=()):
+    """Returns the state after `num_steps` in all."""
+    record = lambda step, state, metrics: self.rows.append((step, metrics))
+    return fit(self.start() if state is None else state, self.tasks, self.advance, num_steps=num_steps,
+               steps_per_dispatch=per_dispatch, steps_per_row=per_row, hooks=[record, *hooks])
+
+
+def test_the_loss_goes_down():
+  run = _Run("maml", num_devices=2, rate=0.02)
+  state = run.to(300, per_dispatch=50, per_row=50)
+  loss = [metrics["episodic_loss"] for _, metrics in run.rows]
+  assert [step for step, _ in run.rows] == list(range(50, 301, 50)) and int(state.step) == 300
+  assert loss[-1] < 0.8 * loss[0]
+
+
+@pytest.mark.parametrize("case", _CASES)
+def test_eight_devices_do_what_one_does(case):
+  one, eight = _Run(case), _Run(case, num_devices=8)
+  first, second = one.to(5, per_dispatch=1), eight.to(5, per_dispatch=1)
+  assert len(jax.tree.leaves(second.params)[0].devices()) == 8
+  chex.assert_trees_all_close(jax.device_get(first.params), jax.device_get(second.params), rtol=1e-5, atol=1e-6)
+  for (step, metrics), (_, others) in zip(one.rows, eight.rows, strict=True):
+    assert metrics.keys() == others.keys() >= {"loss", "d_in", "d_out", "gradient_norm"}, step
+    for name in metrics:
+      np.testing.assert_allclose(others[name], metrics[name], rtol=2e-5, err_msg=f"{name} at step {step}")
+
+
+@pytest.mark.parametrize("case", _CASES)
+def test_the_same_as_a_loop_written_by_hand(case):
+  run = _Run(case, num_devices=4)
+  trained = run.to(4, per_row=1)
+
+  (learner, _), objective = _CASES[case][0](), _objective(case, axis_name=None)
+  tasks = _CASES[case][1]()
+  key_params, key_task = jax.random.split(jax.random.key(3))
+  params = learner.init(key_params, jax.jit(tasks.sample)(tasks.data, key_task).support.inputs)
+  optimizer = optax.adam(0.01)
+  opt_state = optimizer.init(params)
+  gradient = jax.jit(jax.value_and_grad(objective, has_aux=True))
+  sample = jax.jit(lambda key: sample_tasks(tasks, tasks.data, key, jnp.arange(_NUM_TASKS)))
+  for step in range(4):
+    key_tasks, key_objective = jax.random.split(jax.random.fold_in(_KEY, step))
+    (loss, metrics), slope = gradient(params, sample(key_tasks), key_objective)
+    with jax.numpy_dtype_promotion("standard"):
+      updates, opt_state = optimizer.update(slope, opt_state)
+      params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(run.rows[step][1]["loss"], float(loss), rtol=1e-5)
+    np.testing.assert_allclose(run.rows[step][1]["d_out"], float(metrics["d_out"]), rtol=1e-5)
+    np.testing.assert_allclose(run.rows[step][1]["gradient_norm"], float(optax.tree.norm(slope)), rtol=1e-5)
+  chex.assert_trees_all_close(jax.device_get(trained.params), jax.device_get(params), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", _CASES)
+def test_resumed_is_bit_identical(case, tmp_path):
+  whole, broken = _Run(case, num_devices=2), _Run(case, num_devices=2)
+  expected = whole.to(6, per_dispatch=1, per_row=3)
+  with Checkpoints(tmp_path) as checkpoints:
+    broken.to(3, per_dispatch=1, per_row=3, hooks=[lambda step, state, metrics: checkpoints.save(step, state)])
+  with Checkpoints(tmp_path) as checkpoints:
+    step, restored = checkpoints.restore(broken.start())
+  assert step == 3
+  actual = broken.to(6, restored, per_dispatch=1, per_row=3)
+  assert int(actual.step) == 6
+  chex.assert_trees_all_equal(jax.device_get(actual), jax.device_get(expected))
+  assert broken.rows == whole.rows
+
+
+def test_resuming_in_the_middle_of_a_row_keeps_to_the_rows():
+  run = _Run("maml")
+  state = run.to(3, per_row=4)
+  run.to(9, state, per_row=4)
+  assert [step for step, _ in run.rows] == [3, 4, 8, 9]
+
+
+def test_steps_per_dispatch_change_nothing():
+  runs = {}
+  for per_dispatch in (1, 2, 3):
+    run = _Run("maml")
+    runs[per_dispatch] = run.to(8, per_dispatch=per_dispatch, per_row=4), run.rows
+  params, rows = runs[1]
+  assert [step for step, _ in rows] == [4, 8]
+  for others, other_rows in (runs[2], runs[3]):
+    assert int(others.step) == 8
+    chex.assert_trees_all_close(jax.device_get(others.params), jax.device_get(params.params), rtol=1e-5, atol=1e-6)
+    for (step, metrics), (other_step, other_metrics) in zip(rows, other_rows, strict=True):
+      assert step == other_step and metrics.keys() == other_metrics.keys()
+      for name in metrics:  # means over the row, of dispatches of unequal length
+        np.testing.assert_allclose(other_metrics[name], metrics[name], rtol=1e-5)
+
+
+def test_nothing_left_to_do_does_nothing():
+  run = _Run("maml")
+  state = run.to(2)
+  rows = list(run.rows)
+  run.advance = None
+  assert run.to(2, state) is state and run.rows == rows
+
+
+@pytest.mark.parametrize("broken", ["loss", "d_out"])
+def test_a_number_that_is_none_stops_the_run_before_a_hook_sees_it(broken):
+
+  def objective(params, episodes, key):
+    del episodes, key
+    loss = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
+    count = params["steps"][0]  # descends by one a step
+    bad = jnp.where(count < -3.5, jnp.nan, 0.0)
+    return loss * 0 + count, {"loss": loss + (bad if broken == "loss" else 0.0), "d_out": bad}
+
+  run = _Run("maml", objective=objective)
+  run.optimizer = optax.sgd(1.0)
+  params = {"steps": jnp.zeros(1)}
+  state = init_state(learners.maml(tanh_network(1, 2, 1), losses.squared_error, optimizer=optax.sgd(0.1)),
+                     run.optimizer, run.tasks, jax.random.key(0))._replace(
+                         params=params, opt_state=run.optimizer.init(params))
+  with pytest.raises(FloatingPointError, match=rf"{broken}.* between steps 5 and 6; lower the learning rate"):
+    run.to(10, jax.device_put(state, replicated(run.mesh)))
+  assert [step for step, _ in run.rows] == [2, 4]
+  assert all(np.isfinite(list(metrics.values())).all() for _, metrics in run.rows)
+
+
+@pytest.mark.parametrize("numbers, words", [
+    ({"num_tasks": 6}, "the 6 tasks of a meta-batch cannot be shared evenly by 8 devices; use a multiple of 8"),
+    ({"num_tasks": 0}, "at least 1 task and 1 step, but got 0 and 1"),
+    ({"num_steps": 0}, "at least 1 task and 1 step, but got 8 and 0")])
+def test_numbers_that_cannot_be(numbers, words):
+  run = _Run("maml", num_devices=8)
+  with pytest.raises(ValueError, match=words):
+    make_advance(run.objective, run.optimizer, run.tasks, **{"num_tasks": 8, "num_steps": 1, **numbers}, key=_KEY,
+                 mesh=run.mesh)
+
+
+@pytest.mark.parametrize("num_tasks, devices", [(8, 8), (6, 6), (25, 5), (7, 7), (1, 1), (11, 1)])
+def test_usable_devices_divide_the_tasks(num_tasks, devices):
+  assert len(usable_devices(num_tasks)) == devices
+
+
+@pytest.mark.parametrize("per_dispatch", [1, 2])
+def test_the_step_is_compiled_once(per_dispatch):
+  traces = []
+
+  def counted(*arguments):
+    traces.append(1)
+    return _objective("maml")(*arguments)
+
+  run = _Run("maml", num_devices=8, objective=counted)
+  state = run.to(2 * per_dispatch, per_dispatch=per_dispatch, per_row=per_dispatch)
+  once = len(traces)
+  run.to(10 * per_dispatch, state, per_dispatch=per_dispatch, per_row=per_dispatch)
+  assert once and len(traces) == once
+  assert run.advance(per_dispatch)._cache_size() == 1
+
+
+def test_the_data_are_no_constant_of_the_program():
+  run = _Run("protonet")
+  first = run.advance(1)(run.start(), run.tasks.data)[1]["loss"]
+  blank = run.tasks.data._replace(examples=jnp.zeros_like(run.tasks.data.examples))
+  second = run.advance(1)(run.start(), jax.device_put(blank, replicated(run.mesh)))[1]["loss"]
+  assert first != second
+
+
+def test_the_seed_and_the_step_are_the_only_clock():
+  run = _Run("maml")
+  slow, fast = run.start(), run.start()
+  fast = fast._replace(step=fast.step + 5)
+  assert run.advance(1)(slow, ())[1]["loss"] != run.advance(1)(fast, ())[1]["loss"]
+  assert run.advance(1)(run.start(), ())[1]["loss"] == run.advance(1)(run.start(), ())[1]["loss"]
