@@ -37,6 +37,9 @@ def mahalanobis(examples: Examples, num_classes: int) -> Mahalanobis:
   `Q_c = l S_c + (1 - l) S + I` with `l = n_c / (n_c + 1)`, `S_c` the covariance of the class's `n_c` examples and `S`
   that of all; covariances divide by one less than the number of examples, and are zero for a single one.
   """
+  dtype = examples.inputs.dtype
+  wide = jnp.float64 if dtype == jnp.float64 else jnp.float32  # the Cholesky factor of half a float is not to be had
+  examples = examples._replace(inputs=examples.inputs.astype(wide))
   features = examples.inputs
   size = features.shape[1]
   means, present = class_means(examples, num_classes)
@@ -53,7 +56,7 @@ def mahalanobis(examples: Examples, num_classes: int) -> Mahalanobis:
   eye = jnp.eye(size, dtype=features.dtype)[None]
   blended = blend * own + (1 - blend) * covariance(examples.mask.astype(features.dtype))[None] + eye
   invert = lambda matrix: cho_solve(cho_factor(matrix, lower=True), eye[0])
-  return Mahalanobis(means, jax.vmap(invert)(blended), present)
+  return Mahalanobis(means.astype(dtype), jax.vmap(invert)(blended).astype(dtype), present)
 
 
 def mahalanobis_logits(head: Mahalanobis, features: Array) -> Array:

@@ -1,9 +1,9 @@
 """Implicit MAML: the task model is the minimum of a regularised loss, and the meta-gradient that of the minimum.
 
-`w* = argmin_w L(w) + strength/2 |w - theta|^2`; however it was found, `dw*/dtheta` follows from the implicit function
-theorem, with no inner loop to differentiate. Rajeswaran et al., Meta-Learning with Implicit Gradients, 2019,
-https://arxiv.org/abs/1909.04630, eqs. 3-6. The theorem is `jax.lax.custom_root`, the linear solve jax's conjugate
-gradients. psi is the adapted weights.
+`w* = argmin_w F(w, theta)` with `F = L(w) + strength/2 |w - theta|^2`; however it was found, its derivative follows
+from the implicit function theorem, `dw* = -(d2F/dw2)^-1 d(dF/dw)`, with no inner loop to differentiate. The linear
+system is solved by jax's conjugate gradients. Rajeswaran et al., Meta-Learning with Implicit Gradients, 2019,
+https://arxiv.org/abs/1909.04630, eqs. 3-6. psi is the adapted weights.
 """
 
 import jax
@@ -39,19 +39,22 @@ def imaml(network: Network, loss: PerExample, *, strength: float, optimizer: opt
   def adapt(params, examples, key):
     del key  # nothing is drawn
 
-    def regularised(weights):
-      outputs = network.apply(weights, examples.inputs, examples.mask)
-      pull = optax.tree.norm(optax.tree.sub(weights, params), squared=True)
-      return masked_mean(loss(outputs, examples.targets), examples.mask) + strength / 2 * pull
+    def slope(weights, theta, examples):
 
-    def minimise(slope, start):
-      step = lambda carry, _: (descend(optimizer, slope(carry[0]), carry[1], carry[0]), None)
-      return lax.scan(step, (start, optimizer.init(start)), length=num_steps)[0][0]
+      def regularised(weights):
+        outputs = network.apply(weights, examples.inputs, examples.mask)
+        pull = optax.tree.norm(optax.tree.sub(weights, theta), squared=True)
+        return masked_mean(loss(outputs, examples.targets), examples.mask) + strength / 2 * pull
 
-    def solve(matrix, right):
-      return cg(matrix, right, maxiter=solver_steps)[0]
+      return jax.grad(regularised)(weights)
 
-    return lax.custom_root(jax.grad(regularised), lax.stop_gradient(params), minimise, solve)
+    fixed = lax.stop_gradient((params, examples))
+    step = lambda carry, _: (descend(optimizer, slope(carry[0], *fixed), carry[1], carry[0]), None)
+    minimum = lax.scan(step, (fixed[0], optimizer.init(fixed[0])), length=num_steps)[0][0]
+    curvature = lambda direction: jax.jvp(lambda w: slope(w, *fixed), (minimum,), (direction,))[1]
+    # Its value is (almost) zero at the minimum; its derivative is that of the minimum.
+    newton, _ = cg(curvature, slope(minimum, params, examples), maxiter=solver_steps)
+    return jax.tree.map(lambda w, n: w - (n - lax.stop_gradient(n)), minimum, newton)
 
   def predict(params, adapted, inputs, mask):
     del params

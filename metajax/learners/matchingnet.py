@@ -26,24 +26,26 @@ class FullContext(nn.Module):
   """Embeddings that know of the whole support set: `g` by a bidirectional LSTM over it, `f` by attention to it."""
   size: int
   reads: int  # steps of attention of a query
+  dtype: jnp.dtype
 
   def setup(self):
-    self.forward = nn.RNN(nn.OptimizedLSTMCell(self.size), return_carry=False)
-    self.backward = nn.RNN(nn.OptimizedLSTMCell(self.size), reverse=True, keep_order=True)
-    self.reader = nn.OptimizedLSTMCell(self.size)
+    self.forward = nn.RNN(nn.OptimizedLSTMCell(self.size, dtype=self.dtype), return_carry=False)
+    self.backward = nn.RNN(nn.OptimizedLSTMCell(self.size, dtype=self.dtype), reverse=True, keep_order=True)
+    self.reader = nn.OptimizedLSTMCell(self.size, dtype=self.dtype)
 
   def encode(self, features: Array, mask: Array) -> Array:
     """Returns `g` of each support example `[N, D]`; padding comes last in the reading order, and is not read."""
     order = jnp.argsort(~mask, stable=True)
     lengths = jnp.sum(mask)[None]
     ordered = features[order][None]
-    read = (self.forward(ordered, seq_lengths=lengths) + self.backward(ordered, seq_lengths=lengths))[0]
+    start = jnp.zeros_like(ordered[:, 0]), jnp.zeros_like(ordered[:, 0])
+    read = sum(run(ordered, seq_lengths=lengths, initial_carry=start)[0] for run in (self.forward, self.backward))
     encoded = features.at[order].add(read)
     return jnp.where(mask[:, None], encoded, jnp.zeros_like(encoded))
 
   def attend(self, query: Array, features: Array, mask: Array) -> Array:
     """Returns `f` of queries `[Q, D]` against encoded support features `[N, D]`."""
-    carry = self.reader.initialize_carry(jax.random.key(0), query.shape)  # zeros, whatever the key
+    carry = jnp.zeros_like(query), jnp.zeros_like(query)
     state = query
     for _ in range(self.reads):
       carry, hidden = self.reader(carry, query)
@@ -84,7 +86,7 @@ def matchingnet(network: Network, *, num_classes: int, temperature: float = 0.1,
                      f"{temperature} and {full_context}.")
 
   def context(features):
-    return FullContext(features.shape[-1], full_context)
+    return FullContext(features.shape[-1], full_context, features.dtype)
 
   def init(key, inputs):
     key_network, key_context = jax.random.split(key)

@@ -34,7 +34,8 @@ def predict(prototypes: Prototypes, features: Array, distance: distances.Distanc
   Divided by the temperature.
   """
   to_all = jax.vmap(distance, in_axes=(None, 0))
-  logits = -jax.vmap(to_all, in_axes=(0, None))(features, prototypes.means) / temperature
+  # Distances are summed in float32 at least; the logits are of the features' dtype.
+  logits = -jax.vmap(to_all, in_axes=(0, None))(features, prototypes.means).astype(features.dtype) / temperature
   return jnp.where(prototypes.present[None, :], logits, jnp.full_like(logits, _ABSENT))
 
 

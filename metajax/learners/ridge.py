@@ -22,11 +22,13 @@ def solve(features: Array, targets: Array, mask: Array, penalty: Array) -> Array
     mask: `[N]`.
     penalty: positive scalar.
   """
-  features = jnp.where(mask[:, None], features, jnp.zeros_like(features))
-  targets = jnp.where(mask[:, None], targets, jnp.zeros_like(targets))
+  dtype = features.dtype
+  wide = jnp.float64 if dtype == jnp.float64 else jnp.float32  # the Cholesky factor of half a float is not to be had
+  features = jnp.where(mask[:, None], features, jnp.zeros_like(features)).astype(wide)
+  targets = jnp.where(mask[:, None], targets, jnp.zeros_like(targets)).astype(wide)
   # Rows of padding are zero: they add their own diagonal to the system and nothing to the weights.
-  gram = features @ features.T + penalty * jnp.eye(features.shape[0], dtype=features.dtype)
-  return features.T @ cho_solve(cho_factor(gram, lower=True), targets)
+  gram = features @ features.T + penalty.astype(wide) * jnp.eye(features.shape[0], dtype=wide)
+  return (features.T @ cho_solve(cho_factor(gram, lower=True), targets)).astype(dtype)
 
 
 def ridge(network: Network, *, num_classes: int | None = None, initial_penalty: float = 1.0) -> Learner:
@@ -59,7 +61,7 @@ def ridge(network: Network, *, num_classes: int | None = None, initial_penalty: 
     del key
     dtype = examples.inputs.dtype
     targets = examples.targets if num_classes is None else one_hot(examples, num_classes, dtype)
-    return solve(examples.inputs, targets, examples.mask, jnp.exp(params["log_penalty"]).astype(dtype))
+    return solve(examples.inputs, targets, examples.mask, jnp.exp(params["log_penalty"]))
 
   def predict(params, weights, features, mask):
     del mask

@@ -39,7 +39,7 @@ class FilmResNet(nn.Module):
       hidden = convolution.relu(layer(x, filters, f"stage{stage}_first"))
       out = layer(hidden, filters, f"stage{stage}_second")
       if x.shape[-1] != filters:
-        x = nn.Dense(filters, use_bias=False, name=f"stage{stage}_shortcut")(x)
+        x = nn.Dense(filters, use_bias=False, dtype=x.dtype, name=f"stage{stage}_shortcut")(x)
       x = convolution.relu(convolution.max_pool(out + x))
     return jnp.mean(x, axis=(1, 2))
 
@@ -59,7 +59,7 @@ def film_resnet(filters: Sequence[int] = (32, 64, 64, 64), *,
   num_film = 4 * sum(filters)
 
   def init(key, inputs):
-    return module.init(key, jnp.zeros(num_film), inputs, jnp.ones(inputs.shape[:1], bool))["params"]
+    return module.init(key, jnp.zeros(num_film, inputs.dtype), inputs, jnp.ones(inputs.shape[:1], bool))["params"]
 
   def apply(params, film, inputs, mask):
     return module.apply({"params": params}, film, inputs, mask)

@@ -22,15 +22,15 @@ class Block(nn.Module):
   def __call__(self, x, sight):
     length, width = x.shape
     size = width // self.heads
-    normed = nn.LayerNorm()(x)
-    query, key, value = jnp.split(nn.Dense(3 * width, kernel_init=_init())(normed), 3, axis=-1)
+    normed = nn.LayerNorm(dtype=x.dtype)(x)
+    query, key, value = jnp.split(nn.Dense(3 * width, dtype=x.dtype, kernel_init=_init())(normed), 3, axis=-1)
     split = lambda y: y.reshape(length, self.heads, size).transpose(1, 0, 2)
     scores = split(query) @ split(key).transpose(0, 2, 1) / size**0.5
     scores = jnp.where(sight[None], scores, jnp.full((), -1e9, scores.dtype))
     mixed = (jax.nn.softmax(scores, axis=-1) @ split(value)).transpose(1, 0, 2).reshape(length, width)
-    x = x + nn.Dense(width, kernel_init=_init())(mixed)
-    hidden = nn.gelu(nn.Dense(4 * width, kernel_init=_init())(nn.LayerNorm()(x)))
-    return x + nn.Dense(width, kernel_init=_init())(hidden)
+    x = x + nn.Dense(width, dtype=x.dtype, kernel_init=_init())(mixed)
+    hidden = nn.gelu(nn.Dense(4 * width, dtype=x.dtype, kernel_init=_init())(nn.LayerNorm(dtype=x.dtype)(x)))
+    return x + nn.Dense(width, dtype=x.dtype, kernel_init=_init())(hidden)
 
 
 class Transformer(nn.Module):
@@ -44,10 +44,10 @@ class Transformer(nn.Module):
   @nn.compact
   def __call__(self, tokens, places, sight):
     positions = self.param("positions", _init(), (self.max_tokens, self.width))
-    x = nn.Dense(self.width)(tokens) + positions[places].astype(tokens.dtype)
+    x = nn.Dense(self.width, dtype=tokens.dtype)(tokens) + positions[places].astype(tokens.dtype)
     for _ in range(self.layers):
       x = Block(self.heads)(x, sight)
-    return nn.Dense(self.num_outputs)(nn.LayerNorm()(x))
+    return nn.Dense(self.num_outputs, dtype=x.dtype)(nn.LayerNorm(dtype=x.dtype)(x))
 
 
 def transformer(num_outputs: int, *, max_tokens: int, layers: int, heads: int, width: int) -> SequenceNetwork:
@@ -62,10 +62,12 @@ def transformer(num_outputs: int, *, max_tokens: int, layers: int, heads: int, w
 
   def init(key, tokens):
     length = tokens.shape[0]
-    return module.init(key, tokens, jnp.zeros(length, jnp.int32), jnp.ones((length, length), bool))["params"]
+    with jax.numpy_dtype_promotion("standard"):  # flax's layer norm is not strict within
+      return module.init(key, tokens, jnp.zeros(length, jnp.int32), jnp.ones((length, length), bool))["params"]
 
   def apply(params, tokens, places, sight):
-    return module.apply({"params": params}, tokens, places, sight)
+    with jax.numpy_dtype_promotion("standard"):
+      return module.apply({"params": params}, tokens, places, sight)
 
   return SequenceNetwork(init, apply)
 
