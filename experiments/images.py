@@ -13,6 +13,8 @@ from metajax.data.classes import class_tasks
 from metajax.objectives import views
 from metajax.types import Learner, Params, PRNGKey, TaskDistribution
 
+Reader = Callable[[str], ClassData]  # from a split
+
 
 class Tasks(NamedTuple):
   """The tasks of one split: called with the `ways`, `shots` and `queries` of `class_tasks`, it makes them."""
@@ -43,7 +45,9 @@ def image_tasks(data: str) -> Callable[[str], Tasks]:
     ValueError: for another word.
     FileNotFoundError: if the data is not to be had.
   """
-  load = choose("data", data, {"omniglot": omniglot.load, "glyphs": glyphs.load, "auto": _omniglot_or_glyphs})
+  readers: Mapping[str, Callable[[], Reader]] = {
+      "omniglot": lambda: omniglot.load, "glyphs": lambda: glyphs.load, "auto": _omniglot_or_glyphs}
+  load = choose("data", data, readers)()
   return lambda split: Tasks(split, load(split), rotations=split == "train" and data == "omniglot")
 
 
@@ -63,10 +67,11 @@ def image_pictures(learner: Learner, tasks: Tasks, *, ways: int, shots: int
   return draw
 
 
-def _omniglot_or_glyphs(split: str) -> ClassData:
+def _omniglot_or_glyphs() -> Reader:
   try:
-    return omniglot.load(split)
+    omniglot.load("train")
+    return omniglot.load
   except FileNotFoundError as error:
     print(f"NOT OMNIGLOT: {error} Using glyphs rendered from installed fonts instead; do not compare the numbers "
           "with published ones.", file=sys.stderr)
-    return glyphs.load(split)
+    return glyphs.load

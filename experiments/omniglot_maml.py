@@ -36,7 +36,7 @@ class Config:
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(
-      steps=5000, tasks_per_step=32, steps_per_row=50, rows_per_checkpoint=5, task_chunk=1))
+      steps=5000, tasks_per_step=32, learning_rate=3e-3, steps_per_row=50, rows_per_checkpoint=5, task_chunk=1))
   test: Test = field(default_factory=lambda: Test(episodes=600))
 
 
@@ -64,7 +64,8 @@ def build(config: Config) -> Recipe:
   return Recipe(
       learner=trained, test_learner=tested,
       objective=make_objective(config, trained, losses.softmax_cross_entropy, scores),
-      optimizer=optax.adam(config.training.learning_rate), loss=losses.softmax_cross_entropy, scores=scores,
+      optimizer=optax.adam(optax.cosine_decay_schedule(config.training.learning_rate, config.training.steps)),
+      loss=losses.softmax_cross_entropy, scores=scores,
       train_tasks=train(ways=config.ways, shots=config.shots, queries=config.queries),
       val_tasks=val(ways=config.ways, shots=config.shots, queries=config.test_queries),
       test_tasks=test(ways=config.ways, shots=config.shots, queries=config.test_queries),

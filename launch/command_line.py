@@ -31,8 +31,9 @@ def run(main: Callable[[list[str]], Any]) -> NoReturn:
   def guarded(arguments):
     if arguments[1:]:
       fail(f"unexpected argument {arguments[1]!r}; settings are given as --config.<field>=<value>.")
-    if flags.FLAGS["verbosity"].using_default_value:
-      logging.set_verbosity(logging.WARNING)  # Orbax tells thirty lines a save
+    if not any(argument.lstrip("-").startswith("verbosity") for argument in sys.argv[1:]):
+      # Orbax tells thirty lines a save. Whether the flag was set cannot be asked of it: a library sets it on import.
+      logging.set_verbosity(logging.WARNING)
     try:
       main(arguments)
     except (ValueError, FileNotFoundError, Damaged, FloatingPointError) as error:

@@ -180,7 +180,8 @@ def _data(request, _cache):
 
 @pytest.mark.usefixtures("_data")
 @pytest.mark.parametrize("conml", [True, False])
-@pytest.mark.parametrize("name", ["sinusoid_maml", "quickstart", "omniglot_maml", "omniglot_protonet"])
+@pytest.mark.parametrize("name", ["sinusoid_maml", "quickstart", "omniglot_maml", "omniglot_protonet", "icl_linear",
+                                  "icl_sparse", "icl_tree", "icl_network"])
 def test_every_recipe_runs(name, conml, tmp_path):
   module = importlib.import_module(f"experiments.{name}")
   built = module.build(_small(module.get_config(), conml=conml, data="glyphs"))
@@ -191,7 +192,7 @@ def test_every_recipe_runs(name, conml, tmp_path):
   table = rows(tmp_path)
   assert len(table) == 2 and ("d_out" in table[0]) == conml
   assert set(results) == {"loss", *built.scores} and all(np.isfinite(result.mean) for result in results.values())
-  assert len(list(tmp_path.glob("*.png"))) == (3 if conml else 1)
+  assert len(list(tmp_path.glob("*.png"))) == (1 if not conml else 2 if name.startswith("icl") else 3)
   assert built.notes in said
 
 

@@ -75,7 +75,7 @@ def load(split: str, *, image_size: int = 28, data_dir: Path | str | None = None
       counts=np.full(len(chosen), _DRAWERS, np.int32),
       names=tuple(names[number] for number in chosen),
       source=f'Omniglot, the {split} classes of Vinyals et al. (2016), from the '
-             f'{"official" if official else "re-packed"} zips in {folder}.')
+             f'{"official" if official else "re-packed"} zips.')
 
 
 def _find(data_dir: Path | str | None, download: bool) -> Path:

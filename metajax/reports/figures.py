@@ -88,6 +88,29 @@ def learning_curves(metrics: Mapping[str, np.ndarray]) -> Figure:
   return figure
 
 
+def in_context_errors(errors: Mapping[str, np.ndarray], title: str) -> Figure:
+  """The error against the number of in-context examples, of a learner (the first) and of references.
+
+  errors: names and curves [n], the mean squared error after 0, 1, ..., n - 1 examples
+
+  Raises ValueError if there is no curve, or their lengths differ.
+  """
+  if len({len(curve) for curve in errors.values()}) != 1:
+    raise ValueError(f'curves of in-context errors need one length, not {[len(c) for c in errors.values()]}.')
+  figure = new_figure(5.2, 3.6)
+  axes = figure.subplots()
+  style(axes, title, 'in-context examples', 'mean squared error (target units²)')
+  looks = zip((BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK), ('-', '--', '-.', ':', '--', '-.', ':'))
+  for (name, curve), (colour, line) in zip(errors.items(), looks):
+    axes.plot(np.arange(len(curve)), curve, line, color=colour, linewidth=1.8, label=name.replace('_', ' '))
+  # A reference that solves a task exactly has errors of 1e-30; what matters is within a few decades of the worst.
+  worst = max(float(np.max(curve)) for curve in errors.values())
+  axes.set_yscale('log')
+  axes.set_ylim(1e-4 * worst, 2 * worst)
+  axes.legend(fontsize=8, frameon=False)
+  return figure
+
+
 def _draw_lines(axes: Axes, metrics: Mapping[str, np.ndarray], lines: Sequence[_Line], unit: float) -> None:
   drawn = []
   for line in lines:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metajax.reports.episodes import image_episode, regression_fit
-from metajax.reports.figures import GREEN, VERMILION, learning_curves, save
+from metajax.reports.figures import GREEN, VERMILION, in_context_errors, learning_curves, save
 from metajax.reports.maps import project, silhouette, task_map
 
 
@@ -208,5 +208,14 @@ def test_silhouette_of_equal_models_is_zero():
 
 def test_figures_need_no_pyplot():
   code = ('import sys; import metajax.reports.episodes, metajax.reports.maps, metajax.reports.writers, '
-          'metajax.reports.progress; sys.exit(bool({"matplotlib.pyplot", "jax"} & set(sys.modules)))')
+          'metajax.reports.progress; sys.exit("matplotlib.pyplot" in sys.modules)')
   assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
+def test_in_context_errors():
+  curves = {'transformer': np.array([4.0, 2.0, 0.5]), 'least_squares': np.array([4.0, 1.0, 1e-30])}
+  axes = in_context_errors(curves, 'Linear functions').axes[0]
+  assert [line.get_label() for line in axes.lines] == ['transformer', 'least squares']
+  assert axes.get_yscale() == 'log' and axes.get_ylim()[0] > 1e-5
+  with pytest.raises(ValueError, match='one length'):
+    in_context_errors({'a': np.ones(3), 'b': np.ones(4)}, 'x')

@@ -1,0 +1,93 @@
+"""The results that README.md prints: taken from finished runs, kept in docs/results, never typed by hand.
+
+  python -m benchmarks.results runs/omniglot_protonet runs/omniglot_maml    adds these runs and writes the table
+  python -m benchmarks.results                                              writes the table again
+"""
+
+import importlib.metadata
+import json
+from pathlib import Path
+import platform
+import shutil
+import struct
+import sys
+from typing import Any, Iterator
+
+from tensorboardX.proto.event_pb2 import Event
+
+_FOLDER = Path("docs/results")
+_README = Path("README.md")
+_START, _END = "<!-- results: python -m benchmarks.results -->", "<!-- end of results -->"
+_PACKAGES = ("metajax", "jax", "jaxlib", "flax", "optax", "numpy")
+# What was published for the setting of each recipe, and where; a sentence on what differs.
+_PUBLISHED = {
+    "sinusoid_maml": ("loss", "0.67", "Finn et al., 2017, Table 2"),
+    "omniglot_protonet": ("accuracy", "98.8 %", "Snell et al., 2017; trained on 60-way tasks, much longer"),
+    "omniglot_maml": ("accuracy", "98.7 %", "Finn et al., 2017; 60,000 steps"),
+    "quickstart": ("accuracy", "none", "our own images"),
+}
+
+
+def main(runs: list[str]) -> None:
+  for run in runs:
+    _add(Path(run))
+  rows = ["| recipe | what was tested | published | here (mean ± 95 % interval) | steps, minutes of training |",
+          "| --- | --- | --- | --- | --- |"]
+  for path in sorted(_FOLDER.glob("*.json")):
+    rows.append(_row(path.stem, json.loads(path.read_text(encoding="utf-8"))))
+  text = _README.read_text(encoding="utf-8")
+  before, rest = text.split(_START)
+  after = rest.split(_END)[1]
+  _README.write_text(before + _START + "\n" + "\n".join(rows) + "\n" + _END + after, encoding="utf-8")
+
+
+def _add(run: Path) -> None:
+  about = json.loads((run / "run.json").read_text(encoding="utf-8"))
+  test = json.loads((run / "test.json").read_text(encoding="utf-8"))
+  recipe = Path(about["recipe"]).stem
+  _FOLDER.mkdir(parents=True, exist_ok=True)
+  result = {"command": f"python -m launch.train --config={about['recipe']}", "config": about["config"], "test": test,
+            "minutes": round(_minutes(run), 1),
+            "machine": f"{platform.machine()}, {_processor()}",
+            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}}
+  (_FOLDER / f"{recipe}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+  for picture in run.glob("*.png"):
+    shutil.copy(picture, _FOLDER / f"{recipe}_{picture.name}")
+
+
+def _row(recipe: str, result: dict[str, Any]) -> str:
+  measure, published, remark = _PUBLISHED[recipe]
+  found = result["test"]["results"][measure]
+  scale, unit, digits = (100, " %", 2) if measure == "accuracy" else (1, "", 3)
+  here = f"{found['mean'] * scale:.{digits}f} ± {found['interval_95'] * scale:.{digits}f}{unit}"
+  return (f"| [{recipe}](experiments/{recipe}.py) | {result['test']['notes']} {result['test']['episodes']} episodes. "
+          f"| {published} ({remark}) | **{here}** | {result['config']['training']['steps']:,}, {result['minutes']} |")
+
+
+def _minutes(run: Path) -> float:
+  """Returns the minutes of training, from the times at which rows of metrics were written."""
+  total, rows = 0.0, 0
+  for path in (run / "tensorboard").glob("events.*"):
+    times = [event.wall_time for event in _events(path) if event.HasField("summary")]
+    if times:  # a run that was only tested again wrote none
+      total, rows = total + times[-1] - times[0], rows + len(times) - 1
+  return total * (rows + 1) / rows / 60  # the first row began before it was written
+
+
+def _events(path: Path) -> Iterator[Event]:
+  content = path.read_bytes()
+  place = 0
+  while place < len(content):
+    size, = struct.unpack_from("<Q", content, place)
+    yield Event.FromString(content[place + 12:place + 12 + size])  # a length and its check before, a check after
+    place += 12 + size + 4
+
+
+def _processor() -> str:
+  lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+  names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+  return f"{len(names)} cores {names[0]}" if names else platform.processor()
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])

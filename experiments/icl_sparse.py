@@ -1,0 +1,22 @@
+"""In-context learning of sparse linear functions, with ConML.
+
+As icl_linear.py; 3 of the 5 coefficients are not zero (Garg et al., 2022, section 4; Wu et al., 2025, section 5.3).
+Expected: below averaging and 3 nearest neighbours, close to the Lasso (icl.png in the workdir).
+Command: python -m launch.train --config=experiments/icl_sparse.py --workdir=runs/icl_sparse
+The one flag people want: --config.conml=False
+"""
+
+from experiments import in_context, references
+from metajax.data import functions
+from metajax.recipe import Recipe
+
+
+def get_config() -> in_context.Config:
+  """Returns the settings of the page above."""
+  return in_context.Config()
+
+
+def build(config: in_context.Config) -> Recipe:
+  """Returns the recipe of these settings."""
+  compared = (references.least_squares, references.lasso, references.averaging, references.neighbours)
+  return in_context.build(config, "sparse linear functions", functions.sparse_linear(3), compared)

@@ -1,0 +1,22 @@
+"""In-context learning of decision trees, with ConML.
+
+As icl_linear.py; trees of depth 4, prompts of 20 examples (Garg et al., 2022, section 4; Wu et al., 2025, Table 5).
+Expected: below averaging and 3 nearest neighbours, and a tree grown greedily (icl.png in the workdir).
+Command: python -m launch.train --config=experiments/icl_tree.py --workdir=runs/icl_tree
+The one flag people want: --config.conml=False
+"""
+
+from experiments import in_context, references
+from metajax.data import functions
+from metajax.recipe import Recipe
+
+
+def get_config() -> in_context.Config:
+  """Returns the settings of the page above."""
+  return in_context.Config(points=21)
+
+
+def build(config: in_context.Config) -> Recipe:
+  """Returns the recipe of these settings."""
+  compared = (references.greedy_tree, references.least_squares, references.averaging, references.neighbours)
+  return in_context.build(config, "decision trees", functions.decision_tree(4), compared)

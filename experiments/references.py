@@ -1,0 +1,63 @@
+"""What one would predict without meta-learning: the references of Garg et al., 2022, appendix A.3.
+
+A reference maps the examples seen so far, `x [n, d]` and `y [n]`, and a query `[d]` to a prediction; with no example
+it is asked nothing. Those of scikit-learn need the extra `metajax[test]`.
+"""
+
+from typing import Callable
+
+import numpy as np
+
+Reference = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+
+
+def least_squares(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
+  """Predicts by the linear function of least norm among those of least squares."""
+  return float(query @ np.linalg.lstsq(x, y, rcond=None)[0])
+
+
+def averaging(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
+  """Predicts by the linear function whose weights are the mean of `y x`."""
+  return float(query @ (y @ x) / len(y))
+
+
+def neighbours(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
+  """Predicts the mean target of the 3 nearest examples, or of all if there are fewer."""
+  nearest = np.argsort(np.sum((x - query) ** 2, axis=1))[:3]
+  return float(np.mean(y[nearest]))
+
+
+def lasso(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
+  """Predicts by the Lasso with penalty 0.01, the one that Garg et al. plot."""
+  from sklearn.linear_model import Lasso
+  return float(Lasso(alpha=0.01, fit_intercept=False, max_iter=10_000).fit(x, y).predict(query[None])[0])
+
+
+def greedy_tree(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
+  """Predicts by a tree of depth 4 grown greedily on the signs of the coordinates."""
+  from sklearn.tree import DecisionTreeRegressor
+  return float(DecisionTreeRegressor(max_depth=4, random_state=0).fit(np.sign(x), y).predict(np.sign(query)[None])[0])
+
+
+def fitted_network(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
+  """Predicts by a two-layer ReLU network of 100 hidden units, fitted by 100 steps of Adam at 5e-3."""
+  from sklearn.neural_network import MLPRegressor
+  network = MLPRegressor((100,), learning_rate_init=5e-3, max_iter=1, warm_start=True, random_state=0, alpha=0.0)
+  for _ in range(100):
+    network.partial_fit(x, y)
+  return float(network.predict(query[None])[0])
+
+
+def errors(reference: Reference, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+  """Returns the mean squared error of a reference after each number of examples seen, `[n]`.
+
+  Args:
+    reference: one of the above.
+    inputs, targets: `[prompts, n, d]` and `[prompts, n]`.
+  """
+  squares = np.zeros(targets.shape)
+  for prompt, (x, y) in enumerate(zip(inputs, targets)):
+    for seen in range(len(y)):
+      guess = reference(x[:seen], y[:seen], x[seen]) if seen else 0.0
+      squares[prompt, seen] = (guess - y[seen]) ** 2
+  return squares.mean(axis=0)
