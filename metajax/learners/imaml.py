@@ -53,7 +53,7 @@ def imaml(network: Network, loss: PerExample, *, strength: float, optimizer: opt
     minimum = lax.scan(step, (fixed[0], optimizer.init(fixed[0])), length=num_steps)[0][0]
     curvature = lambda direction: jax.jvp(lambda w: slope(w, *fixed), (minimum,), (direction,))[1]
     # Its value is (almost) zero at the minimum; its derivative is that of the minimum.
-    newton, _ = cg(curvature, slope(minimum, params, examples), maxiter=solver_steps)
+    newton, _ = cg(curvature, slope(minimum, params, examples), tol=1e-8, maxiter=solver_steps)
     return jax.tree.map(lambda w, n: w - (n - lax.stop_gradient(n)), minimum, newton)
 
   def predict(params, adapted, inputs, mask):

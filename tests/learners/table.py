@@ -1,5 +1,6 @@
 """Every learner, small, with what it promises: the rows of the contract test."""
 
+import functools
 from typing import Callable, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import optax
 from metajax import distances, learners, losses, networks
 from metajax.networks import film_resnet, normalisation
 from metajax.networks.transformer import transformer
+from metajax.objectives.tasks import solve
 from metajax.types import Episode, Learner
 from tests.helpers import classification_episodes, regression_episodes
 
@@ -106,6 +108,22 @@ ROWS = {
 }
 
 
+class Started(NamedTuple):
+  """A learner at work; what is compiled for one law serves the others."""
+  row: Row
+  learner: Learner
+  params: dict
+  episodes: Episode  # three unlike tasks
+  run: Callable  # (params, episode) -> predictions for its query set, compiled
+
+
+@functools.cache
+def started(name: str) -> Started:
+  """Returns the learner of a row at work."""
+  learner, params, episodes = start(ROWS[name])
+  return Started(ROWS[name], learner, params, episodes, jax.jit(lambda p, e: outputs(learner, p, e)))
+
+
 def start(row: Row, **options):
   """Returns the learner of a row, its parameters and three unlike episodes."""
   learner, episodes = row.make(), row.episodes(**options)
@@ -117,6 +135,5 @@ def start(row: Row, **options):
 
 def outputs(learner: Learner, params, episode: Episode) -> jax.Array:
   """Returns the predictions for one episode's query set, as an objective would make them."""
-  from metajax.objectives.tasks import solve
   quiet = lambda predicted, targets: jnp.zeros(predicted.shape[:1], predicted.dtype)
   return solve(learner, quiet, {}, params, episode, jax.random.key(7)).outputs

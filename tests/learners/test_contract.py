@@ -9,7 +9,7 @@ import pytest
 from metajax import objectives
 from metajax.examples import union
 from metajax.types import Episode
-from tests.learners.table import ROWS, WAYS, outputs, start
+from tests.learners.table import ROWS, WAYS, outputs, start, started
 
 every_learner = pytest.mark.parametrize("name", ROWS)
 
@@ -31,18 +31,16 @@ def test_init_takes_abstract_inputs(name):
 
 @every_learner
 def test_jit_equals_eager(name):
-  learner, params, episodes = start(ROWS[name])
-  eager = outputs(learner, params, first(episodes))
-  close(jax.jit(lambda p, e: outputs(learner, p, e))(params, first(episodes)), eager, ROWS[name])
+  row, learner, params, episodes, run = started(name)
+  close(run(params, first(episodes)), outputs(learner, params, first(episodes)), row)
 
 
 @every_learner
 def test_vmap_over_unlike_tasks_is_a_loop(name):
-  learner, params, episodes = start(ROWS[name])
-  one = jax.jit(lambda p, e: outputs(learner, p, e))
-  batched = jax.jit(jax.vmap(lambda e: outputs(learner, params, e)))(episodes)
-  looped = [one(params, jax.tree.map(lambda leaf: leaf[t], episodes)) for t in range(3)]
-  close(batched, jnp.stack(looped), ROWS[name])
+  row, _, params, episodes, run = started(name)
+  batched = jax.jit(jax.vmap(run, in_axes=(None, 0)))(params, episodes)
+  looped = [run(params, jax.tree.map(lambda leaf: leaf[t], episodes)) for t in range(3)]
+  close(batched, jnp.stack(looped), row)
   assert not np.allclose(batched[0], batched[1])
 
 
@@ -68,12 +66,10 @@ def test_padding_changes_nothing(name):
 
 @every_learner
 def test_order_of_the_support_set(name):
-  row = ROWS[name]
-  learner, params, episodes = start(row)
+  row, _, params, episodes, run = started(name)
   episode = first(episodes)
   turned = episode._replace(support=jax.tree.map(lambda leaf: leaf[::-1], episode.support))
-  run = jax.jit(lambda e: outputs(learner, params, e))
-  got, want = run(turned), run(episode)
+  got, want = run(params, turned), run(params, episode)
   if row.ordered:
     assert not np.allclose(got, want, rtol=1e-6, atol=0)
   else:
@@ -82,13 +78,11 @@ def test_order_of_the_support_set(name):
 
 @every_learner
 def test_a_query_knows_no_other_query(name):
-  row = ROWS[name]
-  learner, params, episodes = start(row)
+  row, _, params, episodes, run = started(name)
   episode = first(episodes)
   inputs = episode.query.inputs
   other = episode._replace(query=episode.query._replace(inputs=inputs.at[1:].set(5 * inputs[1:] - 1)))
-  run = jax.jit(lambda e: outputs(learner, params, e)[0])
-  got, want = run(other), run(episode)
+  got, want = run(params, other)[0], run(params, episode)[0]
   if row.transductive:
     assert not np.allclose(got, want, rtol=1e-6, atol=0)
   else:
@@ -97,14 +91,12 @@ def test_a_query_knows_no_other_query(name):
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.permutes])
 def test_permuted_labels_permute_predictions(name):
-  row = ROWS[name]
-  learner, params, episodes = start(row)
+  row, _, params, episodes, run = started(name)
   episode = first(episodes)
   order = jnp.array([2, 0, 1])  # class c becomes class order[c]
   renamed = episode._replace(support=episode.support._replace(targets=order[episode.support.targets]))
-  run = jax.jit(lambda e: outputs(learner, params, e))
-  assert run(episode).shape[1] == WAYS
-  close(run(renamed)[:, order], run(episode), row)
+  assert run(params, episode).shape[1] == WAYS
+  close(run(params, renamed)[:, order], run(params, episode), row)
 
 
 @every_learner
@@ -127,8 +119,7 @@ def test_gradients_are_finite_and_reach_theta(name, weight):
 
 @every_learner
 def test_no_weight_is_the_plain_objective(name):
-  row = ROWS[name]
-  learner, params, episodes = start(row)
+  row, learner, params, episodes, _ = started(name)
   both = []
   for objective in (objectives.conml(learner, row.loss, weight=0.0), objectives.episodic(learner, row.loss)):
     both.append(jax.jit(jax.value_and_grad(lambda p, e: objective(p, e, jax.random.key(1))[0]))(params, episodes))
@@ -153,8 +144,7 @@ def test_representations_have_one_length(name):
 
 @every_learner
 def test_compiled_once_over_many_episodes(name):
-  row = ROWS[name]
-  learner, params, _ = start(row)
+  row, learner, params, _, _ = started(name)
   traces = []
 
   @jax.jit
