@@ -74,7 +74,8 @@ def test_classes_are_sorted_by_number_and_ink_is_bright(miniature, split, number
   assert data.examples.dtype == np.uint8
   np.testing.assert_array_equal(data.counts, np.full(len(numbers), 20, np.int32), strict=True)
   assert data.names == names
-  assert str(miniature) in data.source and 're-packed' in data.source and split in data.source
+  # No folder: results that quote it are for others' eyes.
+  assert 're-packed' in data.source and split in data.source and str(miniature) not in data.source
 
 
 @pytest.mark.parametrize('image_size', [14, 28, 60])
@@ -110,14 +111,14 @@ def test_places_below_the_data_folder(miniature, tmp_path, monkeypatch, below):
   (root / below).parent.mkdir(parents=True, exist_ok=True)
   miniature.rename(root / below)
   monkeypatch.setenv('METAJAX_DATA_DIR', str(root))
-  assert str(root / below) in omniglot.load('val', download=False).source
+  assert omniglot.load('val', download=False).names == ('Greek/character01',)  # there is no other place
 
 
 def test_cache_serves_when_the_data_folder_lacks_the_zips(miniature, tmp_path, monkeypatch):
   (tmp_path / 'cache').mkdir()
   miniature.rename(tmp_path / 'cache' / 'omniglot')
   monkeypatch.setenv('METAJAX_DATA_DIR', str(tmp_path / 'nowhere'))
-  assert str(tmp_path / 'cache') in omniglot.load('val', download=False).source
+  assert omniglot.load('val', download=False).names == ('Greek/character01',)
   with pytest.raises(FileNotFoundError, match='nowhere'):
     omniglot.load('val', data_dir=tmp_path / 'nowhere')  # named in the call: nothing else will do
 
