@@ -21,6 +21,7 @@ class Tasks(NamedTuple):
   split: str
   data: ClassData
   rotations: bool
+  one_turn: bool = False
 
   @property
   def source(self) -> str:
@@ -29,17 +30,19 @@ class Tasks(NamedTuple):
 
   def __call__(self, *, ways: int, shots: int, queries: int) -> TaskDistribution:
     try:
-      return class_tasks(self.data, ways=ways, shots=shots, queries=queries, rotations=self.rotations)
+      return class_tasks(self.data, ways=ways, shots=shots, queries=queries, rotations=self.rotations,
+                         one_turn=self.one_turn)
     except ValueError as error:
       raise ValueError(f"there can be no such {self.split} tasks: {error}") from error
 
 
-def image_tasks(data: str) -> Callable[[str], Tasks]:
+def image_tasks(data: str, one_turn: bool = False) -> Callable[[str], Tasks]:
   """Returns a function from a split (train, val, test) to a maker of its tasks, `class_tasks` but for the source.
 
   Args:
     data: omniglot (with rotated classes in training, as is usual), glyphs, or auto: Omniglot where it is to be had and
       glyphs otherwise, said loudly. A recipe that reports a benchmark must not use auto.
+    one_turn: turn all classes of a training task alike.
 
   Raises:
     ValueError: for another word.
@@ -48,7 +51,8 @@ def image_tasks(data: str) -> Callable[[str], Tasks]:
   readers: Mapping[str, Callable[[], Reader]] = {
       "omniglot": lambda: omniglot.load, "glyphs": lambda: glyphs.load, "auto": _omniglot_or_glyphs}
   load = choose("data", data, readers)()
-  return lambda split: Tasks(split, load(split), rotations=split == "train" and data == "omniglot")
+  turned = lambda split: split == "train" and data == "omniglot"
+  return lambda split: Tasks(split, load(split), rotations=turned(split), one_turn=one_turn and turned(split))
 
 
 def image_pictures(learner: Learner, tasks: Tasks, *, ways: int, shots: int

@@ -42,7 +42,7 @@ def greedy_tree(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
 def fitted_network(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
   """Predicts by a two-layer ReLU network of 100 hidden units, fitted by 100 steps of Adam at 5e-3."""
   from sklearn.neural_network import MLPRegressor
-  network = MLPRegressor((100,), learning_rate_init=5e-3, max_iter=1, warm_start=True, random_state=0, alpha=0.0)
+  network = MLPRegressor(hidden_layer_sizes=(100,), learning_rate_init=5e-3, random_state=0, alpha=0.0)
   for _ in range(100):
     network.partial_fit(x, y)
   return float(network.predict(query[None])[0])

@@ -175,7 +175,7 @@ def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "te
   arrays: dict[str, Any] = {key: value.values for key, value in results.items()}
   np.savez(workdir / f"{name}_episodes.npz", **arrays)
   say(f"Test on {recipe.test.episodes} episodes (mean ± 95 % interval): "
-      + ", ".join(f"{key} {value}" for key, value in results.items()))
+      + ", ".join(f"{key} {value}" for key, value in results.items()) + f"\n  {recipe.notes}")
   return results
 
 

@@ -1,4 +1,7 @@
-"""Strict JAX, eight pretended devices, and a cache of compiled programs, before anything else wakes jax."""
+"""Strict JAX, eight pretended devices, and a cache of compiled programs, before anything else wakes jax.
+
+Leaks are checked by tests of their own (`jax.checking_leaks`): checked everywhere, they would forbid every cache.
+"""
 
 import os
 import pathlib
@@ -12,7 +15,6 @@ import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_check_tracer_leaks", False)  # switched on test by test: it forbids the cache of traces
 jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(tempfile.gettempdir()) / "metajax-test-xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

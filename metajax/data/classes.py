@@ -23,7 +23,7 @@ class ClassArrays(NamedTuple):
 
 
 def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotations: bool = False,
-                prepare: Callable[[Array], Array] | None = None) -> TaskDistribution:
+                one_turn: bool = False, prepare: Callable[[Array], Array] | None = None) -> TaskDistribution:
   """Returns the distribution of `ways`-way `shots`-shot tasks with `queries` queries a class.
 
   An episode's inputs are `[ways * shots, ...]` and `[ways * queries, ...]`, its targets integers in [0, ways), class
@@ -33,12 +33,16 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
     source: the labelled examples; they are put on the device as they are stored.
     ways, shots, queries: at least 2, 1 and 1.
     rotations: take each class turned by 90, 180 and 270 degrees as three more classes (images `[H, H, channels]`).
+    one_turn: with rotations, all classes of a task are turned alike. Otherwise, as is usual, they are drawn from all,
+      and two of them may be told apart by how they are turned.
     prepare: from stored examples to network inputs; by default uint8 in [0, 255] becomes float32 in [0, 1].
 
   Raises:
     ValueError: if there are more ways than classes, or more shots and queries than the smallest class has examples.
   """
-  num_classes = len(source.counts) * (4 if rotations else 1)
+  if one_turn and not rotations:
+    raise ValueError("one_turn says how the classes of a task are turned and needs rotations=True.")
+  num_classes = len(source.counts) * (4 if rotations and not one_turn else 1)
   _check(source, num_classes, ways, shots, queries, rotations)
   prepare = unit_range if prepare is None else prepare
   starts = np.concatenate([[0], np.cumsum(source.counts)[:-1]]).astype(np.int32)
@@ -46,8 +50,12 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
 
   def sample(data, key):
     key_classes, key_rows = jax.random.split(key)
-    classes = choose(key_classes, jnp.int32(num_classes), ways)
-    turns, classes = jnp.divmod(classes, len(source.counts))
+    if one_turn:
+      key_turn, key_classes = jax.random.split(key_classes)
+      classes = choose(key_classes, jnp.int32(num_classes), ways)
+      turns = jnp.broadcast_to(jax.random.randint(key_turn, (), 0, 4), (ways,))
+    else:
+      turns, classes = jnp.divmod(choose(key_classes, jnp.int32(num_classes), ways), len(source.counts))
     keys = jax.random.split(key_rows, ways)
     rows = jax.vmap(choose, in_axes=(0, 0, None))(keys, data.counts[classes], shots + queries)
     images = prepare(data.examples[data.starts[classes][:, None] + rows])

@@ -120,6 +120,19 @@ def test_rotations_make_four_classes_of_each_turned_alike_within_a_task():
     assert set.union(*met.values()) == {(number, turn) for number in range(2) for turn in range(4)}
 
 
+def test_one_turn_turns_all_classes_of_a_task_alike():
+  tasks = class_tasks(source((2, 3)), ways=2, shots=1, queries=1, rotations=True, one_turn=True)
+  support, query = sample(tasks, 40)
+  met = [{quarter for image in images for quarter in range(4) if np.rot90(image, -quarter)[1].tolist() == [200, 100]}
+         for images in np.concatenate([stored(support), stored(query)], axis=1)]
+  assert all(len(turns) == 1 for turns in met)
+  assert set.union(*met) == {0, 1, 2, 3}
+  with pytest.raises(ValueError, match="ways=3 is more than the 2 classes"):
+    class_tasks(source((2, 3)), ways=3, shots=1, queries=1, rotations=True, one_turn=True)
+  with pytest.raises(ValueError, match="needs rotations=True"):
+    class_tasks(source((2, 3)), ways=2, shots=1, queries=1, one_turn=True)
+
+
 def test_without_rotations_nothing_is_turned(drawn):
   _, (support, _) = drawn
   assert (stored(support)[:, :, 1] == [200, 100]).all()

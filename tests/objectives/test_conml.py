@@ -146,6 +146,13 @@ def test_distances_are_exchanged(setting):
   assert not np.isclose(metrics["d_in"], values(setting)[0]["d_in"])
 
 
+def test_nothing_leaks(setting):
+  learner, loss, params, episodes = setting
+  objective = objectives.conml(learner, loss, views=views.random_subsets(2, 3), task_map=objectives.in_chunks(1))
+  with jax.checking_leaks():
+    jax.jit(jax.grad(objective, has_aux=True))(params, episodes, jax.random.key(2))
+
+
 def test_refusals(setting):
   learner, loss, params, episodes = setting
   one = jax.tree.map(lambda leaf: leaf[:1], episodes)
