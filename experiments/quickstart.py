@@ -2,9 +2,13 @@
 
 Omniglot where it is to be had (METAJAX_DATA_DIR, the user's cache, the official download), otherwise glyphs rendered
 from fonts that pip installs, which is said loudly. Not a benchmark: see omniglot_protonet.py for that.
-Expected: 5-way 1-shot on glyphs of an alphabet never trained on, about 95 %; nearest mean of raw pixels gets 73 %.
+Expected: 5-way 1-shot on glyphs of an alphabet never trained on, 93 %; nearest mean of raw pixels gets 73 %.
 Command: python -m launch.train
 The one flag people want: --config.conml=False
+
+The end of its log on two cores, shared with other work, from fonts:
+  step 500/500  42 tasks/s  loss -0.01058  accuracy 0.9867  d_in 0.03391  d_out 0.5131  val_accuracy 0.9324  took 03:12
+  Test on 600 episodes (mean ± 95 % interval): accuracy 0.9310 ± 0.0062, loss 0.2819 ± 0.0381
 """
 
 from dataclasses import dataclass, field

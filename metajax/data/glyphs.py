@@ -60,11 +60,12 @@ def load(split: str) -> ClassData:
       ('images', 'code_points'), lambda: _render_all(_styles(folders)))
   code_points = arrays['code_points'].tolist()
   chosen = [row for row, point in enumerate(code_points) if _SPLIT_OF_SCRIPT[_script(point)] == split]
+  scripts = ', '.join(name.capitalize() for name, part in _SPLIT_OF_SCRIPT.items() if part == split)
   return ClassData(
       examples=arrays['images'][chosen].reshape(-1, _SIDE, _SIDE, 1),
       counts=np.full(len(chosen), PER_CLASS, np.int32),
       names=tuple(f'U+{code_points[row]:04X} {unicodedata.name(chr(code_points[row]))}' for row in chosen),
-      source=f'Glyphs, the {split} scripts, rendered with Pillow {PIL.__version__} from the fonts {fonts}.')
+      source=f'Glyphs, the {split} scripts ({scripts}), rendered from {len(_FAMILIES)} font families.')
 
 
 def _folders() -> dict[str, Path]:

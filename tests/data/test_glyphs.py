@@ -39,7 +39,7 @@ def test_classes_of_each_split(loaded, split, classes):
   assert {name.split()[1] for name in data.names} == _SCRIPTS[split]
   points = [int(name.split()[0][2:], 16) for name in data.names]
   assert points == sorted(points)
-  assert 'roboto' in data.source and split in data.source
+  assert '14 font families' in data.source and split in data.source
 
 
 @_needs_fonts
