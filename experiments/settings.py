@@ -4,12 +4,15 @@ This is where words on the command line become functions.
 """
 
 from dataclasses import dataclass
+import functools
 from operator import attrgetter
 from typing import Any, Mapping, TypeVar
 
 from metajax import distances, objectives
+from metajax.contrast import info_nce
 from metajax.networks import normalisation
 from metajax.objectives import views
+from metajax.objectives.conml import Contrastive
 from metajax.objectives.tasks import TaskMap
 from metajax.recipe import Test as Test  # noqa: F401, recipes take it from here
 from metajax.recipe import Training as Training  # noqa: F401
@@ -27,6 +30,8 @@ class Contrast:
   views: str = "support"  # how subsets are drawn: support (the paper's), subsets or halves
   num_views: int = 2  # K, for subsets
   view_size: int = 5  # examples in a subset, for subsets
+  loss: str = "difference"  # of D_in and D_out (the paper's), or info_nce (ours), which takes both terms
+  temperature: float = 0.1  # of info_nce
   align: bool = True  # whether D_in is minimised
   discriminate: bool = True  # whether D_out is maximised
   stop_full_gradient: bool = False  # whether e*, of the whole task, is taken as a constant (paper: no)
@@ -65,6 +70,8 @@ def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapp
   check_at_least(1, config, "training.tasks_per_step", "training.steps", "training.steps_per_row",
                  "training.steps_per_dispatch", "training.rows_per_checkpoint", "contrast.num_views",
                  "contrast.view_size")
+  if contrast.temperature <= 0:
+    raise ValueError(f"config.contrast.temperature={contrast.temperature} must be positive.")
   check_at_least(2, config, "test.episodes", "test.val_episodes")
   check_at_least(0, config, "training.learning_rate", "training.task_chunk")
   task_map: TaskMap = objectives.in_chunks(training.task_chunk) if training.task_chunk else objectives.at_once
@@ -79,12 +86,15 @@ def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapp
   strategy = choose("contrast.views", contrast.views, {
       "support": lambda: None, "halves": views.halves,
       "subsets": lambda: views.random_subsets(contrast.num_views, contrast.view_size)})()
+  forms: Mapping[str, Contrastive | None] = {
+      "difference": None, "info_nce": functools.partial(info_nce, temperature=contrast.temperature)}
   kinds: Mapping[str, distances.Distance] = {
       "cosine": distances.cosine, "squared_euclidean": distances.squared_euclidean,
       "sigmoid_squared": distances.sigmoid_squared}
   distance = choose("contrast.distance", contrast.distance, kinds)
+  contrastive = choose("contrast.loss", contrast.loss, forms)
   return objectives.conml(learner, loss, scores, weight=contrast.weight, views=strategy, distance=distance,
-                          align=contrast.align, discriminate=contrast.discriminate,
+                          align=contrast.align, discriminate=contrast.discriminate, contrastive=contrastive,
                           stop_full_gradient=contrast.stop_full_gradient, task_map=task_map, axis_name=TASKS)
 
 

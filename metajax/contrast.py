@@ -50,19 +50,42 @@ def inter_task_distance(full: PyTree, distance: Distance, axis_name: str | None 
   Raises:
     ValueError: if there is only one task in all, since D_out divides by T (T - 1).
   """
-  num_tasks = _num_tasks(full) * (1 if axis_name is None else lax.axis_size(axis_name))
-  if num_tasks < 2:
-    raise ValueError("D_out compares different tasks, but the meta-batch holds only 1: use at least 2 tasks a step, "
-                     "or switch the discrimination term off.")
   if isinstance(distance, Quadratic):
-    return _variance(full, distance, axis_name, num_tasks)
-  return _mean_over_pairs(full, distance, axis_name, num_tasks)
+    return _variance(full, distance, axis_name, _count(full, axis_name))
+  return _mean_over_pairs(full, distance, axis_name)
 
 
 def contrastive_loss(full: PyTree, views: PyTree, distance: Distance, axis_name: str | None = None) -> Array:
   """Returns D_in - D_out, to be added to the episodic loss with a weight lambda (eq. 4)."""
   return (inner_task_distance(full, views, distance, axis_name)
           - inter_task_distance(full, distance, axis_name))
+
+
+def info_nce(full: PyTree, views: PyTree, distance: Distance, axis_name: str | None = None, *, temperature: float = 1.0
+             ) -> Array:
+  """Returns a contrastive loss in nats that is ours, not the paper's: a view must be told to be of its own task.
+
+  With `s = -phi / temperature`, the mean over tasks and views of
+  `-log [exp s(e_k, e*) / (exp s(e_k, e*) + sum over other tasks of exp s(e*, e*'))]`.
+
+  Args and errors as in `inner_task_distance` and `inter_task_distance`; besides,
+
+  Raises:
+    ValueError: if the temperature is not positive.
+  """
+  if temperature <= 0:
+    raise ValueError(f"the temperature of InfoNCE must be positive, but it is {temperature}.")
+  own, everyone, num_tasks = _places(full, axis_name)
+
+  def row(task, parts, index):
+    positive = -jax.vmap(distance, in_axes=(0, None))(parts, task) / temperature
+    to_all = -jax.vmap(distance, in_axes=(None, 0))(task, everyone) / temperature
+    others = jnp.arange(num_tasks, dtype=jnp.int32) != index
+    negative = jax.nn.logsumexp(to_all, where=others)
+    return jnp.mean(jnp.logaddexp(positive, negative) - positive)
+
+  inner_task_distance(full, views, distance)  # for its checks: nothing of it is used, and nothing computed
+  return _over_devices(jnp.mean(jax.vmap(row)(full, views, own)), axis_name)
 
 
 def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_tasks: int) -> Array:
@@ -75,12 +98,8 @@ def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_task
   return _over_devices(2 * distance.scale * num_tasks / (num_tasks - 1) * jnp.mean(deviations), axis_name)
 
 
-def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None, num_tasks: int) -> Array:
-  own = jnp.arange(_num_tasks(full), dtype=jnp.int32)
-  everyone = full
-  if axis_name is not None:
-    everyone = lax.all_gather(full, axis_name, tiled=True)
-    own = own + lax.axis_index(axis_name) * own.size
+def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None) -> Array:
+  own, everyone, num_tasks = _places(full, axis_name)
 
   @jax.checkpoint  # a row's [T, D] differences are computed again for its gradient, not kept for all rows
   def row(task_and_index):
@@ -90,6 +109,23 @@ def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None, nu
     return jnp.sum(jnp.where(others, to_all, jnp.zeros_like(to_all))) / (num_tasks - 1)
 
   return _over_devices(jnp.mean(lax.map(row, (full, own))), axis_name)
+
+
+def _places(full: PyTree, axis_name: str | None) -> tuple[Array, PyTree, int]:
+  """Returns the places of this device's tasks among all, the representations of all, and how many they are."""
+  own = jnp.arange(_num_tasks(full), dtype=jnp.int32)
+  num_tasks = _count(full, axis_name)
+  if axis_name is None:
+    return own, full, num_tasks
+  return own + lax.axis_index(axis_name) * own.size, lax.all_gather(full, axis_name, tiled=True), num_tasks
+
+
+def _count(full: PyTree, axis_name: str | None) -> int:
+  num_tasks = _num_tasks(full) * (1 if axis_name is None else lax.axis_size(axis_name))
+  if num_tasks < 2:
+    raise ValueError("D_out compares different tasks, but the meta-batch holds only 1: use at least 2 tasks a step, "
+                     "or switch the discrimination term off.")
+  return num_tasks
 
 
 def _mean_over_tasks(tree: PyTree, axis_name: str | None) -> PyTree:

@@ -104,6 +104,45 @@ def test_eight_devices_are_one(name, mapping, x64):
   np.testing.assert_allclose(gradient, want[1], rtol=1e-9, atol=1e-13)
 
 
+def loop_info_nce(name, full, views, temperature):
+  total = 0.0
+  for t in range(views.shape[0]):
+    others = [np.exp(-loop_distance(name, full[t], full[s]) / temperature) for s in range(len(full)) if s != t]
+    for view in views[t]:
+      own = np.exp(-loop_distance(name, view, full[t]) / temperature)
+      total -= np.log(own / (own + sum(others)))
+  return total / (views.shape[0] * views.shape[1])
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_info_nce_against_loops(name, x64):
+  full, parts = vectors(tasks=4, views=3)
+  full, parts = full / 4, parts / 4
+  got = contrast.info_nce(full, parts, DISTANCES[name], temperature=0.5)
+  np.testing.assert_allclose(got, loop_info_nce(name, full, parts, 0.5), rtol=1e-10)
+
+
+def test_info_nce_over_eight_devices(x64):
+  full, parts = vectors(tasks=16)
+  loss = lambda full, parts, axis=None: contrast.info_nce(full, parts, distances.cosine, axis)
+  want = jax.value_and_grad(loss)(full, parts)
+  cut = lambda x: x.reshape(8, 2, *x.shape[1:])
+  value, gradient = jax.vmap(lambda f, p: jax.value_and_grad(loss)(f, p, "tasks"), axis_name="tasks")(
+      cut(full), cut(parts))
+  np.testing.assert_allclose(value, np.full(8, want[0]), rtol=1e-12)
+  # Each device differentiates its own share, an eighth of the whole, with respect to its own tasks and all others.
+  np.testing.assert_allclose(gradient.reshape(full.shape) / 8, want[1], rtol=1e-9, atol=1e-12)
+
+
+def test_info_nce_refuses():
+  with pytest.raises(ValueError, match="temperature of InfoNCE must be positive"):
+    contrast.info_nce(jnp.ones((2, 3)), jnp.ones((2, 1, 3)), distances.cosine, temperature=0.0)
+  with pytest.raises(ValueError, match="only 1"):
+    contrast.info_nce(jnp.ones((1, 3)), jnp.ones((1, 1, 3)), distances.cosine)
+  with pytest.raises(ValueError, match="K must be at least 1"):
+    contrast.info_nce(jnp.ones((2, 3)), jnp.ones((2, 0, 3)), distances.cosine)
+
+
 def test_one_task_is_refused():
   with pytest.raises(ValueError, match="only 1.*at least 2 tasks"):
     contrast.inter_task_distance(jnp.ones((1, 4)), distances.cosine)

@@ -6,7 +6,7 @@ Wu et al., Learning to Learn with Contrastive Meta-Objective, 2025, eq. 4 and Al
 https://arxiv.org/abs/2410.05975.
 """
 
-from typing import Mapping
+from typing import Callable, Mapping
 
 import jax
 from jax import lax
@@ -16,12 +16,16 @@ from metajax import contrast, distances
 from metajax.examples import check_episodes, union
 from metajax.objectives.tasks import TaskMap, at_once, solve, task_keys
 from metajax.objectives.views import Views
-from metajax.types import Learner, Objective, PerExample
+from metajax.types import Array, Learner, Objective, PerExample, PyTree
+
+# (full [T, D], views [T, K, D], distance, axis_name) -> scalar
+Contrastive = Callable[[PyTree, PyTree, distances.Distance, str | None], Array]
 
 
 def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] | None = None, *, weight: float = 0.1,
           views: Views | None = None, distance: distances.Distance = distances.cosine, align: bool = True,
-          discriminate: bool = True, stop_full_gradient: bool = False, task_map: TaskMap = at_once,
+          discriminate: bool = True, contrastive: Contrastive | None = None, stop_full_gradient: bool = False,
+          task_map: TaskMap = at_once,
           axis_name: str | None = None) -> Objective:
   """Returns the ConML objective of any learner.
 
@@ -35,6 +39,8 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
     distance: phi, on two representations.
     align: whether D_in is minimised.
     discriminate: whether D_out is maximised; needs at least two tasks in the meta-batch.
+    contrastive: another contrastive loss of the same arguments as `contrast.contrastive_loss`, such as
+      `contrast.info_nce`, in the place of D_in - D_out.
     stop_full_gradient: take e*, the representation of the whole task, as a constant (the paper does not).
     task_map: how tasks are mapped: `at_once` or `in_chunks(n)`.
     axis_name: the mapped axis over which the tasks are spread over devices, if any; the contrast is over all.
@@ -80,10 +86,12 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
       full = lax.stop_gradient(full)
     d_in = contrast.inner_task_distance(full, parts, distance, axis_name)
     d_out = _discrimination(full, distance, axis_name, num_tasks, discriminate)
-    contrastive = (d_in if align else 0.0) - (d_out if discriminate else 0.0)
+    contrast_loss = (d_in if align else 0.0) - (d_out if discriminate else 0.0)
+    if contrastive is not None:
+      contrast_loss = contrastive(full, parts, distance, axis_name)
     episodic_loss = jnp.mean(losses)
-    total = episodic_loss + weight * contrastive if weight else episodic_loss
-    metrics = {"loss": total, "episodic_loss": episodic_loss, "contrastive_loss": contrastive, "d_in": d_in,
+    total = episodic_loss + weight * contrast_loss if weight else episodic_loss
+    metrics = {"loss": total, "episodic_loss": episodic_loss, "contrastive_loss": contrast_loss, "d_in": d_in,
                "d_out": d_out}
     return total, {**metrics, **jax.tree.map(jnp.mean, all_scores)}
 

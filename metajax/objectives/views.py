@@ -66,6 +66,34 @@ def balanced_subsets(num_views: int, num_classes: int, shots: int) -> Views:
   return views
 
 
+def leave_one_out(num_views: int, num_classes: int) -> Views:
+  """Returns a strategy whose views are the whole task without one example, at random, of each of `num_classes` classes.
+
+  For classification; integer targets.
+
+  Raises:
+    ValueError: if there is no view or no class.
+  """
+  if min(num_views, num_classes) < 1:
+    raise ValueError(f"leaving one out needs at least 1 view and 1 class, but got {num_views} and {num_classes}.")
+
+  def views(key, support, query):
+    whole = union(support, query)
+    labels = jnp.arange(num_classes, dtype=whole.targets.dtype)
+
+    def view(key):
+      first_of = lambda key, label: _shuffled(key, whole.mask & (whole.targets == label))[0]
+      left = jax.vmap(first_of)(jax.random.split(key, num_classes), labels)
+      # Of a class without examples the draw is of another class, which must not lose a second one.
+      there = jnp.any(whole.mask[None, :] & (whole.targets[None, :] == labels[:, None]), axis=1)
+      gone = jnp.any((jnp.arange(whole.mask.shape[0])[None, :] == left[:, None]) & there[:, None], axis=0)
+      return whole._replace(mask=whole.mask & ~gone)
+
+    return jax.vmap(view)(jax.random.split(key, num_views))
+
+  return views
+
+
 def halves() -> Views:
   """Returns a strategy of two views: the union of support and query, shuffled and cut in two (an odd one is left)."""
 

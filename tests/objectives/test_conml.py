@@ -141,6 +141,12 @@ def test_chunks_are_all_at_once(setting, mapping):
   chex.assert_trees_all_close(whole, chunked, rtol=2e-5, atol=1e-7)
 
 
+def test_the_contrastive_loss_is_exchanged(setting):
+  metrics, _ = values(setting, weight=2.0, contrastive=contrast.info_nce)
+  assert metrics["contrastive_loss"] > 0.5  # nats; the plain difference is negative here
+  assert metrics["loss"] == pytest.approx(float(metrics["episodic_loss"] + 2 * metrics["contrastive_loss"]), rel=1e-6)
+
+
 def test_distances_are_exchanged(setting):
   metrics, _ = values(setting, distance=distances.squared_euclidean)
   assert not np.isclose(metrics["d_in"], values(setting)[0]["d_in"])

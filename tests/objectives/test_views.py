@@ -93,6 +93,18 @@ def test_halves_share_the_padding():
     assert sorted([*first[kept], *second[also_kept]]) == [0, 3, 6, 8]
 
 
+def test_leave_one_out_leaves_one_of_each_class():
+  labels = np.array([0, 1, 1, 2, 2, 0, 1])
+  numbers, mask = drawn(views.leave_one_out(2, 4), numbered(labels[:4], [1, 1, 1, 1]),
+                        numbered(labels[4:], [1, 1, 0], start=4))
+  assert mask.shape == (DRAWS, 2, 7) and not mask[..., 6].any()  # padding stays padding
+  left = ~mask[..., :6]
+  for label, members in ((0, [0, 5]), (1, [1, 2]), (2, [3, 4])):  # there is no example of class 3
+    assert (left[..., members].sum(axis=-1) == 1).all()
+    assert set(np.argmax(left[..., members], axis=-1).ravel()) == {0, 1}
+  assert (left[:, 0] != left[:, 1]).any()
+
+
 @pytest.mark.parametrize("strategy", [views.random_subsets(2, 4), views.balanced_subsets(2, 3, 1), views.halves()])
 def test_a_key_stands_for_its_views(strategy):
   one, same, other = drawn(strategy, draws=5), drawn(strategy, draws=5), drawn(strategy, draws=5, seed=1)
@@ -102,7 +114,8 @@ def test_a_key_stands_for_its_views(strategy):
 
 @pytest.mark.parametrize("make, arguments", [
   (views.random_subsets, (0, 3)), (views.random_subsets, (2, 0)), (views.balanced_subsets, (0, 3, 1)),
-  (views.balanced_subsets, (1, 0, 1)), (views.balanced_subsets, (1, 3, 0))])
+  (views.balanced_subsets, (1, 0, 1)), (views.balanced_subsets, (1, 3, 0)), (views.leave_one_out, (0, 3)),
+  (views.leave_one_out, (1, 0))])
 def test_nothing_cannot_be_viewed(make, arguments):
   with pytest.raises(ValueError, match="at least 1 view"):
     make(*arguments)
