@@ -28,13 +28,7 @@ def inner_task_distance(full: PyTree, views: PyTree, distance: Distance, axis_na
   Raises:
     ValueError: if there is no view, or the shapes disagree.
   """
-  num_tasks = _num_tasks(full)
-  for whole, part in zip(jax.tree.leaves(full), jax.tree.leaves(views), strict=True):
-    if part.ndim != whole.ndim + 1 or part.shape[0] != num_tasks or part.shape[2:] != whole.shape[1:]:
-      raise ValueError(f"views must be [T, K, ...] where full is [T, ...], but they are {list(part.shape)} "
-                       f"and {list(whole.shape)}.")
-    if part.shape[1] == 0:
-      raise ValueError("D_in is a mean over the views of a task, but there are none: K must be at least 1.")
+  _check_views(full, views)
   to_whole = jax.vmap(distance, in_axes=(0, None))
   return _over_devices(jnp.mean(jax.vmap(to_whole)(views, full)), axis_name)
 
@@ -75,6 +69,7 @@ def info_nce(full: PyTree, views: PyTree, distance: Distance, axis_name: str | N
   """
   if temperature <= 0:
     raise ValueError(f"the temperature of InfoNCE must be positive, but it is {temperature}.")
+  _check_views(full, views)
   own, everyone, num_tasks = _places(full, axis_name)
 
   def row(task, parts, index):
@@ -84,7 +79,6 @@ def info_nce(full: PyTree, views: PyTree, distance: Distance, axis_name: str | N
     negative = jax.nn.logsumexp(to_all, where=others)
     return jnp.mean(jnp.logaddexp(positive, negative) - positive)
 
-  inner_task_distance(full, views, distance)  # for its checks: nothing of it is used, and nothing computed
   return _over_devices(jnp.mean(jax.vmap(row)(full, views, own)), axis_name)
 
 
@@ -139,6 +133,16 @@ def _over_devices(share: Array, axis_name: str | None) -> Array:
   if axis_name is None:
     return share
   return lax.stop_gradient(lax.pmean(share, axis_name)) + (share - lax.stop_gradient(share))
+
+
+def _check_views(full: PyTree, views: PyTree) -> None:
+  num_tasks = _num_tasks(full)
+  for whole, part in zip(jax.tree.leaves(full), jax.tree.leaves(views), strict=True):
+    if part.ndim != whole.ndim + 1 or part.shape[0] != num_tasks or part.shape[2:] != whole.shape[1:]:
+      raise ValueError(f"views must be [T, K, ...] where full is [T, ...], but they are {list(part.shape)} "
+                       f"and {list(whole.shape)}.")
+    if part.shape[1] == 0:
+      raise ValueError("views are compared with the whole of their task, but there are none: K must be at least 1.")
 
 
 def _num_tasks(tree: PyTree) -> int:
