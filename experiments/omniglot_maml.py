@@ -7,6 +7,11 @@ can be told apart by their turn make easier tasks in training than there are in 
 Expected: 98.7 % (MAML, 60,000 steps; nearest mean of raw pixels, python -m benchmarks.pixels, 41.9 %).
 Command: python -m launch.train --config=experiments/omniglot_maml.py --workdir=runs/omniglot_maml
 The one flag people want: --config.conml=False
+
+The end of its log on two cores, shared with other work:
+  step 10000/10000  106 tasks/s  loss 0.0525  accuracy 0.9825  d_out 0.00631  val_accuracy 0.9543  took 30:49
+  Test on 600 episodes (mean ± 95 % interval): accuracy 0.9542 ± 0.0037, loss 0.1340 ± 0.0107
+It is still rising at the end: what is missing to 98.7 % is training, a sixth of the steps at half the tasks.
 """
 
 from dataclasses import dataclass, field
