@@ -5,7 +5,7 @@ The letters, used in every docstring of the library:
 `D` features. Functions are written for one task; only objectives and evaluation put `vmap` above them.
 """
 
-from typing import Any, Callable, Mapping, NamedTuple, Protocol, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Protocol
 
 import jax
 
@@ -106,4 +106,3 @@ class TaskDistribution(NamedTuple):
 
 # A per-example measure of outputs [Q, ...] against targets [Q, ...]: a loss or a score, as [Q].
 PerExample = Callable[[Array, Array], Array]
-Names = Sequence[str]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from metajax import contrast, distances
 from metajax.examples import check_episodes, masked_mean, union
 from metajax.objectives.tasks import TaskMap, at_once, task_keys
-from metajax.types import Array, Objective, Params, PerExample
+from metajax.types import Array, Examples, Objective, Params, PerExample
 
 # (params, inputs [N, d], targets [N, m], mask [N], queries [Q, d]) -> outputs along the prompt [N, m], queries [Q, m]
 Read = Callable[[Params, Array, Array, Array, Array], tuple[Array, Array]]
@@ -47,7 +47,7 @@ def autoregressive(read: Read, loss: PerExample, *, weight: float = 0.0,
       mean = masked_mean(loss(outputs, whole.targets), whole.mask)
       if not weight:
         return mean
-      half = jax.tree.map(lambda leaf: leaf[:leaf.shape[0] // 2], whole)
+      half = _first_half(whole)
       return mean, full[0], read(params, half.inputs, half.targets, half.mask, u)[1]
 
     if not weight:
@@ -61,3 +61,9 @@ def autoregressive(read: Read, loss: PerExample, *, weight: float = 0.0,
                    "d_out": d_out}
 
   return objective
+
+
+def _first_half(whole: Examples) -> Examples:
+  # Of the points in use, which a curriculum makes fewer: they are moved to the front, so that the rest can be cut off.
+  front = jax.tree.map(lambda leaf: leaf[jnp.argsort(~whole.mask, stable=True)][:whole.mask.size // 2], whole)
+  return front._replace(mask=jnp.arange(whole.mask.size // 2) < jnp.sum(whole.mask) // 2)

@@ -25,8 +25,7 @@ Contrastive = Callable[[PyTree, PyTree, distances.Distance, str | None], Array]
 def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] | None = None, *, weight: float = 0.1,
           views: Views | None = None, distance: distances.Distance = distances.cosine, align: bool = True,
           discriminate: bool = True, contrastive: Contrastive | None = None, stop_full_gradient: bool = False,
-          task_map: TaskMap = at_once,
-          axis_name: str | None = None) -> Objective:
+          task_map: TaskMap = at_once, axis_name: str | None = None) -> Objective:
   """Returns the ConML objective of any learner.
 
   Args:
@@ -47,7 +46,7 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
 
   Returns:
     An objective whose metrics are `loss`, `episodic_loss`, `contrastive_loss`, `d_in`, `d_out` and the scores. Both
-    distances are reported whether or not they are part of the loss; D_out of a single task is NaN when it is not.
+    distances are reported whether or not they are part of the loss, but `d_out` not for a single task: it has none.
 
   Raises:
     ValueError: if neither term is chosen; and, when called, for malformed episodes or a single task to discriminate.
@@ -85,14 +84,15 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
     if stop_full_gradient:
       full = lax.stop_gradient(full)
     d_in = contrast.inner_task_distance(full, parts, distance, axis_name)
-    d_out = _discrimination(full, distance, axis_name, num_tasks, discriminate)
-    contrast_loss = (d_in if align else 0.0) - (d_out if discriminate else 0.0)
+    measured = {"d_in": d_in}
+    if discriminate or num_tasks * (1 if axis_name is None else lax.axis_size(axis_name)) > 1:
+      measured["d_out"] = contrast.inter_task_distance(full, distance, axis_name)
+    contrast_loss = (d_in if align else 0.0) - (measured["d_out"] if discriminate else 0.0)
     if contrastive is not None:
       contrast_loss = contrastive(full, parts, distance, axis_name)
     episodic_loss = jnp.mean(losses)
     total = episodic_loss + weight * contrast_loss if weight else episodic_loss
-    metrics = {"loss": total, "episodic_loss": episodic_loss, "contrastive_loss": contrast_loss, "d_in": d_in,
-               "d_out": d_out}
+    metrics = {"loss": total, "episodic_loss": episodic_loss, "contrastive_loss": contrast_loss, **measured}
     return total, {**metrics, **jax.tree.map(jnp.mean, all_scores)}
 
   return objective
@@ -102,10 +102,3 @@ def _apart(tree):
   # Without a weight the distances are measured, not trained. Neither their gradient nor the compiler's fusions may
   # then touch the rest: the loss and its gradient are those of the plain objective, to the last bit.
   return lax.stop_gradient(lax.optimization_barrier(tree))
-
-
-def _discrimination(full, distance, axis_name, num_tasks, discriminate):
-  alone = num_tasks * (1 if axis_name is None else lax.axis_size(axis_name)) == 1
-  if alone and not discriminate:
-    return jnp.full((), jnp.nan)
-  return contrast.inter_task_distance(full, distance, axis_name)

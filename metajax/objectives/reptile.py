@@ -59,7 +59,10 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
       return solved.loss, solved.scores, adapted, solved.adapted
 
     losses, all_scores, adapted, from_support = task_map(task)((episodes, keys.adapt))
-    way = lax.stop_gradient(jax.tree.map(lambda p, a: p - jnp.mean(a, axis=0), params, adapted))
+    centre = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), adapted)
+    if axis_name is not None:  # the length of the way is not linear in it: the mean is taken over all tasks first
+      centre = lax.pmean(centre, axis_name)
+    way = lax.stop_gradient(jax.tree.map(jnp.subtract, params, centre))
     # The gradient is `way`; the value is its squared length, halved, which is what becomes small.
     product = optax.tree.vdot(params, way)
     move = lax.stop_gradient(optax.tree.norm(way, squared=True) / 2) + product - lax.stop_gradient(product)

@@ -194,3 +194,16 @@ def test_the_transformer_learns_a_family_of_one_parameter():
   _, values = trained(learners.in_context(network), tasks, objective, 1000)
   # The first of six places can only be guessed, at the variance of the targets, 1.
   assert values[-100:].mean() < 0.4 < 0.8 < values[:20].mean()
+
+
+def test_reptile_is_the_same_over_devices():
+  network, episodes = tanh_network(1, 5, 1), regression_episodes(num_tasks=4)
+  learner = learners.maml(network, losses.squared_error, optimizer=optax.sgd(0.1))
+  params = learner.init(jax.random.key(0), episodes.support.inputs[0])
+  slope = lambda axis: jax.value_and_grad(
+      lambda p, e: objectives.reptile(learner, losses.squared_error, axis_name=axis)(p, e, jax.random.key(0))[0])
+  want, gradient = slope(None)(params, episodes)
+  cut = jax.tree.map(lambda leaf: leaf.reshape(2, 2, *leaf.shape[1:]), episodes)
+  got, shares = jax.vmap(slope("tasks"), in_axes=(None, 0), axis_name="tasks")(params, cut)
+  np.testing.assert_allclose(got, [want, want], rtol=1e-5)
+  chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf.mean(0), shares), gradient, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,61 @@
+"""In-context learning's objective: padding, halves, and what it shares with the learner."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metajax import distances, learners, losses, objectives
+from metajax.examples import examples, take, union
+from metajax.learners.in_context import read
+from metajax.networks.transformer import transformer
+from metajax.objectives.tasks import task_keys
+from metajax.types import Episode
+from tests.helpers import regression_episodes
+
+NETWORK = transformer(1, max_tokens=40, layers=1, heads=2, width=8)
+ALONG = functools.partial(read, NETWORK)
+
+
+def value(episodes, weight=0.5):
+  params = jax.jit(NETWORK.init)(jax.random.key(0), episodes.support.inputs[0])
+  # Untrained, the transformer says nearly the same to all tasks; larger weights tell them apart.
+  params = jax.tree.map(lambda leaf: 3 * leaf, params)
+  return params, jax.jit(objectives.autoregressive(ALONG, losses.squared_error, weight=weight))(
+      params, episodes, jax.random.key(1))
+
+
+def test_padding_changes_nothing():
+  padded = regression_episodes(shots=6, queries=1, padding=2)
+  bare = Episode(*(jax.vmap(lambda part: take(part, jnp.argsort(~part.mask, stable=True)[:count]))(part)
+                   for part, count in zip(padded, (6, 1))))
+  assert all(part.mask.all() for part in bare)
+  got, want = value(padded)[1][1], value(bare)[1][1]
+  assert got.keys() == want.keys() and want["d_in"] > 0
+  for name in want:
+    np.testing.assert_allclose(got[name], want[name], rtol=1e-5, err_msg=name)
+
+
+def test_representations_are_those_of_the_learner():
+  episodes = regression_episodes(shots=6, queries=1)
+  params, (_, metrics) = value(episodes)
+  learner = learners.in_context(NETWORK)
+  key = task_keys(jax.random.key(1), 3).represent
+  d_in, full = [], []
+  for t in range(3):
+    whole = union(*jax.tree.map(lambda leaf: leaf[t], episodes))
+    half = examples(whole.inputs[:3], whole.targets[:3])
+    full.append(learner.represent(params, learner.adapt(params, whole, None), key))
+    d_in.append(distances.sigmoid_squared(learner.represent(params, half, key), full[-1]))
+  d_out = [distances.sigmoid_squared(a, b) for i, a in enumerate(full) for j, b in enumerate(full) if i != j]
+  assert metrics["d_in"] == pytest.approx(float(np.mean(d_in)), rel=1e-5)
+  assert metrics["d_out"] == pytest.approx(float(np.mean(d_out)), rel=1e-5)
+
+
+def test_without_weight_it_is_the_plain_loss():
+  episodes = regression_episodes(shots=6, queries=1)
+  _, (loss, metrics) = value(episodes, weight=0.0)
+  assert set(metrics) == {"loss", "episodic_loss"}
+  assert loss == pytest.approx(float(value(episodes)[1][1]["episodic_loss"]), rel=1e-5)
