@@ -4,10 +4,8 @@
   python -m benchmarks.results                                              writes the table again
 """
 
-import importlib.metadata
 import json
 from pathlib import Path
-import platform
 import shutil
 import struct
 import sys
@@ -15,10 +13,10 @@ from typing import Any, Iterator
 
 from tensorboardX.proto.event_pb2 import Event
 
+from benchmarks import tables
+
 _FOLDER = Path("docs/results")
 _README = Path("README.md")
-_START, _END = "<!-- results: python -m benchmarks.results -->", "<!-- end of results -->"
-_PACKAGES = ("metajax", "jax", "jaxlib", "flax", "optax", "numpy")
 # What was published for the setting of each recipe, and where; a sentence on what differs.
 _PUBLISHED = {
     "sinusoid_maml": ("loss", "0.67", "Finn et al., 2017, Table 2"),
@@ -33,12 +31,9 @@ def main(runs: list[str]) -> None:
     _add(Path(run))
   rows = ["| recipe | what was tested | published | here (mean ± 95 % interval) | steps, minutes of training |",
           "| --- | --- | --- | --- | --- |"]
-  for path in sorted(_FOLDER.glob("*.json")):
+  for path in sorted(path for path in _FOLDER.glob("*.json") if path.stem in _PUBLISHED):
     rows.append(_row(path.stem, json.loads(path.read_text(encoding="utf-8"))))
-  text = _README.read_text(encoding="utf-8")
-  before, rest = text.split(_START)
-  after = rest.split(_END)[1]
-  _README.write_text(before + _START + "\n" + "\n".join(rows) + "\n" + _END + after, encoding="utf-8")
+  tables.insert(_README, "python -m benchmarks.results", rows)
 
 
 def _add(run: Path) -> None:
@@ -46,10 +41,8 @@ def _add(run: Path) -> None:
   test = json.loads((run / "test.json").read_text(encoding="utf-8"))
   recipe = Path(about["recipe"]).stem
   _FOLDER.mkdir(parents=True, exist_ok=True)
-  result = {"command": f"python -m launch.train --config={about['recipe']}", "config": about["config"], "test": test,
-            "minutes": round(_minutes(run), 1),
-            "machine": f"{platform.machine()}, {_processor()}",
-            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}}
+  result = {**tables.about(f"python -m launch.train --config={about['recipe']}"), "config": about["config"], "test": test,
+            "minutes": round(_minutes(run), 1)}
   (_FOLDER / f"{recipe}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
   for picture in run.glob("*.png"):
     shutil.copy(picture, _FOLDER / f"{recipe}_{picture.name}")
@@ -81,12 +74,6 @@ def _events(path: Path) -> Iterator[Event]:
     size, = struct.unpack_from("<Q", content, place)
     yield Event.FromString(content[place + 12:place + 12 + size])  # a length and its check before, a check after
     place += 12 + size + 4
-
-
-def _processor() -> str:
-  lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-  names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-  return f"{len(names)} cores {names[0]}" if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -83,13 +83,15 @@ def info_nce(full: PyTree, views: PyTree, distance: Distance, axis_name: str | N
 
 
 def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_tasks: int) -> Array:
-  # Coordinates are taken from an origin close to all tasks, where they are small and keep their digits. D_out depends
-  # neither on that origin nor, to first order, on the mean (deviations sum to zero), so neither needs a gradient.
+  # The mean squared distance of two is twice the variance, and that the mean square about any origin less the square
+  # of the mean. The origin is close to all tasks, where distances are small and keep their digits; D_out does not
+  # depend on it, so it needs no gradient.
   origin = lax.stop_gradient(_mean_over_tasks(full, axis_name))
-  coordinates = jax.vmap(distance.difference, in_axes=(0, None))(full, origin)
-  centre = lax.stop_gradient(_mean_over_tasks(coordinates, axis_name))
-  deviations = jax.vmap(lambda task: squared_norm(jax.tree.map(jnp.subtract, task, centre)))(coordinates)
-  return _over_devices(2 * distance.scale * num_tasks / (num_tasks - 1) * jnp.mean(deviations), axis_name)
+  square = jnp.mean(jax.vmap(distance, in_axes=(0, None))(full, origin))
+  coordinates = jax.vmap(distance.coordinates, in_axes=(0, None))(full, origin)
+  own = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), coordinates)
+  centre = own if axis_name is None else jax.tree.map(lambda leaf: _over_devices(leaf, axis_name), own)
+  return 2 * num_tasks / (num_tasks - 1) * (_over_devices(square, axis_name) - distance.scale * squared_norm(centre))
 
 
 def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None) -> Array:

@@ -36,9 +36,13 @@ class Network(NamedTuple):
   apply: (params, inputs [N, ...], mask [N] of bool)   -> outputs [N, ...]
 
   `apply` takes the mask because a network that normalises over its batch must leave padding out.
+
+  independent: whether each output depends on its own input alone, as it does not where activations are normalised over
+  the batch. Learners make use of it; False is always right.
   """
   init: Callable[[PRNGKey, PyTree], Params]
   apply: Callable[[Params, PyTree, Array], Array]
+  independent: bool = False
 
 
 class SequenceNetwork(NamedTuple):
@@ -67,13 +71,16 @@ class FilmNetwork(NamedTuple):
 
 
 class Learner(NamedTuple):
-  """A way of learning one task from examples, `h = g(D; theta)`, as five pure functions.
+  """A way of learning one task from examples, `h = g(D; theta)`, as five pure functions and perhaps a sixth.
 
   init:      (key, inputs [N, ...])                     -> params     theta, shared by all tasks
   embed:     (params, inputs [N, ...], mask [N])        -> features   what no task changes, once per example
   adapt:     (params, examples of features, key)        -> adapted    all that is learned of one task
   predict:   (params, adapted, features [Q, ...], mask) -> outputs [Q, ...]
   represent: (params, adapted, key)                     -> psi(h): a pytree of reals, read as one long vector
+  adapt_both: (params, support, query, key)             -> adapted to the support set, adapted to support and query
+
+  `adapt_both` is for a learner that can do the two cheaper than by calling `adapt` twice, with the same results.
 
   An objective gives `adapt` and `represent` the same key for every set it learns from in one task, so that two
   models of a task differ by their examples alone. The key of `represent` is the same for all tasks of a meta-batch.
@@ -83,6 +90,7 @@ class Learner(NamedTuple):
   adapt: Callable[[Params, Examples, PRNGKey], PyTree]
   predict: Callable[[Params, PyTree, PyTree, Array], Array]
   represent: Callable[[Params, PyTree, PRNGKey], PyTree]
+  adapt_both: Callable[[Params, Examples, Examples, PRNGKey], tuple[PyTree, PyTree]] | None = None
 
 
 class Objective(Protocol):

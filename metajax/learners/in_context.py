@@ -11,13 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from metajax.learners.class_means import one_hot
-from metajax.learners.identity import identity_embed
-from metajax.types import Array, Examples, Learner, Params, PRNGKey, SequenceNetwork
+from metajax.types import Array, Examples, Learner, Network, Params, PRNGKey, SequenceNetwork
 
 
-def read(network: SequenceNetwork, params: Params, inputs: Array, targets: Array, mask: Array, queries: Array
-         ) -> tuple[Array, Array]:
-  """Returns what the network predicts along a prompt, and for queries after it.
+def read(network: SequenceNetwork, params: Params, inputs: Array, targets: Array, mask: Array, queries: Array,
+         seen: Array | None = None) -> tuple[Array, Array]:
+  """Returns what the network predicts along a prompt, and for queries after it or after its beginning.
 
   Args:
     network: over tokens of the inputs' width.
@@ -25,7 +24,10 @@ def read(network: SequenceNetwork, params: Params, inputs: Array, targets: Array
     inputs: `[N, d]`, the prompt's.
     targets: `[N, m]` with `m <= d`; a y token is the target, filled up with zeros.
     mask: `[N]`; examples masked out are neither seen nor counted as places.
-    queries: `[Q, d]`; each sees the prompt and itself, and stands in the same place.
+    queries: `[Q, d]`; each sees the prompt and itself, none sees another.
+    seen: `[Q]` integers, how many of the prompt's examples each query sees and stands after; None is all of them. A
+      token of the prompt sees only what came before, so a query after `n` examples is answered as if there were no
+      more.
 
   Returns:
     Outputs `[N, m]` at the prompt's x tokens, each of which sees the examples before it, and `[Q, m]` at the queries.
@@ -33,32 +35,45 @@ def read(network: SequenceNetwork, params: Params, inputs: Array, targets: Array
   count, width = inputs.shape
   padded = jnp.pad(targets, ((0, 0), (0, width - targets.shape[1])))
   prompt = jnp.stack([inputs, padded], axis=1).reshape(2 * count, width)
-  seen = jnp.repeat(mask, 2)
-  before = jnp.cumsum(mask.astype(jnp.int32)) - mask.astype(jnp.int32)
-  places = jnp.concatenate([jnp.stack([2 * before, 2 * before + 1], axis=1).reshape(-1),
-                            jnp.broadcast_to(2 * jnp.sum(mask.astype(jnp.int32)), queries.shape[:1])])
+  used = mask.astype(jnp.int32)
+  before = jnp.cumsum(used) - used
+  seen = jnp.broadcast_to(jnp.sum(used), queries.shape[:1]) if seen is None else seen
+  places = jnp.concatenate([jnp.stack([2 * before, 2 * before + 1], axis=1).reshape(-1), 2 * seen])
   order = jnp.arange(2 * count)
-  earlier = (order[:, None] >= order[None, :]) & seen[None, :]
+  earlier = (order[:, None] >= order[None, :]) & jnp.repeat(mask, 2)[None, :]
+  after = jnp.repeat(mask[None, :] & (before[None, :] < seen[:, None]), 2, axis=1)
   # Every token sees itself, padding too: a row that saw nothing would have no softmax.
   own = jnp.eye(2 * count + queries.shape[0], dtype=bool)
-  after = jnp.broadcast_to(seen[None, :], (queries.shape[0], 2 * count))
   sight = own | jnp.pad(jnp.concatenate([earlier, after]), ((0, 0), (0, queries.shape[0])))
   outputs = network.apply(params, jnp.concatenate([prompt, queries]), places, sight)
   return outputs[:2 * count:2], outputs[2 * count:]
 
 
-def in_context(network: SequenceNetwork, *, num_classes: int | None = None,
+def in_context(network: SequenceNetwork, *, num_classes: int | None = None, encoder: Network | None = None,
                dummy: Callable[[PRNGKey, tuple[int, ...]], Array] = jax.random.normal) -> Learner:
-  """Returns the in-context learner, on flat inputs `[N, d]`.
+  """Returns the in-context learner.
 
   Args:
     network: over tokens of width `d`, with as many outputs as a target has.
     num_classes: `C <= d` for integer targets `[N]`, which become one-hot y tokens; None for targets `[N, m]`.
-    dummy: draws `u` of the given shape, like the inputs.
+    encoder: inputs to the features `[N, d]` that are read, once per example; None reads flat inputs `[N, d]` as they
+      are.
+    dummy: draws `u` of the given shape, like the inputs that are read.
   """
 
   def init(key, inputs):
-    return network.init(key, inputs)
+    if encoder is None:
+      return network.init(key, inputs)
+    key_network, key_encoder = jax.random.split(key)
+    weights = encoder.init(key_encoder, inputs)
+    mask = jnp.ones(jax.tree.leaves(inputs)[0].shape[:1], bool)
+    return {"network": network.init(key_network, encoder.apply(weights, inputs, mask)), "encoder": weights}
+
+  def embed(params, inputs, mask):
+    return inputs if encoder is None else encoder.apply(params["encoder"], inputs, mask)
+
+  def reader(params):
+    return params if encoder is None else params["network"]
 
   def adapt(params, examples: Examples, key):
     del params, key  # nothing is computed: the model is what was read
@@ -67,10 +82,10 @@ def in_context(network: SequenceNetwork, *, num_classes: int | None = None,
 
   def predict(params, prompt: Examples, inputs, mask):
     del mask
-    return read(network, params, prompt.inputs, prompt.targets, prompt.mask, inputs)[1]
+    return read(network, reader(params), prompt.inputs, prompt.targets, prompt.mask, inputs)[1]
 
   def represent(params, prompt: Examples, key):
     u = dummy(key, prompt.inputs.shape[1:]).astype(prompt.inputs.dtype)
-    return read(network, params, prompt.inputs, prompt.targets, prompt.mask, u[None])[1][0]
+    return read(network, reader(params), prompt.inputs, prompt.targets, prompt.mask, u[None])[1][0]
 
-  return Learner(init, identity_embed, adapt, predict, represent)
+  return Learner(init, embed, adapt, predict, represent)

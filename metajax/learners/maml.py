@@ -4,18 +4,21 @@
 themselves, all of them (Wu et al., 2025, Table 1).
 """
 
+import functools
+
 import jax
 from jax import lax
+import jax.numpy as jnp
 import optax
 
 from metajax.descent import descend
-from metajax.examples import masked_mean
+from metajax.examples import masked_mean, union
 from metajax.learners.identity import identity_embed, identity_represent
 from metajax.types import Examples, Learner, Network, Params, PerExample
 
 
 def adapt(apply, loss: PerExample, params: Params, examples: Examples, *, optimizer: optax.GradientTransformation,
-          num_steps: int, first_order: bool = False) -> Params:
+          num_steps: int, first_order: bool = False, first_gradient: Params | None = None) -> Params:
   """Returns the weights after `num_steps` steps down the mean loss of the examples.
 
   Args:
@@ -26,23 +29,63 @@ def adapt(apply, loss: PerExample, params: Params, examples: Examples, *, optimi
     optimizer: any optax optimizer. Adam needs `eps_root > 0`, or its meta-gradient is NaN where a gradient is zero.
     num_steps: at least 0; the loop is unrolled up to one step, scanned with rematerialisation above.
     first_order: take the gradient as a constant when differentiating through the step (FOMAML, section 5.2).
+    first_gradient: that of the first step, where it is known already.
   """
 
-  def task_loss(weights):
-    return masked_mean(loss(apply(weights, examples.inputs, examples.mask), examples.targets), examples.mask)
-
-  def step(carry, _):
+  def step(carry, _=None, gradient=None):
     weights, state = carry
-    gradient = jax.grad(task_loss)(weights)
+    if gradient is None:
+      gradient = task_gradient(apply, loss, weights, examples)
     if first_order:
       gradient = lax.stop_gradient(gradient)
     return descend(optimizer, gradient, state, weights), None
 
   carry = (params, optimizer.init(params))
-  if num_steps == 1:
+  if first_gradient is not None:
+    carry, num_steps = step(carry, gradient=first_gradient)[0], num_steps - 1
+  elif num_steps == 1:
     # One step has nothing to save by recomputing it.
-    return step(carry, None)[0][0]
+    carry, num_steps = step(carry)[0], 0
   return lax.scan(jax.checkpoint(step), carry, length=num_steps)[0][0]
+
+
+def adapt_both(apply, loss: PerExample, params: Params, support: Examples, query: Examples, *,
+               optimizer: optax.GradientTransformation, num_steps: int, first_order: bool = False
+               ) -> tuple[Params, Params]:
+  """Returns the weights adapted to the support set, and those adapted to support and query together.
+
+  Both begin at the same weights, where the gradient on the union is the mean of those on the two parts, weighted by
+  their sizes: the support's is computed once for both. For networks whose outputs depend on their own input alone.
+
+  Args:
+    apply, loss, params, optimizer, first_order: as in `adapt`.
+    support, query: the task's examples.
+    num_steps: at least 1.
+  """
+  gradient = functools.partial(task_gradient, apply, loss, params)
+  if support.mask.shape == query.mask.shape:  # as one batch
+    both = jax.vmap(gradient)(jax.tree.map(lambda *parts: jnp.stack(parts), support, query))
+    on_support, on_query = (jax.tree.map(lambda leaf: leaf[part], both) for part in (0, 1))
+  else:
+    on_support, on_query = gradient(support), gradient(query)
+  sizes = jnp.sum(support.mask), jnp.sum(query.mask)
+  share = sizes[0] / jnp.maximum(sum(sizes), 1)
+  on_both = jax.tree.map(lambda s, q: q + (s - q) * share.astype(s.dtype), on_support, on_query)
+
+  def go_on(examples, first_gradient):
+    return adapt(apply, loss, params, examples, optimizer=optimizer, num_steps=num_steps, first_order=first_order,
+                 first_gradient=first_gradient)
+
+  return go_on(support, on_support), go_on(union(support, query), on_both)
+
+
+def task_gradient(apply, loss: PerExample, weights: Params, examples: Examples) -> Params:
+  """Returns the gradient of the mean loss of the examples; arguments as in `adapt`."""
+
+  def task_loss(weights):
+    return masked_mean(loss(apply(weights, examples.inputs, examples.mask), examples.targets), examples.mask)
+
+  return jax.grad(task_loss)(weights)
 
 
 def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransformation, num_steps: int = 1,
@@ -60,8 +103,14 @@ def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransfo
     return adapt(network.apply, loss, params, examples, optimizer=optimizer, num_steps=num_steps,
                  first_order=first_order)
 
+  def adapt_task_both(params, support, query, key):
+    del key
+    return adapt_both(network.apply, loss, params, support, query, optimizer=optimizer, num_steps=num_steps,
+                      first_order=first_order)
+
   def predict(params, adapted, inputs, mask):
     del params  # all is in the adapted weights
     return network.apply(adapted, inputs, mask)
 
-  return Learner(network.init, identity_embed, adapt_task, predict, identity_represent)
+  return Learner(network.init, identity_embed, adapt_task, predict, identity_represent,
+                 adapt_task_both if network.independent and num_steps else None)

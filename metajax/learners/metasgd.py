@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from metajax.learners.identity import identity_embed, identity_represent
-from metajax.learners.maml import adapt
+from metajax.learners.maml import adapt, adapt_both
 from metajax.types import Learner, Network, PerExample, PyTree
 
 
@@ -68,8 +68,15 @@ def metasgd(network: Network, loss: PerExample, *, initial_rate: float,
     return adapt(network.apply, loss, params["weights"], examples, optimizer=learned, num_steps=num_steps,
                  first_order=first_order)
 
+  def adapt_task_both(params, support, query, key):
+    del key
+    learned = optax.chain(optimizer, scale_by_rates(params["rates"], per_step))
+    return adapt_both(network.apply, loss, params["weights"], support, query, optimizer=learned, num_steps=num_steps,
+                      first_order=first_order)
+
   def predict(params, adapted, inputs, mask):
     del params
     return network.apply(adapted, inputs, mask)
 
-  return Learner(init, identity_embed, adapt_task, predict, identity_represent)
+  return Learner(init, identity_embed, adapt_task, predict, identity_represent,
+                 adapt_task_both if network.independent and num_steps else None)

@@ -55,4 +55,5 @@ def conv4(num_outputs: int | None = None, *, filters: int = 64,
     convolve: `convolution.patches` where adapted weights differ from task to task, `convolution.shared` where all
       tasks share them.
   """
-  return from_linen(Conv4(filters, num_outputs, normalise, max_pool, average, convolve))
+  return from_linen(Conv4(filters, num_outputs, normalise, max_pool, average, convolve),
+                    independent=normalisation.independent(normalise))

@@ -6,8 +6,13 @@ import jax.numpy as jnp
 from metajax.types import Network
 
 
-def from_linen(module: nn.Module) -> Network:
-  """Returns the network of a flax module whose `__call__` takes `(inputs [N, ...], mask [N])`."""
+def from_linen(module: nn.Module, *, independent: bool = False) -> Network:
+  """Returns the network of a flax module whose `__call__` takes `(inputs [N, ...], mask [N])`.
+
+  Args:
+    module: the module.
+    independent: whether each output depends on its own input alone (`Network.independent`).
+  """
 
   def init(key, inputs):
     mask = jnp.ones(jnp.shape(inputs)[:1], bool)
@@ -16,4 +21,4 @@ def from_linen(module: nn.Module) -> Network:
   def apply(params, inputs, mask):
     return module.apply({"params": params}, inputs, mask)
 
-  return Network(init, apply)
+  return Network(init, apply, independent)

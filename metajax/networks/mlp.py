@@ -28,4 +28,4 @@ class MLP(nn.Module):
 def mlp(hidden: Sequence[int], num_outputs: int, *, activation: Callable[[jax.Array], jax.Array] = nn.relu,
         kernel_init: Callable = nn.initializers.lecun_normal()) -> Network:
   """Returns a fully connected network with layers of `hidden` units and `num_outputs` outputs."""
-  return from_linen(MLP(tuple(hidden), num_outputs, activation, kernel_init))
+  return from_linen(MLP(tuple(hidden), num_outputs, activation, kernel_init), independent=True)

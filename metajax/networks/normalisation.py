@@ -4,6 +4,7 @@
 as it is in MAML's, Reptile's and ProtoNet's own code. `group` and `none` treat every example by itself.
 """
 
+from dataclasses import dataclass
 from typing import Callable
 
 from jax import lax
@@ -30,23 +31,28 @@ def batch_statistics(x: Array, mask: Array) -> Array:
   return centred * lax.rsqrt(mean(jnp.square(centred)) + _EPSILON)
 
 
-def group(num_groups: int) -> Normalise:
-  """Returns a function that normalises each example over space and `num_groups` groups of channels (Wu & He, 2018)."""
+@dataclass(frozen=True)
+class group:  # noqa: N801, it is used as a function that returns a function
+  """Normalises each example by itself, over space and `num_groups` groups of channels (Wu & He, 2018)."""
+  num_groups: int
 
-  def normalise(x: Array, mask: Array) -> Array:
+  def __call__(self, x: Array, mask: Array) -> Array:
     del mask  # an example meets no other
-    if x.shape[-1] % num_groups:
+    if x.shape[-1] % self.num_groups:
       raise ValueError(f"group normalisation needs a number of groups that divides the {x.shape[-1]} channels, "
-                       f"but got {num_groups}.")
-    groups = x.reshape(*x.shape[:3], num_groups, -1)
+                       f"but got {self.num_groups}.")
+    groups = x.reshape(*x.shape[:3], self.num_groups, -1)
     centred = groups - jnp.mean(groups, axis=(1, 2, 4), keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=(1, 2, 4), keepdims=True)
     return (centred * lax.rsqrt(variance + _EPSILON)).reshape(x.shape)
-
-  return normalise
 
 
 def none(x: Array, mask: Array) -> Array:
   """Returns the activations as they are."""
   del mask
   return x
+
+
+def independent(normalise: Normalise) -> bool:
+  """Returns whether a normalisation is known to treat every example by itself."""
+  return normalise is none or isinstance(normalise, group)

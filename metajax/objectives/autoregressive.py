@@ -1,11 +1,12 @@
 """In-context learning's objective: the loss at every place of the prompt, and ConML with the dummy input.
 
 `L = mean over places of l(y_i, f(x_1, y_1, ..., x_i)) + lambda (D_in - D_out)`. Garg et al., 2022; Wu et al., 2025,
-Algorithm 5. The prompt is all of the task, support and query; the view is its first half, K = 1. The dummy input reads
-the whole prompt in the pass that the loss needs anyway, so only the half prompt is read a second time.
+Algorithm 5. The prompt is all of the task, support and query; the view is its first half, K = 1. Dummy inputs after the
+half and after the whole ride along in the pass that the loss needs anyway: causal attention has read the half prompt
+on its way, so that ConML costs two tokens.
 """
 
-from typing import Callable
+from typing import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -13,57 +14,56 @@ import jax.numpy as jnp
 from metajax import contrast, distances
 from metajax.examples import check_episodes, masked_mean, union
 from metajax.objectives.tasks import TaskMap, at_once, task_keys
-from metajax.types import Array, Examples, Objective, Params, PerExample
+from metajax.types import Array, Objective, Params, PerExample
 
-# (params, inputs [N, d], targets [N, m], mask [N], queries [Q, d]) -> outputs along the prompt [N, m], queries [Q, m]
-Read = Callable[[Params, Array, Array, Array, Array], tuple[Array, Array]]
+# (params, inputs [N, d], targets [N, ...], mask [N], queries [Q, d], seen [Q])
+#   -> outputs along the prompt [N, m] and for the queries [Q, m], each of which has seen so many examples
+Read = Callable[[Params, Array, Array, Array, Array, Array], tuple[Array, Array]]
 
 
-def autoregressive(read: Read, loss: PerExample, *, weight: float = 0.0,
-                   distance: distances.Distance = distances.sigmoid_squared,
+def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample] | None = None, *,
+                   weight: float = 0.0, distance: distances.Distance = distances.sigmoid_squared,
                    dummy: Callable[..., Array] = jax.random.normal, task_map: TaskMap = at_once,
                    axis_name: str | None = None) -> Objective:
   """Returns the objective; its metrics are those of `conml` with a weight, those of `episodic` without.
 
   Args:
     read: such as `functools.partial(learners.in_context.read, network)`.
-    loss: `(outputs [N, m], targets [N, m]) -> [N]`.
+    loss: `(outputs [N, m], targets [N, ...]) -> [N]`.
+    scores: further measures of the same form, averaged over the places and reported under their names.
     weight: lambda; the paper takes 0.02.
     distance: phi, on outputs at the dummy input.
     dummy: draws `u` of a given shape, like the inputs.
     task_map: how tasks are mapped.
     axis_name: the mapped axis over which the tasks are spread over devices, if any.
   """
+  scores = dict(scores or {})
 
   def objective(params, episodes, key):
     num_tasks = check_episodes(episodes)
     width = episodes.support.inputs.shape[-1]
     dtype = episodes.support.inputs.dtype
     u = dummy(task_keys(key, num_tasks, axis_name).represent, (1, width)).astype(dtype)
+    dummies = jnp.repeat(u, 2 if weight else 0, axis=0)
 
     def task(episode):
       whole = union(*episode)
-      outputs, full = read(params, whole.inputs, whole.targets, whole.mask, u if weight else u[:0])
-      mean = masked_mean(loss(outputs, whole.targets), whole.mask)
-      if not weight:
-        return mean
-      half = _first_half(whole)
-      return mean, full[0], read(params, half.inputs, half.targets, half.mask, u)[1]
+      count = jnp.sum(whole.mask)  # of the points in use, which a curriculum makes fewer
+      seen = jnp.stack([count, count // 2])[:dummies.shape[0]]
+      outputs, read_off = read(params, whole.inputs, whole.targets, whole.mask, dummies, seen)
+      mean = lambda measure: masked_mean(measure(outputs, whole.targets), whole.mask)
+      return mean(loss), {name: mean(score) for name, score in scores.items()}, read_off
 
+    losses, all_scores, read_off = task_map(task)(episodes)
+    episodic_loss = jnp.mean(losses)
+    metrics = {"episodic_loss": episodic_loss, **jax.tree.map(jnp.mean, all_scores)}
     if not weight:
-      plain = jnp.mean(task_map(task)(episodes))
-      return plain, {"loss": plain, "episodic_loss": plain}
-    losses, full, views = task_map(task)(episodes)
+      return episodic_loss, {"loss": episodic_loss, **metrics}
+    full, views = read_off[:, 0], read_off[:, 1:]
     d_in = contrast.inner_task_distance(full, views, distance, axis_name)
     d_out = contrast.inter_task_distance(full, distance, axis_name)
-    total = jnp.mean(losses) + weight * (d_in - d_out)
-    return total, {"loss": total, "episodic_loss": jnp.mean(losses), "contrastive_loss": d_in - d_out, "d_in": d_in,
-                   "d_out": d_out}
+    total = episodic_loss + weight * (d_in - d_out)
+    return total, {"loss": total, "contrastive_loss": d_in - d_out, "d_in": d_in, "d_out": d_out, **metrics}
 
   return objective
 
-
-def _first_half(whole: Examples) -> Examples:
-  # Of the points in use, which a curriculum makes fewer: they are moved to the front, so that the rest can be cut off.
-  front = jax.tree.map(lambda leaf: leaf[jnp.argsort(~whole.mask, stable=True)][:whole.mask.size // 2], whole)
-  return front._replace(mask=jnp.arange(whole.mask.size // 2) < jnp.sum(whole.mask) // 2)

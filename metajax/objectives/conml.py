@@ -62,7 +62,7 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
 
     def task(episode_and_keys):
       episode, key_adapt, key_views = episode_and_keys
-      solved = solve(learner, loss, scores, params, episode, key_adapt)
+      solved = solve(learner, loss, scores, params, episode, key_adapt, whole=weight != 0)
       theta, model, support, query = params, solved.adapted, solved.support, solved.query
       if weight == 0:
         theta, model, support, query = _apart((theta, model, support, query))
@@ -73,7 +73,7 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
       def learn(examples):
         return psi(learner.adapt(theta, examples, key_adapt))
 
-      full = learn(union(support, query))
+      full = psi(solved.whole) if weight else learn(union(support, query))
       if views is None:
         parts = jax.tree.map(lambda leaf: leaf[None], psi(model))
       else:

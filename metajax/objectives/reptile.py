@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from metajax import contrast, distances
-from metajax.examples import check_episodes, union
+from metajax.examples import check_episodes
 from metajax.objectives.tasks import TaskMap, at_once, solve, task_keys
 from metajax.types import Learner, Objective, PerExample
 
@@ -50,13 +50,12 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
 
     def task(episode_and_key):
       episode, key_adapt = episode_and_key
-      solved = solve(learner, loss, scores, params, episode, key_adapt)
-      adapted = learner.adapt(params, union(solved.support, solved.query), key_adapt)
-      ours, theirs = str(jax.tree.structure(params)), str(jax.tree.structure(adapted))
+      solved = solve(learner, loss, scores, params, episode, key_adapt, whole=True)
+      ours, theirs = str(jax.tree.structure(params)), str(jax.tree.structure(solved.whole))
       if ours != theirs:
         raise ValueError("Reptile moves the parameters towards the adapted weights, so the two must have one "
                          f"structure, but the parameters are {ours} and the learner adapts {theirs}.")
-      return solved.loss, solved.scores, adapted, solved.adapted
+      return solved.loss, solved.scores, solved.whole, solved.adapted
 
     losses, all_scores, adapted, from_support = task_map(task)((episodes, keys.adapt))
     centre = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), adapted)

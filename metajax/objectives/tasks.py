@@ -20,27 +20,35 @@ class Solved(NamedTuple):
   outputs: Array  # [Q, ...] its predictions for the query
   loss: Array  # scalar, mean over the query
   scores: Mapping[str, Array]  # scalars, means over the query
+  whole: PyTree  # the model of support and query together, if it was asked for
 
 
 def solve(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], params: Params, episode: Episode,
-          key: PRNGKey) -> Solved:
+          key: PRNGKey, *, whole: bool = False) -> Solved:
   """Returns the task model of one episode's support set and what it makes of the query set (eq. 1).
 
   Features are computed once, for support and query together; a network that normalises by batch statistics therefore
-  sees both, as in ProtoNet's own code.
+  sees both, as in ProtoNet's own code. With `whole`, the model of support and query together is learned as well.
   """
   both = union(*episode)
   features = both._replace(inputs=learner.embed(params, both.inputs, both.mask))
   num_support = episode.support.mask.shape[0]
   support = jax.tree.map(lambda leaf: leaf[:num_support], features)
   query = jax.tree.map(lambda leaf: leaf[num_support:], features)
-  adapted = learner.adapt(params, support, key)
+  model_of_all = None
+  if whole and learner.adapt_both is not None:
+    adapted, model_of_all = learner.adapt_both(params, support, query, key)
+  else:
+    adapted = learner.adapt(params, support, key)
+    if whole:
+      model_of_all = learner.adapt(params, features, key)
   outputs = learner.predict(params, adapted, query.inputs, query.mask)
 
   def mean(measure):
     return masked_mean(measure(outputs, query.targets), query.mask)
 
-  return Solved(support, query, adapted, outputs, mean(loss), {name: mean(score) for name, score in scores.items()})
+  return Solved(support, query, adapted, outputs, mean(loss), {name: mean(score) for name, score in scores.items()},
+                model_of_all)
 
 
 class TaskKeys(NamedTuple):

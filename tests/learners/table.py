@@ -25,6 +25,7 @@ class Row(NamedTuple):
   transductive: bool = False  # a query's prediction depends on the other queries
   ordered: bool = False  # the order of the support set matters
   permutes: bool = False  # permuted labels permute predictions (no weight knows a label by its number)
+  unadapted: Callable[[], Learner] | None = None  # the same with zero inner steps, for those that have such steps
   rtol: float = 2e-4
 
 
@@ -44,8 +45,8 @@ def _mlp(outputs=WAYS):
   return networks.mlp((6,), outputs, activation=jax.nn.tanh)
 
 
-def _conv(normalise):
-  return networks.conv4(filters=4, normalise=normalise, max_pool=False, average=True)
+def _conv(normalise, outputs=None):
+  return networks.conv4(outputs, filters=4, normalise=normalise, max_pool=False, average=True)
 
 
 def _sgd(rate=0.2):
@@ -65,18 +66,25 @@ def _sequence(outputs, tokens=64):
 XENT, SQUARED = losses.softmax_cross_entropy, losses.squared_error
 
 ROWS = {
-    "maml": Row(lambda: learners.maml(_mlp(), XENT, optimizer=_sgd()), flat, XENT),
+    "maml": Row(lambda: learners.maml(_mlp(), XENT, optimizer=_sgd()), flat, XENT,
+                unadapted=lambda: learners.maml(_mlp(), XENT, optimizer=_sgd(), num_steps=0)),
     "maml_regression": Row(lambda: learners.maml(_mlp(1), SQUARED, optimizer=_sgd(0.02), num_steps=2),
                            regression_episodes, SQUARED),
     "maml_conv4_batch": Row(
         lambda: learners.maml(networks.conv4(WAYS, filters=4, max_pool=False, average=True), XENT, optimizer=_sgd()),
         images, XENT, transductive=True, rtol=2e-3),
     "fomaml": Row(lambda: learners.maml(_mlp(), XENT, optimizer=_sgd(), num_steps=2, first_order=True), flat, XENT),
-    "anil": Row(lambda: learners.anil(_mlp(5), _head(), XENT, optimizer=_sgd(), num_steps=2), flat, XENT),
-    "metasgd": Row(lambda: learners.metasgd(_mlp(), XENT, initial_rate=0.2), flat, XENT),
+    "maml_conv4_group": Row(
+        lambda: learners.maml(_conv(normalisation.group(2), WAYS), XENT, optimizer=_sgd(), num_steps=2), images, XENT,
+        rtol=2e-3),
+    "anil": Row(lambda: learners.anil(_mlp(5), _head(), XENT, optimizer=_sgd(), num_steps=2), flat, XENT,
+                unadapted=lambda: learners.anil(_mlp(5), _head(), XENT, optimizer=_sgd(), num_steps=0)),
+    "metasgd": Row(lambda: learners.metasgd(_mlp(), XENT, initial_rate=0.2), flat, XENT,
+                   unadapted=lambda: learners.metasgd(_mlp(), XENT, initial_rate=0.2, num_steps=0)),
     "metasgd_per_step": Row(lambda: learners.metasgd(_mlp(), XENT, initial_rate=0.2, num_steps=2, per_step=True),
                             flat, XENT),
     "imaml": Row(lambda: learners.imaml(_mlp(), XENT, strength=1.0, optimizer=_sgd(), num_steps=20), flat, XENT,
+                 unadapted=lambda: learners.imaml(_mlp(), XENT, strength=1.0, optimizer=_sgd(), num_steps=0),
                  rtol=2e-3),
     "protonet": Row(lambda: learners.protonet(_mlp(5), num_classes=WAYS), flat, XENT, permutes=True),
     "protonet_cosine": Row(
@@ -103,6 +111,9 @@ ROWS = {
     "cnaps": Row(lambda: learners.cnaps(*_film(), networks.mlp((6,), 9), num_classes=WAYS), images, XENT,
                  permutes=True, rtol=1e-3),
     "in_context": Row(lambda: learners.in_context(_sequence(1)), regression_episodes, SQUARED, ordered=True),
+    "in_context_images": Row(
+        lambda: learners.in_context(_sequence(WAYS), num_classes=WAYS, encoder=_conv(normalisation.none)), images, XENT,
+        ordered=True, rtol=1e-3),
     "in_context_classification": Row(lambda: learners.in_context(_sequence(WAYS), num_classes=WAYS), flat, XENT,
                                      ordered=True),
 }

@@ -126,6 +126,37 @@ def test_no_weight_is_the_plain_objective(name):
   chex.assert_trees_all_equal(*both)
 
 
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.make().adapt_both is not None])
+def test_adapting_both_is_adapting_twice(name):
+  row = ROWS[name]
+  learner, params, episodes = start(row, padding=1)
+
+  def predictions(params, episode, both):
+    support, query = episode
+    models = (learner.adapt_both(params, support, query, None) if both else
+              [learner.adapt(params, part, None) for part in (support, union(support, query))])
+    return jnp.stack([learner.predict(params, model, query.inputs, query.mask) for model in models])
+
+  shorter = jax.tree.map(lambda leaf: leaf[:, 1:], episodes.query)
+  for query in (episodes.support, shorter):  # as many queries as shots, and not
+    episode = first(Episode(episodes.support, query))
+    total = lambda params, both: jnp.sum(jnp.square(predictions(params, episode, both)))
+    both, twice = (jax.jit(jax.value_and_grad(total), static_argnums=1)(params, way) for way in (True, False))
+    close(both, twice, row)
+    close(predictions(params, episode, True), predictions(params, episode, False), row)
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.unadapted])
+def test_no_inner_step_is_no_adaptation(name):
+  row, _, params, episodes, run = started(name)
+  unadapted = start(row._replace(make=row.unadapted))[0]
+  episode = first(episodes)
+  support = episode.support._replace(targets=(episode.support.targets + 1) % WAYS)
+  assert not np.allclose(run(params, episode), run(params, episode._replace(support=support)))
+  got = [outputs(unadapted, params, episode._replace(support=part)) for part in (episode.support, support)]
+  np.testing.assert_array_equal(*got)
+
+
 @every_learner
 def test_representations_have_one_length(name):
   learner, params, episodes = start(ROWS[name])

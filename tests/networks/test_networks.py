@@ -39,6 +39,20 @@ def output_shape(network, shape, number=2):
   return jax.eval_shape(network.apply, params, inputs, jax.ShapeDtypeStruct((number,), bool)).shape
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_who_says_independent_is_and_who_does_not_is_not(name):
+  network, shape = NETWORKS[name]
+  inputs, mask = images(shape), jnp.ones(5, bool)
+  params = network.init(jax.random.key(0), inputs)
+  alone = network.apply(params, inputs.at[1:].multiply(-2), mask)[0]
+  assert np.allclose(alone, network.apply(params, inputs, mask)[0], rtol=1e-5) == network.independent
+
+
+def test_an_unknown_normalisation_is_not_taken_for_independent():
+  ours = lambda x, mask: normalisation.batch_statistics(x, mask)
+  assert not conv4(normalise=ours).independent and conv4(normalise=normalisation.none).independent
+
+
 @pytest.mark.parametrize("network, shape, expected", [
   (mlp((40, 40), 1), (1,), 1),
   (mlp((), 3), (4, 5), 3),

@@ -59,3 +59,21 @@ def test_without_weight_it_is_the_plain_loss():
   _, (loss, metrics) = value(episodes, weight=0.0)
   assert set(metrics) == {"loss", "episodic_loss"}
   assert loss == pytest.approx(float(value(episodes)[1][1]["episodic_loss"]), rel=1e-5)
+
+
+def test_scores_are_means_over_the_places():
+  episodes = regression_episodes(shots=6, queries=1, padding=2)
+  params, (_, metrics) = value(episodes, weight=0.0)
+  objective = objectives.autoregressive(ALONG, losses.squared_error, {"again": losses.squared_error}, weight=0.5)
+  _, scored = jax.jit(objective)(params, episodes, jax.random.key(1))
+  assert scored["again"] == pytest.approx(float(metrics["episodic_loss"]), rel=1e-5)
+
+
+def test_a_query_after_the_beginning_is_answered_as_if_there_were_no_more():
+  episode = jax.tree.map(lambda leaf: leaf[0], regression_episodes(shots=6, queries=3))
+  params, support, queries = NETWORK.init(jax.random.key(0), episode.support.inputs), *episode
+  params = jax.tree.map(lambda leaf: 3 * leaf, params)
+  for seen in range(7):
+    got = ALONG(params, *support, queries.inputs, jnp.full(3, seen))[1]
+    want = ALONG(params, *jax.tree.map(lambda leaf: leaf[:seen], support), queries.inputs)[1]
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)

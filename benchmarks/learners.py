@@ -1,0 +1,83 @@
+"""Every learner after the same short training, without ConML and with it, beside itself untrained.
+
+  python -m benchmarks.learners                 all of experiments/omniglot.py (about half an hour on two cores), writes
+                                                docs/results/omniglot_learners.json and the table in docs/learners.md
+  python -m benchmarks.learners ridge cnp       only these; the other rows stay as they are
+Omniglot 5-way 1-shot, the same tasks and the same Conv4 for all (the residual network for CNAPs), 300 steps of 16
+tasks, one seed. It shows that a learner learns, not which is best: none is tuned, and 300 steps are few.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+import sys
+import tempfile
+import time
+from typing import Any
+
+import jax
+
+from benchmarks import tables
+from experiments import omniglot
+from metajax import recipe as recipe_lib
+from metajax.evaluation import Estimate, make_evaluate
+from metajax.recipe import Recipe
+from metajax.training import init_state
+
+_RESULT = Path("docs/results/omniglot_learners.json")
+_PAGE = Path("docs/learners.md")
+_COMMAND = "python -m benchmarks.learners"
+_ALIKE = {"train_ways": 0, "one_turn": True, "filters": 32, "max_pool": False}
+_TRAINING = {"steps": 300, "tasks_per_step": 16, "steps_per_row": 50, "rows_per_checkpoint": 6}
+
+
+def main(names: list[str]) -> None:
+  kept = json.loads(_RESULT.read_text(encoding="utf-8")) if _RESULT.exists() else {"results": {}}
+  for name in names or omniglot.defaults():
+    untrained = _accuracy(_build(name, conml=True), None)
+    row = {"untrained": _written(untrained)}
+    for arm, conml in (("plain", False), ("conml", True)):
+      built = _build(name, conml)
+      start = time.monotonic()
+      with tempfile.TemporaryDirectory() as folder:
+        params = recipe_lib.train(built, Path(folder), say=lambda sentence: None).params
+      row[arm] = {**_written(_accuracy(built, params)), "seconds": round(time.monotonic() - start)}
+    kept["results"][name] = row
+    print(name, row, flush=True)
+    kept = {**tables.about(_COMMAND), "results": kept["results"]}
+    _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+  write(kept)
+
+
+def write(kept: dict[str, Any]) -> None:
+  """Writes the table of the page from what is kept."""
+  rows = ["| learner | untrained | 300 steps | 300 steps with ConML | seconds without, with |",
+          "| --- | --- | --- | --- | --- |"]
+  for name, row in kept["results"].items():
+    cells = [f"{100 * row[arm]['mean']:.1f} ± {100 * row[arm]['interval_95']:.1f} %"
+             for arm in ("untrained", "plain", "conml")]
+    rows.append(f"| {name} | {' | '.join(cells)} | {row['plain']['seconds']}, {row['conml']['seconds']} |")
+  tables.insert(_PAGE, _COMMAND, [*rows, "", tables.machine(kept)])
+
+
+def _build(name: str, conml: bool) -> Recipe:
+  config = omniglot.get_config(name)
+  training = dataclasses.replace(config.training, **_TRAINING)
+  alike = {field: value for field, value in _ALIKE.items() if not (field == "max_pool" and "cnaps" in name)}
+  return omniglot.build(dataclasses.replace(config, **alike, conml=conml, training=training))
+
+
+def _accuracy(built: Recipe, params: Any) -> Estimate:
+  if params is None:
+    params = init_state(built.learner, built.optimizer, built.train_tasks, jax.random.key(built.seed)).params
+  evaluate = make_evaluate(built.test_learner, built.loss, built.scores, built.test_tasks,
+                           num_episodes=built.test.episodes, key=jax.random.key(built.test.seed))
+  return evaluate(jax.device_put(params, jax.devices()[0]))["accuracy"]
+
+
+def _written(estimate: Estimate) -> dict[str, float]:
+  return {"mean": estimate.mean, "interval_95": estimate.interval}
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])
