@@ -66,7 +66,8 @@ def main() -> None:
 def write() -> None:
   """Writes the table of the page again, from the file."""
   kept = json.loads(_RESULT.read_text(encoding="utf-8"))
-  rows = ["| recipe | plain, ms a step | with ConML, times that (range of windows) | bar |", "| --- | --- | --- | --- |"]
+  rows = ["| recipe | plain, ms a step | with ConML, times that (range of windows) | bar |",
+          "| --- | --- | --- | --- |"]
   for result in kept["results"]:
     low, high = result["range"]
     rows.append(f"| {_name(result)} | {result['plain_ms']:.3g} | **{result['ratio']:.2f}** ({low:.2f} to {high:.2f}) "

@@ -22,6 +22,8 @@ _PUBLISHED = {
     "sinusoid_maml": ("loss", "0.67", "Finn et al., 2017, Table 2"),
     "omniglot_protonet": ("accuracy", "98.8 %", "Snell et al., 2017; trained on 60-way tasks, much longer"),
     "omniglot_maml": ("accuracy", "98.7 %", "Finn et al., 2017; 60,000 steps of 32 tasks, 64 filters"),
+    "icl_linear": ("loss", "none", "Garg et al. train 500,000 steps; the references are drawn in docs/learners.md"),
+    "icl_images": ("accuracy", "none", "our own setting; nearest mean of raw pixels 41.9 %: python -m benchmarks.pixels"),
     "quickstart": ("accuracy", "none", "our own images; nearest mean of raw pixels: python -m benchmarks.pixels"),
 }
 
@@ -41,8 +43,8 @@ def _add(run: Path) -> None:
   test = json.loads((run / "test.json").read_text(encoding="utf-8"))
   recipe = Path(about["recipe"]).stem
   _FOLDER.mkdir(parents=True, exist_ok=True)
-  result = {**tables.about(f"python -m launch.train --config={about['recipe']}"), "config": about["config"], "test": test,
-            "minutes": round(_minutes(run), 1)}
+  result = {**tables.about(f"python -m launch.train --config={about['recipe']}"), "config": about["config"],
+            "test": test, "minutes": round(_minutes(run), 1)}
   (_FOLDER / f"{recipe}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
   for picture in run.glob("*.png"):
     shutil.copy(picture, _FOLDER / f"{recipe}_{picture.name}")

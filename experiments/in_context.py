@@ -33,7 +33,7 @@ class Config:
   conml: bool = True  # whether the contrastive term is on
   weight: float = 0.02  # lambda, of the contrastive term
   training: Training = field(default_factory=lambda: Training(
-      steps=5000, tasks_per_step=64, learning_rate=1e-4, steps_per_row=50, steps_per_dispatch=10))
+      steps=10_000, tasks_per_step=64, learning_rate=1e-4, steps_per_row=50, steps_per_dispatch=10))
   test: Test = field(default_factory=lambda: Test(episodes=1280))
 
 

@@ -67,4 +67,4 @@ def tanh_network(inputs: int, hidden: int, outputs: int, dtype=jnp.float32) -> N
     h = jnp.tanh(x.reshape(x.shape[0], -1) @ params["w1"] + params["b1"][None, :])
     return h @ params["w2"] + params["b2"][None, :]
 
-  return Network(init, apply)
+  return Network(init, apply, independent=True)

@@ -46,7 +46,7 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
     u = dummy(task_keys(key, num_tasks, axis_name).represent, (1, width)).astype(dtype)
     dummies = jnp.repeat(u, 2 if weight else 0, axis=0)
 
-    def task(episode):
+    def task(params, episode):
       whole = union(*episode)
       count = jnp.sum(whole.mask)  # of the points in use, which a curriculum makes fewer
       seen = jnp.stack([count, count // 2])[:dummies.shape[0]]
@@ -54,11 +54,12 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
       mean = lambda measure: masked_mean(measure(outputs, whole.targets), whole.mask)
       return mean(loss), {name: mean(score) for name, score in scores.items()}, read_off
 
-    losses, all_scores, read_off = task_map(task)(episodes)
+    if not weight:
+      episodic_loss, mean_scores = task_map.mean(lambda *task_of: task(*task_of)[:2], params, episodes)
+      return episodic_loss, {"loss": episodic_loss, "episodic_loss": episodic_loss, **mean_scores}
+    losses, all_scores, read_off = task_map.each(task, params, episodes)
     episodic_loss = jnp.mean(losses)
     metrics = {"episodic_loss": episodic_loss, **jax.tree.map(jnp.mean, all_scores)}
-    if not weight:
-      return episodic_loss, {"loss": episodic_loss, **metrics}
     full, views = read_off[:, 0], read_off[:, 1:]
     d_in = contrast.inner_task_distance(full, views, distance, axis_name)
     d_out = contrast.inter_task_distance(full, distance, axis_name)
@@ -66,4 +67,3 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
     return total, {"loss": total, "contrastive_loss": d_in - d_out, "d_in": d_in, "d_out": d_out, **metrics}
 
   return objective
-

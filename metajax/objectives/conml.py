@@ -13,7 +13,8 @@ from jax import lax
 import jax.numpy as jnp
 
 from metajax import contrast, distances
-from metajax.examples import check_episodes, union
+from metajax.examples import check_episodes
+from metajax.objectives.episodic import episodic
 from metajax.objectives.tasks import TaskMap, at_once, solve, task_keys
 from metajax.objectives.views import Views
 from metajax.types import Array, Learner, Objective, PerExample, PyTree
@@ -55,32 +56,32 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
     raise ValueError("ConML needs at least one of its two terms, but align and discriminate are both False; "
                      "use objectives.episodic for the plain objective.")
   scores = dict(scores or {})
+  plain = episodic(learner, loss, scores, task_map=task_map, axis_name=axis_name)
 
   def objective(params, episodes, key):
     num_tasks = check_episodes(episodes)
     keys = task_keys(key, num_tasks, axis_name)
 
-    def task(episode_and_keys):
+    def task(params, episode_and_keys):
       episode, key_adapt, key_views = episode_and_keys
-      solved = solve(learner, loss, scores, params, episode, key_adapt, whole=weight != 0)
-      theta, model, support, query = params, solved.adapted, solved.support, solved.query
-      if weight == 0:
-        theta, model, support, query = _apart((theta, model, support, query))
+      solved = solve(learner, loss, scores, params, episode, key_adapt, whole=True)
 
       def psi(adapted):
-        return learner.represent(theta, adapted, keys.represent)
+        return learner.represent(params, adapted, keys.represent)
 
-      def learn(examples):
-        return psi(learner.adapt(theta, examples, key_adapt))
-
-      full = psi(solved.whole) if weight else learn(union(support, query))
       if views is None:
-        parts = jax.tree.map(lambda leaf: leaf[None], psi(model))
+        parts = jax.tree.map(lambda leaf: leaf[None], psi(solved.adapted))
       else:
-        parts = jax.vmap(learn)(views(key_views, support, query))
-      return solved.loss, solved.scores, full, parts
+        subsets = views(key_views, solved.support, solved.query)
+        parts = jax.vmap(lambda subset: psi(learner.adapt(params, subset, key_adapt)))(subsets)
+      return solved.loss, solved.scores, psi(solved.whole), parts
 
-    losses, all_scores, full, parts = task_map(task)((episodes, keys.adapt, keys.views))
+    theta = params
+    if weight == 0:
+      # Without a weight the distances are measured, not trained. Neither their gradient nor the compiler's fusions may
+      # then touch the rest: the loss and its gradient are those of the plain objective, to the last bit.
+      theta = lax.stop_gradient(lax.optimization_barrier(params))
+    losses, all_scores, full, parts = task_map.each(task, theta, (episodes, keys.adapt, keys.views))
     if stop_full_gradient:
       full = lax.stop_gradient(full)
     d_in = contrast.inner_task_distance(full, parts, distance, axis_name)
@@ -90,15 +91,13 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
     contrast_loss = (d_in if align else 0.0) - (measured["d_out"] if discriminate else 0.0)
     if contrastive is not None:
       contrast_loss = contrastive(full, parts, distance, axis_name)
+    contrasted = {"contrastive_loss": contrast_loss, **measured}
+    if weight == 0:
+      total, metrics = plain(params, episodes, key)
+      return total, {**metrics, **contrasted}
     episodic_loss = jnp.mean(losses)
-    total = episodic_loss + weight * contrast_loss if weight else episodic_loss
-    metrics = {"loss": total, "episodic_loss": episodic_loss, "contrastive_loss": contrast_loss, **measured}
-    return total, {**metrics, **jax.tree.map(jnp.mean, all_scores)}
+    total = episodic_loss + weight * contrast_loss
+    return total, {"loss": total, "episodic_loss": episodic_loss, **contrasted,
+                   **jax.tree.map(jnp.mean, all_scores)}
 
   return objective
-
-
-def _apart(tree):
-  # Without a weight the distances are measured, not trained. Neither their gradient nor the compiler's fusions may
-  # then touch the rest: the loss and its gradient are those of the plain objective, to the last bit.
-  return lax.stop_gradient(lax.optimization_barrier(tree))

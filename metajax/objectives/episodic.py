@@ -5,9 +5,6 @@ Wu et al., 2025, eq. 1; Vinyals et al., 2016.
 
 from typing import Mapping
 
-import jax
-import jax.numpy as jnp
-
 from metajax.examples import check_episodes
 from metajax.objectives.tasks import TaskMap, at_once, solve, task_keys
 from metajax.types import Learner, Objective, PerExample
@@ -32,12 +29,11 @@ def episodic(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample
   def objective(params, episodes, key):
     num_tasks = check_episodes(episodes)
 
-    def task(episode_and_key):
+    def task(params, episode_and_key):
       solved = solve(learner, loss, scores, params, *episode_and_key)
       return solved.loss, solved.scores
 
-    losses, all_scores = task_map(task)((episodes, task_keys(key, num_tasks, axis_name).adapt))
-    mean_loss = jnp.mean(losses)
-    return mean_loss, {"loss": mean_loss, "episodic_loss": mean_loss, **jax.tree.map(jnp.mean, all_scores)}
+    mean_loss, mean_scores = task_map.mean(task, params, (episodes, task_keys(key, num_tasks, axis_name).adapt))
+    return mean_loss, {"loss": mean_loss, "episodic_loss": mean_loss, **mean_scores}
 
   return objective

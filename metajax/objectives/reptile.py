@@ -48,7 +48,7 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
     num_tasks = check_episodes(episodes)
     keys = task_keys(key, num_tasks, axis_name)
 
-    def task(episode_and_key):
+    def task(params, episode_and_key):
       episode, key_adapt = episode_and_key
       solved = solve(learner, loss, scores, params, episode, key_adapt, whole=True)
       ours, theirs = str(jax.tree.structure(params)), str(jax.tree.structure(solved.whole))
@@ -57,7 +57,7 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
                          f"structure, but the parameters are {ours} and the learner adapts {theirs}.")
       return solved.loss, solved.scores, solved.whole, solved.adapted
 
-    losses, all_scores, adapted, from_support = task_map(task)((episodes, keys.adapt))
+    losses, all_scores, adapted, from_support = task_map.each(task, params, (episodes, keys.adapt))
     centre = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), adapted)
     if axis_name is not None:  # the length of the way is not linear in it: the mean is taken over all tasks first
       centre = lax.pmean(centre, axis_name)

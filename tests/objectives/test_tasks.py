@@ -1,0 +1,87 @@
+"""Tasks mapped in chunks are tasks mapped at once: values, gradients, gradients of gradients."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from metajax import learners, losses, objectives
+from metajax.learners.in_context import read
+from metajax.networks.transformer import transformer
+from tests.helpers import regression_episodes, tanh_network
+
+NETWORK = tanh_network(1, 5, 1)
+LEARNER = learners.maml(NETWORK, losses.squared_error, optimizer=optax.sgd(0.1))
+READER = transformer(1, max_tokens=40, layers=1, heads=2, width=8)
+SCORES = {"again": losses.squared_error}
+OBJECTIVES = {
+    "episodic": functools.partial(objectives.episodic, LEARNER, losses.squared_error, SCORES),
+    "conml": functools.partial(objectives.conml, LEARNER, losses.squared_error, SCORES),
+    "conml_measured": functools.partial(objectives.conml, LEARNER, losses.squared_error, SCORES, weight=0.0),
+    "reptile": functools.partial(objectives.reptile, LEARNER, losses.squared_error, SCORES, weight=0.1),
+    "autoregressive": functools.partial(objectives.autoregressive, functools.partial(read, READER),
+                                        losses.squared_error, SCORES),
+    "autoregressive_conml": functools.partial(objectives.autoregressive, functools.partial(read, READER),
+                                              losses.squared_error, SCORES, weight=0.1),
+}
+KEY = jax.random.key(1)
+
+
+def setting(name):
+  """Returns parameters and five unlike tasks with padding."""
+  episodes = regression_episodes(num_tasks=5, padding=2)
+  init = READER.init if name.startswith("auto") else LEARNER.init
+  return init(jax.random.key(0), episodes.support.inputs[0]), episodes
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 7])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_chunks_are_all_at_once(name, chunk):
+  params, episodes = setting(name)
+  got, want = (jax.jit(jax.value_and_grad(OBJECTIVES[name](task_map=task_map), has_aux=True))(params, episodes, KEY)
+               for task_map in (objectives.in_chunks(chunk), objectives.at_once))
+  chex.assert_trees_all_close(got, want, rtol=2e-5, atol=1e-6)
+
+
+def test_gradients_of_gradients():
+  params, episodes = setting("episodic")
+
+  def slope(task_map):
+    objective = OBJECTIVES["episodic"](task_map=task_map)
+    gradient = jax.grad(lambda params: objective(params, episodes, KEY)[0])
+    return jax.jit(jax.grad(lambda params: optax.tree.norm(gradient(params), squared=True)))(params)
+
+  chex.assert_trees_all_close(slope(objectives.in_chunks(2)), slope(objectives.at_once), rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_no_weight_is_the_plain_objective_to_the_bit(chunk):
+  params, episodes = setting("conml")
+  got, want = (jax.jit(jax.value_and_grad(lambda params: OBJECTIVES[name](task_map=objectives.in_chunks(chunk))(
+      params, episodes, KEY)[0]))(params) for name in ("conml_measured", "episodic"))
+  chex.assert_trees_all_equal(got, want)
+
+
+def test_a_gradient_of_the_tasks_is_refused_in_chunks_and_there_at_once():
+  params, episodes = setting("episodic")
+
+  def slope(task_map):
+    return jax.grad(lambda inputs: OBJECTIVES["episodic"](task_map=task_map)(params, episodes._replace(
+        query=episodes.query._replace(inputs=inputs)), KEY)[0])(episodes.query.inputs)
+
+  assert np.any(np.asarray(slope(objectives.at_once)))
+  with pytest.raises(ValueError, match="with respect to the parameters alone.*map them at_once"):
+    slope(objectives.in_chunks(1))
+
+
+def test_dtypes_are_kept():
+  params, episodes = setting("episodic")
+  half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+  both = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16) if leaf.dtype == jnp.float32 else leaf, episodes)
+  objective = OBJECTIVES["episodic"](task_map=objectives.in_chunks(2))
+  (loss, _), gradient = jax.value_and_grad(objective, has_aux=True)(half, both, KEY)
+  assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(jnp.bfloat16)} == {loss.dtype}
