@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 import numpy as np
 import optax
 
+from metajax import cost
 from metajax.checkpoints import Checkpoints
 from metajax.evaluation import Estimate, make_evaluate
 from metajax.reports.figures import learning_curves, save
@@ -83,6 +84,26 @@ def check(recipe: Recipe) -> None:
   advance = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=key, mesh=mesh, num_steps=1,
                          num_tasks=recipe.training.tasks_per_step)
   jax.eval_shape(advance, state, recipe.train_tasks.data)
+
+
+def dry_run(recipe: Recipe, *, say: Callable[[str], Any] = print) -> cost.Cost:
+  """Compiles what `train` would run, says what it costs, and runs and writes nothing.
+
+  Returns:
+    The cost of one dispatch on one device.
+  """
+  key, steps = jax.random.key(recipe.seed), recipe.training.steps_per_dispatch
+  mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
+  state = jax.eval_shape(lambda: init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, key))
+  advance: Any = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=key, mesh=mesh,
+                              num_steps=steps, num_tasks=recipe.training.tasks_per_step)
+  start = time.monotonic()
+  compiled = advance.lower(state, recipe.train_tasks.data).compile()
+  say(f"Compiled {steps} step(s) a dispatch in {time.monotonic() - start:.1f} s.")
+  found = cost.measure(advance, state, recipe.train_tasks.data, state.params, compiled)
+  for sentence in cost.sentences(found, steps, mesh.size):
+    say(sentence)
+  return found
 
 
 def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = print) -> dict[str, Estimate]:

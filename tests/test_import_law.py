@@ -14,7 +14,7 @@ LAYERS = (
    "metajax.networks"),
   ("metajax.learners", "metajax.data"),
   ("metajax.objectives",),
-  ("metajax.sharding", "metajax.checkpoints", "metajax.reports", "metajax.workdir"),
+  ("metajax.sharding", "metajax.cost", "metajax.checkpoints", "metajax.reports", "metajax.workdir"),
   ("metajax.training", "metajax.evaluation"),
   ("metajax.pictures",),
   ("metajax.recipe",),

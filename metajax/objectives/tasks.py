@@ -17,8 +17,8 @@ class TaskMap(NamedTuple):
   """How one task becomes many.
 
   each: (task, params, tasks with leading T) -> what the task returns, with leading T
-  mean: (task, params, tasks with leading T) -> for a task that returns a loss and more, the means over the T tasks; only
-    the loss has a gradient
+  mean: (task, params, tasks with leading T) -> for a task that returns a loss and more, the means over the T tasks, of
+    which only that of the loss has a gradient
   """
   each: Callable[[Task, Params, PyTree], Any]
   mean: Callable[[Task, Params, PyTree], tuple[Array, Any]]

@@ -1,0 +1,112 @@
+"""Our side of every workload, with metajax's public functions and in the form that is fastest for us."""
+
+import functools
+from typing import Mapping
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.workloads import OUTER_RATE, SEED, Program, Workload, batch, initial
+from metajax import learners, losses, networks, objectives
+from metajax.descent import descend
+from metajax.examples import examples
+from metajax.learners.in_context import read
+from metajax.networks import convolution
+from metajax.networks.transformer import transformer
+from metajax.types import Episode, Learner, Objective, Params
+
+
+def program(workload: Workload, seed: int = SEED) -> Program:
+  """Returns a workload as one compiled function, its meta-batch and state on the device, the state donated."""
+  learner, objective = _learner_and_objective(workload)
+  steps = _steps(workload)
+  optimizer = optax.adam(OUTER_RATE)
+  key = jax.random.key(seed)
+  with_mask = jax.vmap(examples)
+  inputs = jax.tree.map(jnp.asarray, batch(workload, seed))
+  episodes = Episode(with_mask(*inputs[:2]), with_mask(*inputs[2:]))
+  params = _params(learner, episodes.support.inputs[0], initial(workload, seed))
+  held = {"state": (params, optimizer.init(params))}
+
+  def step(carry, episodes):
+    gradient, metrics = jax.grad(objective, has_aux=True)(carry[0], episodes, key)
+    # The norm is what training.make_advance reports of every step, too.
+    return descend(optimizer, gradient, carry[1], carry[0]), (metrics["loss"], optax.tree.norm(gradient))
+
+  def several(carry, episodes):
+    if steps == 1:  # no loop: XLA:CPU computes gradients of convolutions with shared weights well only outside of one
+      return step(carry, episodes)
+    carry, of_all = lax.scan(lambda carry, _: step(carry, episodes), carry, length=steps)
+    return carry, jax.tree.map(lambda values: values[0], of_all)
+
+  advance = jax.jit(several, donate_argnums=0)
+
+  def call():
+    held["state"], (loss, held["norm"]) = advance(held["state"], episodes)
+    return float(loss)
+
+  return Program(call, steps, lambda: float(held["norm"]))
+
+
+def _steps(workload: Workload) -> int:
+  """Returns the steps in one dispatch."""
+  if len(workload.shape) == 3:
+    return 1
+  return 50 if workload.learner == "maml" else 4
+
+
+def _learner_and_objective(workload: Workload) -> tuple[Learner, Objective]:
+  if workload.learner == "in_context":
+    network = transformer(1, max_tokens=2 * workload.points, layers=workload.layers, heads=workload.heads,
+                          width=workload.width)
+    return learners.in_context(network), objectives.autoregressive(functools.partial(read, network),
+                                                                   losses.squared_error)
+  if workload.learner == "protonet":
+    embedding = networks.conv4(filters=workload.width, max_pool=workload.max_pool, convolve=convolution.shared)
+    learner = learners.protonet(embedding, num_classes=workload.ways)
+    return learner, objectives.episodic(learner, losses.softmax_cross_entropy)
+  loss = losses.softmax_cross_entropy if workload.ways else losses.squared_error
+  adapted = (networks.conv4(workload.ways, filters=workload.width, max_pool=workload.max_pool, average=True)
+             if workload.ways else networks.mlp([workload.width] * workload.layers, 1))
+  learner = learners.maml(adapted, loss, optimizer=optax.sgd(workload.inner_rate), num_steps=workload.inner_steps,
+                          first_order=workload.first_order)
+  if not workload.ways:
+    return learner, objectives.episodic(learner, loss)
+  # Convolutions with weights of their own: on CPU one task fits the cache, all of them do not.
+  return learner, objectives.episodic(learner, loss, task_map=objectives.in_chunks(1))
+
+
+# A transformer's layers as flax numbers them: by kind, in the order in which they are called.
+_LAYERS = {"read_in": "Dense_0", "read_out": "Dense_1", "norm": "LayerNorm_0", "norm0": "LayerNorm_0",
+           "norm1": "LayerNorm_1", "query_key_value": "Dense_0", "mix": "Dense_1", "up": "Dense_2", "down": "Dense_3"}
+
+
+def _params(learner: Learner, inputs: jax.Array, arrays: Mapping[str, np.ndarray]) -> Params:
+  """Returns the arrays as the learner's parameters for inputs `[N, ...]`, where a vector may have axes of size one.
+
+  Raises:
+    ValueError: if the learner's parameters have other names.
+  """
+  named = {_flax_name(name): array for name, array in arrays.items()}
+  flat, structure = jax.tree_util.tree_flatten_with_path(jax.eval_shape(learner.init, jax.random.key(0), inputs))
+  leaves = {"/".join(str(part.key) for part in path): leaf for path, leaf in flat}
+  if sorted(leaves) != sorted(named):
+    raise ValueError(f"the learner's parameters are {', '.join(sorted(leaves))}, but given are "
+                     f"{', '.join(sorted(named))}; benchmarks/workloads.py and the network no longer agree.")
+  return jax.tree.unflatten(structure, [jnp.asarray(named[name]).reshape(leaf.shape) for name, leaf in leaves.items()])
+
+
+def _flax_name(name: str) -> str:
+  first, *rest = name.split("/")
+  kind = first.rstrip("0123456789")
+  number = first[len(kind):]
+  if kind == "conv":
+    return rest[0] + number
+  if kind == "dense":
+    return f"Dense_{number}/{rest[0]}"
+  if kind == "block":
+    return f"Block_{number}/{_LAYERS[rest[0]]}/{rest[1]}"
+  return "/".join([_LAYERS.get(first, first), *rest])

@@ -1,0 +1,102 @@
+"""How fast others are at what we do: meta-steps on the same batch and parameters, in turn, in the same minutes.
+
+  python -m benchmarks.peers                    every workload (about an hour), writes docs/results/peers.json and the
+                                                table in docs/performance.md; nothing else may run
+  python -m benchmarks.peers W1 W3_1            only these; the other rows stay as they are
+  python -m benchmarks.peers W1 --windows=0     only whether loss and gradient agree; writes nothing
+Needs the extra `peers`. A side that is not installed, or not ready in time, is left out, and the file says why.
+"""
+
+import argparse
+from contextlib import ExitStack
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import tables
+from benchmarks.peers import PEERS, summary
+from benchmarks.peers.side import Side
+from benchmarks.workloads import WORKLOADS
+
+_RESULT = Path("docs/results/peers.json")
+_PAGE = Path("docs/performance.md")
+_COMMAND = "python -m benchmarks.peers"
+_THREADS = (1, 2)
+# How far another's first loss and norm of the gradient may be from ours, relative.
+_LOSS_TOLERANCE, _GRADIENT_TOLERANCE = 1e-4, 1e-3
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(WORKLOADS))
+  parser.add_argument("--windows", type=int, default=7, help="in each of which every side runs once")
+  parser.add_argument("--seconds", type=float, default=2.0, help="of a window, for each side")
+  parser.add_argument("--ready_limit", type=float, default=120.0, help="seconds to build, compile and be called twice")
+  arguments = parser.parse_args()
+  unknown = [name for name in arguments.workloads if name not in WORKLOADS]
+  if unknown:
+    parser.error(f"no workload is called {', '.join(unknown)}; choose from {', '.join(WORKLOADS)}.")
+  kept = json.loads(_RESULT.read_text(encoding="utf-8")) if _RESULT.exists() else {"results": {}}
+  for name in arguments.workloads or WORKLOADS:
+    row = measure(name, arguments.windows, arguments.seconds, arguments.ready_limit)
+    if arguments.windows:
+      results = {**kept["results"], name: {"windows": arguments.windows, "seconds": arguments.seconds, **row}}
+      kept = {**tables.about(_COMMAND), "peers": summary.versions(),
+              "results": {known: results[known] for known in WORKLOADS if known in results}}
+      _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+      tables.insert(_PAGE, _COMMAND, summary.lines(kept))
+
+
+def measure(name: str, windows: int, seconds: float, ready_limit: float) -> dict[str, Any]:
+  """Returns what every side answered: those that ran, with `windows` times each, and why others did not."""
+  chosen = [("ours", max(_THREADS))]
+  chosen += [(peer, threads) for peer, about in PEERS.items() if name in about.workloads for threads in _THREADS]
+  ran: dict[str, Any] = {}
+  failed: dict[str, str] = {}
+  with ExitStack() as stack:
+    sides = {}
+    for side, threads in chosen:  # one after the other, so that none compiles while another is called
+      started = stack.enter_context(Side(side, name, threads))
+      first = started.answer(ready_limit)
+      if "failed" in first:
+        started.__exit__()
+        failed[started.name] = first["failed"]
+      else:
+        sides[started.name] = started
+        ran[started.name] = {**first, "peer": side, "threads": threads, "wall": [], "cpu": []}
+      _say(name, started.name, first, ran.get("ours"))
+    for entry in ran.values():
+      entry["agrees"] = "ours" in ran and agrees(entry, ran["ours"])
+    for _ in range(windows):
+      for side_name in list(sides):
+        window = sides[side_name].run(seconds, 10 * seconds + ready_limit)
+        if "failed" in window:
+          failed[side_name] = window["failed"]
+          del sides[side_name], ran[side_name]
+          continue
+        tasks = window["calls"] * ran[side_name]["tasks_per_call"]
+        for clock in ("wall", "cpu"):
+          ran[side_name][clock].append(window[clock] / tasks)
+  return {"ran": ran, "failed": failed}
+
+
+def agrees(one: dict[str, Any], other: dict[str, Any]) -> bool:
+  """Returns whether two sides' first loss and gradient are the same but for rounding."""
+  return all(abs(one[field] - other[field]) <= tolerance * abs(other[field])
+             for field, tolerance in (("loss", _LOSS_TOLERANCE), ("gradient_norm", _GRADIENT_TOLERANCE)))
+
+
+def _say(workload: str, side: str, first: dict[str, Any], ours: dict[str, Any] | None) -> None:
+  if "failed" in first:
+    words = first["failed"]
+  else:
+    words = (f"loss {first['loss']:.7g}, gradient {first['gradient_norm']:.6g}, ready after "
+             f"{first['ready_seconds']:.1f} s, second call {first['call_seconds']:.3g} s, "
+             f"{first['tasks_per_call'] / first['call_seconds']:.3g} tasks/s")
+    if ours and not agrees(first, ours):
+      words += "; DOES NOT AGREE with ours"
+  print(f"{workload}: {side}: {words}", flush=True)
+
+
+if __name__ == "__main__":
+  main()

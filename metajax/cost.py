@@ -1,0 +1,102 @@
+"""What a step costs before it is run: parameters, memory and arithmetic, of the traced and the compiled program."""
+
+import math
+import os
+from typing import Any, Callable, NamedTuple
+
+import jax
+import numpy as np
+
+from metajax.types import PyTree
+
+
+class Cost(NamedTuple):
+  """Of one dispatch on one device; bytes and floating-point operations."""
+  parameters: int  # numbers that are trained
+  state_bytes: int  # parameters and optimizer
+  data_bytes: int  # arrays that tasks are made of
+  working_bytes: int  # what the compiled program needs besides, at its peak
+  flops: int  # of matrix products and convolutions alone, a multiplication and an addition each counted
+  limit_bytes: int | None  # what the device has, if it tells
+
+
+def measure(step: Callable[..., Any], state: Any, data: PyTree, params: PyTree, compiled: Any) -> Cost:
+  """Returns the cost of `step(state, data)`, traced, and of what it was compiled to.
+
+  Args:
+    step: the function that was compiled.
+    state, data: its arguments, or their shapes.
+    params: the part of the state that is trained.
+    compiled: `jax.jit(step).lower(state, data).compile()`.
+  """
+  closed = jax.make_jaxpr(step)(state, data)
+  return Cost(sum(leaf.size for leaf in jax.tree.leaves(params)), _bytes(state), _bytes(data),
+              compiled.memory_analysis().temp_size_in_bytes, flops(closed.jaxpr), _limit())
+
+
+def flops(jaxpr: Any) -> int:
+  """Returns the floating-point operations of the matrix products and convolutions of a traced program.
+
+  A loop counts as often as it turns, which the compiler's own count leaves out; one whose turns are not known counts
+  once, and of the branches of a condition the dearest counts.
+  """
+  return sum(_flops_of(equation) for equation in jaxpr.eqns)
+
+
+def sentences(cost: Cost, steps: int, devices: int) -> list[str]:
+  """Returns what to print of the cost of a dispatch of `steps` steps on so many devices."""
+  limit = f" of {_size(cost.limit_bytes)}" if cost.limit_bytes else ""
+  needed = cost.state_bytes + cost.data_bytes + cost.working_bytes
+  return [f"{cost.parameters:,} parameters are trained.",
+          f"Each of {devices} device(s) needs about {_size(needed)}{limit}: {_size(cost.state_bytes)} of parameters and "
+          f"optimizer, {_size(cost.data_bytes)} of data, {_size(cost.working_bytes)} to work in.",
+          f"A step takes {cost.flops / steps:.3g} floating-point operations on each device (matrix products and "
+          "convolutions)."]
+
+
+def _flops_of(equation: Any) -> int:
+  name = equation.primitive.name
+  if name == "dot_general":
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    inner = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+    return 2 * inner * math.prod(equation.outvars[0].aval.shape)
+  if name == "conv_general_dilated":
+    kernel = equation.invars[1].aval.shape
+    outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+    return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // outputs
+  inner = [flops(part) for part in _parts(equation)]
+  if name == "cond":
+    return max(inner)
+  return sum(inner) * (equation.params["length"] if name == "scan" else 1)
+
+
+def _parts(equation: Any) -> list[Any]:
+  """Returns the programs within an equation: the body of a loop, the branches of a condition, the function of a call."""
+  found = []
+  for value in equation.params.values():
+    for part in value if isinstance(value, (tuple, list)) else [value]:
+      part = getattr(part, "jaxpr", part)  # a closed one
+      if hasattr(part, "eqns"):
+        found.append(part)
+  return found
+
+
+def _bytes(tree: PyTree) -> int:
+  return sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _limit() -> int | None:
+  stats = jax.local_devices()[0].memory_stats()
+  if stats and "bytes_limit" in stats:
+    return stats["bytes_limit"]
+  if jax.default_backend() == "cpu" and hasattr(os, "sysconf"):
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  return None
+
+
+def _size(count: int) -> str:
+  for unit in ("bytes", "KiB", "MiB"):
+    if count < 1024:
+      return f"{count:.3g} {unit}"
+    count = count / 1024
+  return f"{count:.3g} GiB"
