@@ -58,14 +58,13 @@ def main() -> None:
         "range": [min(map(_divide, contrasted.wall, plain.wall)), max(map(_divide, contrasted.wall, plain.wall))]})
     print(f"{_name(results[-1])}: {results[-1]['plain_ms']:.3g} ms plain, ConML {results[-1]['ratio']:.2f} times that",
           flush=True)
-  _RESULT.write_text(json.dumps({**tables.about("python -m benchmarks.contrast_cost"), "results": results}, indent=2)
-                     + "\n", encoding="utf-8")
-  write()
+    kept = {**tables.about("python -m benchmarks.contrast_cost"), "results": results}
+    _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    write(kept)
 
 
-def write() -> None:
-  """Writes the table of the page again, from the file."""
-  kept = json.loads(_RESULT.read_text(encoding="utf-8"))
+def write(kept: dict[str, Any]) -> None:
+  """Writes the table of the page from what is kept."""
   rows = ["| recipe | plain, ms a step | with ConML, times that (range of windows) | bar |",
           "| --- | --- | --- | --- |"]
   for result in kept["results"]:

@@ -3,15 +3,16 @@
 This is where words on the command line become functions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import functools
 from operator import attrgetter
-from typing import Any, Mapping, TypeVar
+from typing import Any, Collection, Mapping, TypeVar
 
 from metajax import distances, objectives
 from metajax.contrast import info_nce
 from metajax.networks import normalisation
 from metajax.objectives import views
+from metajax.objectives.autoregressive import Read
 from metajax.objectives.conml import Contrastive
 from metajax.objectives.tasks import TaskMap
 from metajax.recipe import Test as Test  # noqa: F401, recipes take it from here
@@ -56,6 +57,34 @@ def check_at_least(lowest: float, config: Any, *fields: str) -> None:
       raise ValueError(f"config.{field}={value} is too small; it must be {lowest} or more.")
 
 
+def check_positive(config: Any, *fields: str) -> None:
+  """Raises ValueError for the first of the named fields that is not positive."""
+  for field in fields:
+    value = attrgetter(field)(config)
+    if not value > 0:  # NaN is not, either
+      raise ValueError(f"config.{field}={value} must be positive.")
+
+
+def check_read(config: Any, **readers: Collection[str]) -> None:
+  """Raises ValueError for a field that was set but that `config.learner` does not read, so that none is ignored.
+
+  Args:
+    config: a recipe's, with a field `learner`, all of whose fields have defaults.
+    **readers: for each field that some learners do not read, those that do.
+  """
+  for field, learners in readers.items():
+    if config.learner not in learners and getattr(config, field) != getattr(type(config)(), field):
+      raise ValueError(f"config.{field}={getattr(config, field)} means nothing to the learner {config.learner}; it is "
+                       f"read by {', '.join(learners)}.")
+
+
+def changed(config: T, changes: Mapping[str, Any]) -> T:
+  """Returns a dataclass with some fields changed; a mapping changes some fields of a group, such as `training`."""
+  new = {name: changed(getattr(config, name), value) if isinstance(value, Mapping) else value
+         for name, value in changes.items()}
+  return replace(config, **new)  # type: ignore[type-var]
+
+
 def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]) -> Objective:
   """Returns ConML or, with `config.conml` off, the plain episodic objective.
 
@@ -66,20 +95,9 @@ def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapp
   Raises:
     ValueError: for a word or number that a field cannot be.
   """
-  training, contrast = config.training, config.contrast
-  check_at_least(1, config, "training.tasks_per_step", "training.steps", "training.steps_per_row",
-                 "training.steps_per_dispatch", "training.rows_per_checkpoint", "contrast.num_views",
-                 "contrast.view_size")
-  if contrast.temperature <= 0:
-    raise ValueError(f"config.contrast.temperature={contrast.temperature} must be positive.")
-  check_at_least(2, config, "test.episodes", "test.val_episodes")
-  check_at_least(0, config, "training.learning_rate", "training.task_chunk")
-  task_map: TaskMap = objectives.in_chunks(training.task_chunk) if training.task_chunk else objectives.at_once
+  mapped, contrast = _mapped(config), config.contrast
   if not config.conml:
-    return objectives.episodic(learner, loss, scores, task_map=task_map, axis_name=TASKS)
-  if training.tasks_per_step < 2 and contrast.discriminate:
-    raise ValueError(f"config.training.tasks_per_step={training.tasks_per_step}, but ConML tells different tasks apart "
-                     "and needs at least 2 in a meta-batch; give more, or config.contrast.discriminate=False.")
+    return objectives.episodic(learner, loss, scores, **mapped)
   if not (contrast.align or contrast.discriminate):
     raise ValueError("config.contrast.align and config.contrast.discriminate are both False, but ConML needs one of "
                      "its two terms; turn one on, or give config.conml=False.")
@@ -88,14 +106,24 @@ def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapp
       "subsets": lambda: views.random_subsets(contrast.num_views, contrast.view_size)})()
   forms: Mapping[str, Contrastive | None] = {
       "difference": None, "info_nce": functools.partial(info_nce, temperature=contrast.temperature)}
-  kinds: Mapping[str, distances.Distance] = {
-      "cosine": distances.cosine, "squared_euclidean": distances.squared_euclidean,
-      "sigmoid_squared": distances.sigmoid_squared}
-  distance = choose("contrast.distance", contrast.distance, kinds)
+  distance = _distance(contrast)
   contrastive = choose("contrast.loss", contrast.loss, forms)
   return objectives.conml(learner, loss, scores, weight=contrast.weight, views=strategy, distance=distance,
                           align=contrast.align, discriminate=contrast.discriminate, contrastive=contrastive,
-                          stop_full_gradient=contrast.stop_full_gradient, task_map=task_map, axis_name=TASKS)
+                          stop_full_gradient=contrast.stop_full_gradient, **mapped)
+
+
+def make_reptile(config: Any, learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]) -> Objective:
+  """Returns Reptile, with ConML or without; arguments and errors as in `make_objective`."""
+  return objectives.reptile(learner, loss, scores, **_printed_contrast(config), **_mapped(config))
+
+
+def make_autoregressive(config: Any, read: Read, loss: PerExample) -> Objective:
+  """Returns in-context learning's objective, with ConML or without; `read` as in `metajax.objectives.autoregressive`.
+
+  The errors are those of `make_objective`.
+  """
+  return objectives.autoregressive(read, loss, **_printed_contrast(config), **_mapped(config))
 
 
 def make_normalisation(value: str) -> tuple[normalisation.Normalise, str]:
@@ -104,8 +132,44 @@ def make_normalisation(value: str) -> tuple[normalisation.Normalise, str]:
   Raises:
     ValueError: for an unknown word.
   """
-  return choose("norm", value, {
+  options: Mapping[str, tuple[normalisation.Normalise, str]] = {
       "batch": (normalisation.batch_statistics,
                 "normalised by current-batch statistics, so predictions are transductive"),
       "group": (normalisation.group(8), "group normalisation, predictions are inductive"),
-      "none": (normalisation.none, "no normalisation, predictions are inductive")})
+      "none": (normalisation.none, "no normalisation, predictions are inductive")}
+  return choose("norm", value, options)
+
+
+def _mapped(config: Any) -> dict[str, Any]:
+  """Returns what all objectives take, how tasks are mapped, having checked the settings that all read."""
+  training = config.training
+  check_at_least(1, config, "training.tasks_per_step", "training.steps", "training.steps_per_row",
+                 "training.steps_per_dispatch", "training.rows_per_checkpoint", "contrast.num_views",
+                 "contrast.view_size")
+  check_positive(config, "contrast.temperature")
+  check_at_least(2, config, "test.episodes", "test.val_episodes")
+  check_at_least(0, config, "training.learning_rate", "training.task_chunk")
+  if config.conml and training.tasks_per_step < 2 and config.contrast.discriminate:
+    raise ValueError(f"config.training.tasks_per_step={training.tasks_per_step}, but ConML tells different tasks apart "
+                     "and needs at least 2 in a meta-batch; give more, or config.contrast.discriminate=False.")
+  task_map: TaskMap = objectives.in_chunks(training.task_chunk) if training.task_chunk else objectives.at_once
+  return {"task_map": task_map, "axis_name": TASKS}
+
+
+def _printed_contrast(config: Any) -> dict[str, Any]:
+  """Returns weight and distance, for an objective whose contrast is as the paper prints it: no more can be set."""
+  if not config.conml:
+    return {"weight": 0.0}
+  for field in ("views", "loss", "align", "discriminate", "stop_full_gradient"):
+    given, printed = getattr(config.contrast, field), getattr(Contrast(), field)
+    if given != printed:
+      raise ValueError(f"config.contrast.{field}={given} cannot be with the learner {config.learner}, whose contrast "
+                       f"is as the paper prints it; leave it at {printed}.")
+  return {"weight": config.contrast.weight, "distance": _distance(config.contrast)}
+
+
+def _distance(contrast: Contrast) -> distances.Distance:
+  kinds: Mapping[str, distances.Distance] = {
+      "cosine": distances.cosine, "squared_euclidean": distances.squared_euclidean,
+      "sigmoid_squared": distances.sigmoid_squared}
+  return choose("contrast.distance", contrast.distance, kinds)

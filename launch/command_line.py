@@ -1,9 +1,11 @@
 """What the command lines share: from words to a recipe, and every fault of the user's in one sentence.
 
-A recipe is a file with `get_config() -> a dataclass` and `build(config) -> metajax.recipe.Recipe`.
+A recipe is a file with `get_config() -> a dataclass` and `build(config) -> metajax.recipe.Recipe`. Where `get_config`
+takes an argument, it is given after a colon, `<recipe>.py:<argument>`: that is one recipe of several in the file.
 """
 
 import importlib.util
+import inspect
 from pathlib import Path
 import sys
 from types import ModuleType
@@ -50,8 +52,8 @@ def fail(sentence: str, code: int = _USAGE) -> NoReturn:
   raise SystemExit(code)
 
 
-def define_config(default: str) -> Callable[[], tuple[Path, Any]]:
-  """Defines the flag `--config=<recipe>.py` with `--config.<field>=<value>`; returns a reader of `(path, config)`.
+def define_config(default: str) -> Callable[[], tuple[str, Any]]:
+  """Defines the flag `--config=<recipe>` with `--config.<field>=<value>`; returns a reader of `(recipe, config)`.
 
   The settings in `sys.argv` are checked first: the complaints of ml_collections, made as it defines the flag, are
   stack traces.
@@ -60,18 +62,57 @@ def define_config(default: str) -> Callable[[], tuple[Path, Any]]:
     _check_settings(sys.argv[1:], default)
   except ValueError as error:
     fail(str(error))
-  flag = config_flags.DEFINE_config_file("config", default, "the recipe, a Python file; its fields can be set by "
-                                         "--config.<field>=<value>")
-  return lambda: (Path(config_flags.get_config_filename(flags.FLAGS["config"])), flag.value)
+  flag = config_flags.DEFINE_config_file("config", default, "the recipe, a Python file, with its argument after a "
+                                         "colon if it takes one; its fields can be set by --config.<field>=<value>")
+  return lambda: (str(Path(config_flags.get_config_filename(flags.FLAGS["config"]))), flag.value)
 
 
-def load(path: Path | str) -> ModuleType:
-  """Returns the recipe in a file, as a module.
+def run_name(recipe: str) -> str:
+  """Returns what a run of a recipe is called: of `experiments/omniglot.py:ridge`, omniglot_ridge."""
+  path, argument = _split(recipe)
+  return "_".join([path.stem, *argument])
+
+
+def default_config(recipe: str) -> Any:
+  """Returns the settings of a recipe, none of them changed.
 
   Raises:
-    ValueError: if there is no such file, or it is not a recipe.
+    ValueError: if there is no such recipe, or its argument is missing, unknown or one too many.
   """
-  path = Path(path)
+  path, argument = _split(recipe)
+  get_config = _load(path).get_config
+  try:
+    inspect.signature(get_config).bind(*argument)
+  except TypeError:
+    raise ValueError(f"recipe {path} takes no argument, but got {argument[0]!r}; give --config={path}." if argument else
+                     f"recipe {path} needs an argument; give --config={path}:<argument>.") from None
+  return get_config(*argument)
+
+
+def build(recipe: str, config: Any) -> Recipe:
+  """Returns a recipe with these settings, tried out as far as can be without compiling.
+
+  Raises:
+    ValueError: if the settings cannot be.
+  """
+  built = _load(_split(recipe)[0]).build(config)
+  check(built)
+  return built
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled programs in the user's cache, so that the second run of a command starts at once."""
+  jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def _split(recipe: str) -> tuple[Path, list[str]]:
+  """Returns the file of a recipe and what stands after its first colon, if anything, as ml_collections reads it."""
+  path, *argument = recipe.split(":", 1)
+  return Path(path), argument
+
+
+def _load(path: Path) -> ModuleType:
   if not path.is_file():
     known = sorted(str(other) for other in path.parent.glob("*.py") if _is_recipe(other))
     raise ValueError(f"recipe {path} does not exist" + (f"; there are {', '.join(known)}." if known else "."))
@@ -83,23 +124,6 @@ def load(path: Path | str) -> ModuleType:
   sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
   spec.loader.exec_module(module)
   return module
-
-
-def build(path: Path | str, config: Any) -> Recipe:
-  """Returns the recipe of a file with these settings, tried out as far as can be without compiling.
-
-  Raises:
-    ValueError: if the settings cannot be.
-  """
-  recipe = load(path).build(config)
-  check(recipe)
-  return recipe
-
-
-def use_compilation_cache() -> None:
-  """Keeps compiled programs in the user's cache, so that the second run of a command starts at once."""
-  jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -121,11 +145,14 @@ def _check_settings(arguments: Sequence[str], default: str) -> None:
       path = value
     elif argument.startswith("-") and name.removeprefix("no").startswith("config."):
       seen = name
-  defaults = load(path).get_config()
+  defaults, chosen = default_config(path), inspect.signature(_load(_split(path)[0]).get_config).parameters
   for argument in arguments:
     name, equals, value = argument.lstrip("-").partition("=")
     if argument.startswith("-") and name.startswith("config."):
-      check_setting(defaults, name.removeprefix("config."), value if equals else None)
+      field = name.removeprefix("config.")
+      check_setting(defaults, field, value if equals else None)
+      if field in chosen:  # it decides what the defaults are, so it cannot be changed after them
+        raise ValueError(f"config.{field} is chosen with the recipe: --config={_split(path)[0]}:{value}.")
     elif argument.startswith("-") and name.startswith("noconfig."):
       raise ValueError(f"--{name} is not understood; to switch something off, give --{name[2:]}=False.")
 

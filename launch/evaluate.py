@@ -19,7 +19,7 @@ def main(_: list[str]) -> None:
   if not _WORKDIR.value:
     raise ValueError("--workdir is missing; name the folder of a trained run: --workdir=runs/<recipe>.")
   run = workdir.read(_WORKDIR.value)
-  config = fields.from_mapping(command_line.load(run["recipe"]).get_config(), run["config"])
+  config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
   if _EPISODES.value is not None:
     config.test.episodes = _EPISODES.value
   if _TEST_SEED.value is not None:

@@ -2,6 +2,7 @@
 
   python -m launch.train                                                     the quickstart
   python -m launch.train --config=experiments/omniglot_maml.py --config.seed=1 --workdir=runs/maml1
+  python -m launch.train --config=experiments/omniglot.py:ridge              one learner of a recipe for many
 
 The same command again goes on where the run was left.
 """
@@ -13,13 +14,18 @@ from absl import flags
 from launch import command_line
 from metajax import recipe, workdir
 
+_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, say what memory and arithmetic a step takes, and stop")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where results go; by default runs/<recipe>")
 
 
 def main(_: list[str]) -> None:
-  path, config = CONFIG()
-  built = command_line.build(path, config)
-  folder = workdir.claim(_WORKDIR.value or f"runs/{path.stem}", str(path), dataclasses.asdict(config))
+  name, config = CONFIG()
+  built = command_line.build(name, config)
+  if _DRY_RUN.value:
+    command_line.use_compilation_cache()
+    recipe.dry_run(built)
+    return
+  folder = workdir.claim(_WORKDIR.value or f"runs/{command_line.run_name(name)}", name, dataclasses.asdict(config))
   command_line.use_compilation_cache()
   recipe.run(built, folder)
   print(f"All of it is in {folder}. To test again: python -m launch.evaluate --workdir={folder}")

@@ -48,8 +48,8 @@ def sentences(cost: Cost, steps: int, devices: int) -> list[str]:
   limit = f" of {_size(cost.limit_bytes)}" if cost.limit_bytes else ""
   needed = cost.state_bytes + cost.data_bytes + cost.working_bytes
   return [f"{cost.parameters:,} parameters are trained.",
-          f"Each of {devices} device(s) needs about {_size(needed)}{limit}: {_size(cost.state_bytes)} of parameters and "
-          f"optimizer, {_size(cost.data_bytes)} of data, {_size(cost.working_bytes)} to work in.",
+          f"Each of {devices} device(s) needs about {_size(needed)}{limit}: {_size(cost.state_bytes)} of parameters "
+          f"and optimizer, {_size(cost.data_bytes)} of data, {_size(cost.working_bytes)} to work in.",
           f"A step takes {cost.flops / steps:.3g} floating-point operations on each device (matrix products and "
           "convolutions)."]
 
@@ -71,7 +71,7 @@ def _flops_of(equation: Any) -> int:
 
 
 def _parts(equation: Any) -> list[Any]:
-  """Returns the programs within an equation: the body of a loop, the branches of a condition, the function of a call."""
+  """Returns the programs within an equation: a loop's body, the branches of a condition, the function of a call."""
   found = []
   for value in equation.params.values():
     for part in value if isinstance(value, (tuple, list)) else [value]:
@@ -95,8 +95,5 @@ def _limit() -> int | None:
 
 
 def _size(count: int) -> str:
-  for unit in ("bytes", "KiB", "MiB"):
-    if count < 1024:
-      return f"{count:.3g} {unit}"
-    count = count / 1024
-  return f"{count:.3g} GiB"
+  powers = min(3, max(0, count.bit_length() - 1) // 10)
+  return f"{count / 1024**powers:.3g} {('bytes', 'KiB', 'MiB', 'GiB')[powers]}"

@@ -54,4 +54,4 @@ def test_measure_and_say():
   said = " ".join(cost.sentences(found._replace(working_bytes=3 * 2**20), 4, 8))
   assert "1,000 parameters" in said and "8 device(s)" in said and "3 MiB to work in" in said and "5e+04" in said
   assert " of 2 GiB:" in cost.sentences(found._replace(limit_bytes=2**31), 1, 1)[1]
-  assert "bytes:" in cost.sentences(found._replace(limit_bytes=None, working_bytes=0), 1, 1)[1].replace("KiB:", "bytes:")
+  assert "about 10.7 KiB: " in cost.sentences(found._replace(limit_bytes=None, working_bytes=0), 1, 1)[1]

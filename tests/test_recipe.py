@@ -3,26 +3,30 @@
 import csv
 import dataclasses
 import importlib
+import inspect
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from experiments import sinusoid_maml
+from experiments import sinusoid
+from metajax import distances, objectives
 from metajax import recipe as recipe_lib
 from metajax.checkpoints import Checkpoints
 from metajax.data import glyphs
+from metajax.objectives.tasks import solve
 from metajax.recipe import Test as Lists
 from metajax.recipe import Training
 
 
 def build_sinusoid(*, steps=8, conml=True, pictures=False):
   """Returns a sinusoid recipe of `steps` steps, a row every 2 and a checkpoint every 4."""
-  config = sinusoid_maml.Config(
+  config = sinusoid.Config(
       shots=3, queries=3, test_queries=5, hidden=(4,), conml=conml, test=Lists(episodes=6, val_episodes=4),
       training=Training(steps=steps, tasks_per_step=8, steps_per_row=2, steps_per_dispatch=2, rows_per_checkpoint=2))
-  built = sinusoid_maml.build(config)
+  built = sinusoid.build(config)
   return built if pictures else built._replace(pictures=lambda params, key: {})
 
 
@@ -145,12 +149,35 @@ def test_check_refuses_what_cannot_be_traced():
     recipe_lib.check(built._replace(objective=refuses))
 
 
+_PAGES = ("sinusoid_maml", "quickstart", "omniglot_maml", "omniglot_protonet", "icl_linear", "icl_sparse", "icl_tree",
+          "icl_network", "icl_images")
+_DESCEND = ("maml", "fomaml", "anil", "metasgd", "reptile", "imaml")
+_SINUSOID = (*_DESCEND, "ridge", "cnp", "in_context")
+_OMNIGLOT = (*_DESCEND, "protonet", "protonet_cosine", "matchingnet", "matchingnet_full_context", "relationnet",
+             "ridge", "cnp", "cnaps", "simple_cnaps", "in_context")
+_OF_MANY = [*(f"sinusoid:{learner}" for learner in _SINUSOID), *(f"omniglot:{learner}" for learner in _OMNIGLOT)]
+_WITH_PAGE = ("sinusoid:maml", "omniglot:maml", "omniglot:protonet")
 _SMALL = {"filters": 4, "hidden": (4,), "queries": 1, "test_queries": 1, "train_ways": 5, "train_queries": 1,
           "norm": "none"}
 
 
+def _default(name):
+  """Returns the module of a recipe such as `omniglot:ridge`, and its settings."""
+  stem, *argument = name.split(":")
+  module = importlib.import_module(f"experiments.{stem}")
+  return module, module.get_config(*argument)
+
+
+def _data_of(name):
+  return {"data": "omniglot" if name.startswith("omniglot") else "glyphs"}
+
+
 def _small(config, **changes):
   names = {field.name for field in dataclasses.fields(config)}
+  if not getattr(config, "train_ways", 0):
+    names.discard("train_ways")
+  if getattr(config, "learner", "") == "in_context":
+    names.discard("hidden")
   small = {name: value for name, value in {**_SMALL, **changes}.items() if name in names}
   # A checkpoint costs more than both steps, so there is one, at the end.
   training = dataclasses.replace(config.training, steps=2, tasks_per_step=2, steps_per_row=1, rows_per_checkpoint=2)
@@ -171,20 +198,19 @@ def _data(request, _cache):
   recipe = request.getfixturevalue("name")
   if recipe.startswith("omniglot"):
     request.getfixturevalue("data_dir")
-  if recipe == "quickstart":
+  if recipe in ("quickstart", "icl_images"):
     try:
       glyphs.load("train")
     except FileNotFoundError as error:
-      pytest.skip(f"the quickstart goes UNTESTED: {error}")
+      pytest.skip(f"{recipe} goes UNTESTED: {error}")
 
 
 @pytest.mark.usefixtures("_data")
 @pytest.mark.parametrize("conml", [True, False])
-@pytest.mark.parametrize("name", ["sinusoid_maml", "quickstart", "omniglot_maml", "omniglot_protonet", "icl_linear",
-                                  "icl_sparse", "icl_tree", "icl_network"])
+@pytest.mark.parametrize("name", _PAGES)
 def test_every_recipe_runs(name, conml, tmp_path):
-  module = importlib.import_module(f"experiments.{name}")
-  built = module.build(_small(module.get_config(), conml=conml, data="glyphs"))
+  module, config = _default(name)
+  built = module.build(_small(config, conml=conml, **_data_of(name)))
   recipe_lib.check(built)
   if not conml:
     built = built._replace(pictures=lambda params, key: {})  # drawn with ConML, and the same without
@@ -192,12 +218,111 @@ def test_every_recipe_runs(name, conml, tmp_path):
   table = rows(tmp_path)
   assert len(table) == 2 and ("d_out" in table[0]) == conml
   assert set(results) == {"loss", *built.scores} and all(np.isfinite(result.mean) for result in results.values())
-  assert len(list(tmp_path.glob("*.png"))) == (1 if not conml else 2 if name.startswith("icl") else 3)
+  pictures = 1 if not conml or name == "icl_images" else 2 if name.startswith("icl") else 3
+  assert len(list(tmp_path.glob("*.png"))) == pictures
   assert built.notes in said
 
 
+@pytest.fixture
+def _compiled_fast():
+  """Programs that will run twice need not be good ones."""
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.usefixtures("_data", "_compiled_fast")
+@pytest.mark.parametrize("name, conml", [*((name, True) for name in _OF_MANY if name not in _WITH_PAGE),
+                                         ("sinusoid:reptile", False), ("sinusoid:in_context", False)])
+def test_every_learner_of_a_recipe_runs(name, conml):
+  module, config = _default(name)
+  built = module.build(_small(config, conml=conml, **_data_of(name)))
+  # Two steps on one device; the rest of a run is the same for all learners.
+  key, data = jax.random.key(0), built.train_tasks.data
+  state = recipe_lib.init_state(built.learner, built.optimizer, built.train_tasks, key)
+  advance = recipe_lib.make_advance(built.objective, built.optimizer, built.train_tasks, key=key,
+                                    mesh=recipe_lib.task_mesh(jax.devices()[:1]), num_tasks=2, num_steps=1)
+  for _ in range(2):
+    state, metrics = advance(state, data)
+    assert ("d_out" in metrics) == conml and all(np.isfinite(value).all() for value in metrics.values())
+  test = lambda params, data: solve(built.test_learner, built.loss, built.scores, params,
+                                    built.test_tasks.sample(data, key), key)
+  assert jax.eval_shape(test, state.params, built.test_tasks.data).loss.shape == ()
+  assert ("step(s)" in built.notes) == (config.learner in _DESCEND) and "predictions are inductive" in built.notes
+  assert "5-way 1-shot" in built.notes or "5 shots" in built.notes
+
+
+@pytest.mark.parametrize("name", _WITH_PAGE)
+def test_a_page_is_one_learner_of_a_recipe(name):
+  _, config = _default(name)
+  assert config == _default(name.replace(":", "_"))[1] and config.learner == name.split(":")[1]
+
+
+def test_a_learner_without_steps_is_pictured_too():
+  built = sinusoid.build(_small(sinusoid.get_config("ridge")))
+  params = built.learner.init(jax.random.key(0), np.zeros((3, 1), np.float32))
+  assert set(built.pictures(params, jax.random.key(0))) == {"fit.png", "task_map.png"}
+
+
 def test_every_recipe_is_tested_here():
-  files = {path.stem for path in Path(sinusoid_maml.__file__).parent.glob("*.py")
-           if "def get_config(" in path.read_text()}
-  tested = next(mark for mark in test_every_recipe_runs.pytestmark if mark.args[0] == "name").args[1]
-  assert files == set(tested)
+  expected = set()
+  for path in Path(sinusoid.__file__).parent.glob("*.py"):
+    if "def get_config(" in path.read_text():
+      module = importlib.import_module(f"experiments.{path.stem}")
+      takes_one = inspect.signature(module.get_config).parameters
+      expected |= {f"{path.stem}:{learner}" for learner in module.defaults()} if takes_one else {path.stem}
+  assert expected == {*_PAGES, *_OF_MANY}
+
+
+# A value for a field that some learners do not read, and those that do.
+_MANY_WAYS = ("protonet", "protonet_cosine", "matchingnet", "matchingnet_full_context", "relationnet", "ridge", "cnaps",
+              "simple_cnaps")
+_READ_BY = {
+    "inner_steps": (7, _DESCEND), "test_inner_steps": (7, _DESCEND), "inner_rate": (0.7, _DESCEND),
+    "first_order": (True, _DESCEND[:-1]), "strength": (7.0, ("imaml",)), "solver_steps": (7, ("imaml",)),
+    "size": ("small", ("in_context",)), "temperature": (0.7, _MANY_WAYS[1:4]), "train_ways": (7, _MANY_WAYS)}
+
+
+@pytest.mark.parametrize("name", _OF_MANY)
+def test_what_a_learner_does_not_read_cannot_be_set(name):
+  module, config = _default(name)
+  assert config.learner == name.split(":")[1]
+  for field, (value, readers) in _READ_BY.items():
+    if hasattr(config, field) and config.learner not in readers:
+      with pytest.raises(ValueError, match=f"^config.{field}={value} means nothing to the learner {config.learner}; "):
+        module.build(dataclasses.replace(config, **{field: value}))
+
+
+@pytest.mark.parametrize("name, changes, sentence", [
+    ("sinusoid:reptile", {"views": "halves"}, "config.contrast.views=halves cannot be .* reptile"),
+    ("sinusoid:reptile", {"align": False}, "config.contrast.align=False cannot be"),
+    ("sinusoid:reptile", {"discriminate": False}, "config.contrast.discriminate=False cannot be"),
+    ("omniglot:reptile", {"loss": "info_nce"}, "config.contrast.loss=info_nce cannot be"),
+    ("omniglot:reptile", {"stop_full_gradient": True}, "config.contrast.stop_full_gradient=True cannot be"),
+    ("omniglot:reptile", {"distance": "euclid"}, "config.contrast.distance='euclid' is not known"),
+    ("sinusoid:in_context", {"views": "subsets"}, "config.contrast.views=subsets cannot be .* in_context")])
+def test_a_contrast_that_cannot_be_is_refused(name, changes, sentence, monkeypatch):
+  module, config = _default(name)
+  if "omniglot" in name:
+    monkeypatch.setattr(module, "image_tasks", lambda *_: lambda split: None)  # refused before a task is made
+  with pytest.raises(ValueError, match=f"^{sentence}"):
+    module.build(dataclasses.replace(config, contrast=dataclasses.replace(config.contrast, **changes)))
+
+
+@pytest.mark.parametrize("name, called", [("sinusoid:reptile", "reptile"), ("sinusoid:in_context", "autoregressive")])
+def test_an_objective_of_its_own_takes_weight_and_distance(name, called, monkeypatch):
+  module, config = _default(name)
+  monkeypatch.setattr(objectives, called, lambda *arguments, **options: options)
+  contrast = dataclasses.replace(config.contrast, weight=0.3, distance="squared_euclidean")
+  options = module.build(dataclasses.replace(config, contrast=contrast)).objective
+  assert (options["weight"], options["distance"]) == (0.3, distances.squared_euclidean)
+  assert module.build(dataclasses.replace(config, conml=False)).objective["weight"] == 0
+
+
+def test_a_dry_run_says_what_a_run_costs_and_leaves_nothing(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  said = []
+  found = recipe_lib.dry_run(build_sinusoid(), say=said.append)
+  assert found.parameters == 4 + 4 + 4 + 1 and "13 parameters" in said[1]
+  assert found.flops > 2 * 6 * 3 * 16  # two steps of six points, forward and twice backward; 2 * 4 * 2 a point
+  assert not list(tmp_path.iterdir())

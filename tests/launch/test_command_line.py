@@ -14,6 +14,8 @@ from metajax import workdir
 
 _ROOT = Path(__file__).parents[2]
 _SINUSOID = f"--config={_ROOT}/experiments/sinusoid_maml.py"
+_LEARNERS = f"--config={_ROOT}/experiments/sinusoid.py"
+_IMAGES = f"--config={_ROOT}/experiments/omniglot.py:protonet_cosine"
 _GLYPHS = [f"--config={_ROOT}/experiments/quickstart.py", "--config.data=glyphs"]
 _TINY = ["--config.hidden=(4,)", "--config.training.steps=2", "--config.training.steps_per_row=1",
          "--config.training.tasks_per_step=2", "--config.training.steps_per_dispatch=1", "--config.test.episodes=2",
@@ -26,7 +28,7 @@ _needs_fonts = pytest.mark.skipif(
 _BAD = {
     "unknown field": ([_SINUSOID, "--config.shot=3"], ["config.shot ", "did you mean", "config.shots"]),
     "unknown field of the default recipe": (["--config.steps=3"], ["config.steps ", "config.training.steps"]),
-    "nothing like it": ([_SINUSOID, "--config.zzzz=3"], ["config.zzzz ", "there are seed, shots"]),
+    "nothing like it": ([_SINUSOID, "--config.zzzz=3"], ["config.zzzz ", "there are learner, seed, shots"]),
     "unknown nested field": ([_SINUSOID, "--config.training.step=3"], ["config.training.step ",
                                                                       "config.training.steps"]),
     "field of a number": ([_SINUSOID, "--config.seed.x=3"], ["config.seed.x "]),
@@ -47,6 +49,23 @@ _BAD = {
     "no such recipe, others": ([f"--config={_ROOT}/experiments/none.py"], ["none.py does not exist",
                                                                           "sinusoid_maml.py"]),
     "not a recipe": ([f"--config={_ROOT}/experiments/settings.py"], ["settings.py is not a recipe", "get_config()"]),
+    "an argument that is not": ([f"{_LEARNERS}:mamba"], ["learner='mamba'", "maml, fomaml"]),
+    "an argument that is empty": ([f"{_LEARNERS}:"], ["learner=''", "maml, fomaml"]),
+    "an argument given as a field": ([_LEARNERS, "--config.learner=ridge"], ["config.learner is chosen",
+                                                                            "sinusoid.py:ridge"]),
+    "an argument too many": ([_SINUSOID + ":ridge"], ["takes no argument", "'ridge'"]),
+    "a field of another learner": ([f"{_LEARNERS}:ridge", "--config.inner_rate=0.1"],
+                                   ["config.inner_rate=0.1", "ridge"]),
+    "no such recipe for an argument": ([f"--config={_ROOT}/experiments/none.py:ridge"], ["none.py does not exist"]),
+    "strength of zero": ([f"{_LEARNERS}:imaml", "--config.strength=0"], ["config.strength=0.0", "positive"]),
+    "no solver": ([f"{_LEARNERS}:imaml", "--config.solver_steps=0"], ["config.solver_steps=0", "1 or more"]),
+    "inner rate that is no number": ([_SINUSOID, "--config.inner_rate=nan"], ["config.inner_rate=nan", "0 or more"]),
+    "unknown size": ([f"{_LEARNERS}:in_context", "--config.size=huge"], ["config.size='huge'", "tiny, small, standard"]),
+    "Reptile with views": ([f"{_LEARNERS}:reptile", "--config.contrast.views=halves"],
+                           ["config.contrast.views=halves", "reptile", "support"]),
+    "one training way": ([_IMAGES, "--config.train_ways=1"], ["config.train_ways=1", "2 or more"]),
+    "a temperature of zero": ([_IMAGES, "--config.temperature=0"], ["config.temperature=0.0", "positive"]),
+    "whatever data there are": ([_IMAGES, "--config.data=auto"], ["config.data='auto'", "omniglot, glyphs"]),
     "a recipe after its settings": (["--config.shots=3", _SINUSOID], ["--config must come before", "config.shots"]),
     "unknown flag": ([_SINUSOID, "--workdirs=x"], ["workdirs", "workdir"]),
     "bad verbosity": ([_SINUSOID, "--verbosity=loud"], ["verbosity", "loud"]),
@@ -171,21 +190,25 @@ def test_a_run_and_its_test(tmp_path, cache):
     return subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, timeout=120,
                           env=_environment(cache))
 
-  train = ["launch.train", _SINUSOID, *_TINY, "--workdir=run"]
-  done = command(*train)
+  train = ["launch.train", f"{_LEARNERS}:ridge", *_TINY]
+  dry = command(*train, "--dry_run")
+  assert dry.returncode == 0 and "parameters are trained" in dry.stdout and not _contents(tmp_path), dry.stderr
+
+  done, run = command(*train), "runs/sinusoid_ridge"
   assert done.returncode == 0, done.stderr
-  assert "python -m launch.evaluate --workdir=run" in done.stdout
-  config = workdir.read(tmp_path / "run")["config"]
+  assert f"python -m launch.evaluate --workdir={run}" in done.stdout
+  config = workdir.read(tmp_path / run)["config"]
   assert config["hidden"] == [4] and config["training"]["steps"] == 2 and config["conml"] is True
+  assert config["learner"] == "ridge"
   before = _contents(tmp_path)
 
   other = command(*train, "--config.conml=False")
   _check_sentence(other, ["belongs to another run", "conml was True and is now False"])
   assert _contents(tmp_path) == before
 
-  tested = command("launch.evaluate", "--workdir=run", "--episodes=3", "--test_seed=5")
+  tested = command("launch.evaluate", f"--workdir={run}", "--episodes=3", "--test_seed=5")
   assert tested.returncode == 0, tested.stderr
   assert "After 2 steps." in tested.stdout
-  assert json.loads((tmp_path / "run" / "test_3_5.json").read_text())["test_seed"] == 5
+  assert json.loads((tmp_path / run / "test_3_5.json").read_text())["test_seed"] == 5
   assert {name for name in _contents(tmp_path) if name not in before} == {
-      "run/test_3_5.json", "run/test_3_5_episodes.npz"}
+      f"{run}/test_3_5.json", f"{run}/test_3_5_episodes.npz"}

@@ -1,0 +1,118 @@
+"""Every learner that can classify, with ConML, on Omniglot, 5-way 1-shot.
+
+Classes are split as by Vinyals et al. (1028 / 172 / 423), each training class turned by quarter turns makes three more;
+the objective is that of Wu et al., 2025.
+Learners: maml and protonet (each with its own page: omniglot_maml.py, omniglot_protonet.py); fomaml, anil, metasgd,
+reptile, imaml; protonet_cosine, matchingnet, matchingnet_full_context, relationnet; ridge; cnp, cnaps, simple_cnaps;
+in_context.
+Command: python -m launch.train --config=experiments/omniglot.py:ridge
+The flags people want: --config.conml=False --config.shots=5 --config.data=glyphs (needs no Omniglot)
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Mapping
+
+import optax
+
+from experiments import image_learners, inner_loop, settings
+from experiments.image_learners import ANY_WAYS, CNAPS, WARM
+from experiments.images import image_pictures, image_tasks
+from experiments.settings import (Contrast, Test, Training, changed, check_at_least, check_positive, check_read, choose,
+                                  make_normalisation)
+from metajax import losses
+from metajax.recipe import Recipe
+
+
+@dataclass
+class Config:
+  """What most learners share; see `defaults` for the rest."""
+  learner: str = "maml"  # which; given with the recipe, --config=experiments/omniglot.py:<learner>
+  seed: int = 0  # of initialisation and training tasks
+  data: str = "omniglot"  # or glyphs, rendered from fonts, where there is no Omniglot
+  ways: int = 5  # classes of a task
+  train_ways: int = 0  # classes of a training task; 0 is as many as in the test
+  shots: int = 1  # support examples of each class
+  train_queries: int = 5  # query examples of each class in training
+  test_queries: int = 15  # query examples of each class in the test
+  one_turn: bool = True  # whether all classes of a training task are turned alike, as they stand alike in the test
+  filters: int = 32  # channels of each block of the Conv4, and of the last stages of cnaps' residual network
+  norm: str = "batch"  # batch (current-batch statistics: transductive), group or none
+  max_pool: bool = False  # halve by max-pooling instead of by stride 2; what adapts its weights then does not average
+  temperature: float = 0.1  # of matching networks' cosines; protonet_cosine's, which is learned, starts here
+  size: str = "tiny"  # of in_context's transformer: tiny, small or standard
+  inner_steps: int = 1  # gradient steps in training
+  test_inner_steps: int = 3  # gradient steps in the test
+  inner_rate: float = 0.4  # of the inner gradient descent; metasgd's rates start here
+  first_order: bool = False  # FOMAML; for reptile, whose own step is always so, the contrast's gradient
+  strength: float = 0.5  # of imaml's pull towards the shared weights
+  solver_steps: int = 3  # of imaml's conjugate gradients
+  conml: bool = True  # whether the contrastive term is on
+  contrast: Contrast = field(default_factory=Contrast)
+  training: Training = field(default_factory=lambda: Training(
+      steps=10_000, tasks_per_step=16, learning_rate=3e-3, steps_per_row=100, rows_per_checkpoint=10, task_chunk=1))
+  test: Test = field(default_factory=lambda: Test(episodes=600))
+
+
+def defaults() -> Mapping[str, Mapping[str, Any]]:
+  """Returns the learners of this recipe, each with the settings in which it differs from MAML."""
+  # Tasks that share their convolutions are computed at once and, on CPU, outside of loops.
+  shared = {"steps": 2000, "steps_per_row": 25, "rows_per_checkpoint": 4, "steps_per_dispatch": 1, "task_chunk": 0}
+  slower = {**shared, "learning_rate": 1e-3}
+  return {
+      "maml": {},
+      "fomaml": {"first_order": True},
+      "anil": {"training": shared},
+      "metasgd": {},
+      "reptile": {"inner_steps": 5, "test_inner_steps": 5, "inner_rate": 0.1, "first_order": True},
+      "imaml": {"inner_steps": 5, "test_inner_steps": 5, "training": {"tasks_per_step": 8, "steps_per_dispatch": 1}},
+      "protonet": {"train_ways": 20, "one_turn": False, "filters": 64, "max_pool": True,
+                   "training": {**shared, "steps": 1200, "tasks_per_step": 4}},
+      "protonet_cosine": {"training": shared},
+      "matchingnet": {"training": shared},
+      "matchingnet_full_context": {"training": shared},
+      "relationnet": {"training": shared},
+      "ridge": {"training": shared},
+      "cnp": {"training": slower},
+      "cnaps": {"norm": "group", "training": {**shared, "tasks_per_step": 8}},
+      "simple_cnaps": {"norm": "group", "training": {**shared, "tasks_per_step": 8}},
+      "in_context": {"contrast": {"weight": 0.02, "distance": "sigmoid_squared"}, "training": slower}}
+
+
+def get_config(learner: str = "maml") -> Config:
+  """Returns the settings of a learner."""
+  return changed(Config(learner=learner), choose("learner", learner, defaults()))
+
+
+def build(config: Config) -> Recipe:
+  """Returns the recipe of these settings."""
+  _check(config)
+  loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
+  normalise, said = make_normalisation(config.norm)
+  train_ways = config.train_ways or config.ways
+  trained = image_learners.make_learner(config, normalise, train_ways, config.inner_steps)
+  tested = image_learners.make_learner(config, normalise, config.ways, config.test_inner_steps)
+  make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
+  train, val, test = map(image_tasks(config.data, config.one_turn), ("train", "val", "test"))
+  steps = f"{config.test_inner_steps} inner step(s), " if config.learner in inner_loop.LEARNERS else ""
+  return Recipe(
+      learner=trained, test_learner=tested, objective=make_objective(config, trained, loss, scores),
+      optimizer=optax.adam(optax.cosine_decay_schedule(config.training.learning_rate, config.training.steps)),
+      loss=loss, scores=scores,
+      train_tasks=train(ways=train_ways, shots=config.shots, queries=config.train_queries),
+      val_tasks=val(ways=config.ways, shots=config.shots, queries=config.test_queries),
+      test_tasks=test(ways=config.ways, shots=config.shots, queries=config.test_queries),
+      training=config.training, test=config.test, seed=config.seed,
+      pictures=image_pictures(tested, test, ways=config.ways, shots=config.shots),
+      notes=f"{test.source} {config.ways}-way {config.shots}-shot, {steps}{said}.")
+
+
+def _check(config: Config) -> None:
+  check_at_least(0, config, "inner_steps", "test_inner_steps", "inner_rate")
+  check_at_least(2, config, "ways", *(["train_ways"] if config.train_ways else []))
+  check_at_least(1, config, "shots", "train_queries", "test_queries", "filters", "solver_steps")
+  check_positive(config, "temperature", "strength")
+  choose("data", config.data, {"omniglot": None, "glyphs": None})  # whoever reports a number must know of what
+  check_read(config, train_ways=ANY_WAYS, max_pool=[name for name in defaults() if name not in CNAPS],
+             temperature=WARM, size=["in_context"], inner_steps=inner_loop.LEARNERS,
+             test_inner_steps=inner_loop.LEARNERS, inner_rate=inner_loop.LEARNERS, first_order=inner_loop.WITH_ORDER,
+             strength=["imaml"], solver_steps=["imaml"])
