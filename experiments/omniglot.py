@@ -57,7 +57,7 @@ def defaults() -> Mapping[str, Mapping[str, Any]]:
   """Returns the learners of this recipe, each with the settings in which it differs from MAML."""
   # Tasks that share their convolutions are computed at once and, on CPU, outside of loops.
   shared = {"steps": 2000, "steps_per_row": 25, "rows_per_checkpoint": 4, "steps_per_dispatch": 1, "task_chunk": 0}
-  slower = {**shared, "learning_rate": 1e-3}
+  slower = {**shared, "learning_rate": 2e-3}
   return {
       "maml": {},
       "fomaml": {"first_order": True},

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from experiments import sinusoid
-from metajax import distances, objectives
+from metajax import distances, objectives, pictures
 from metajax import recipe as recipe_lib
 from metajax.checkpoints import Checkpoints
 from metajax.data import glyphs
+from metajax.examples import examples
 from metajax.objectives.tasks import solve
 from metajax.recipe import Test as Lists
 from metajax.recipe import Training
@@ -258,10 +259,15 @@ def test_a_page_is_one_learner_of_a_recipe(name):
   assert config == _default(name.replace(":", "_"))[1] and config.learner == name.split(":")[1]
 
 
-def test_a_learner_without_steps_is_pictured_too():
+def test_a_learner_without_steps_is_pictured_before_it_has_seen_the_task(monkeypatch):
+  fit, key = {}, jax.random.key(0)
+  monkeypatch.setattr(pictures, "fit_picture", lambda learners, *_, **__: fit.update(learners))
   built = sinusoid.build(_small(sinusoid.get_config("ridge")))
-  params = built.learner.init(jax.random.key(0), np.zeros((3, 1), np.float32))
-  assert set(built.pictures(params, jax.random.key(0))) == {"fit.png", "task_map.png"}
+  params = built.learner.init(key, np.zeros((3, 1), np.float32))
+  assert set(built.pictures(params, key)) == {"fit.png", "task_map.png"}
+  features = built.learner.embed(params, np.ones((3, 1), np.float32), np.ones(3, bool))
+  weights = [fit[count].adapt(params, examples(features, np.ones((3, 1), np.float32)), key) for count in (0, 1)]
+  assert not np.any(weights[0]) and np.any(weights[1])
 
 
 def test_every_recipe_is_tested_here():

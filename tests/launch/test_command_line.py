@@ -60,7 +60,7 @@ _BAD = {
     "strength of zero": ([f"{_LEARNERS}:imaml", "--config.strength=0"], ["config.strength=0.0", "positive"]),
     "no solver": ([f"{_LEARNERS}:imaml", "--config.solver_steps=0"], ["config.solver_steps=0", "1 or more"]),
     "inner rate that is no number": ([_SINUSOID, "--config.inner_rate=nan"], ["config.inner_rate=nan", "0 or more"]),
-    "unknown size": ([f"{_LEARNERS}:in_context", "--config.size=huge"], ["config.size='huge'", "tiny, small, standard"]),
+    "unknown size": ([f"{_LEARNERS}:in_context", "--config.size=huge"], ["config.size='huge'", "tiny, small"]),
     "Reptile with views": ([f"{_LEARNERS}:reptile", "--config.contrast.views=halves"],
                            ["config.contrast.views=halves", "reptile", "support"]),
     "one training way": ([_IMAGES, "--config.train_ways=1"], ["config.train_ways=1", "2 or more"]),
