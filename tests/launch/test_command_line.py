@@ -51,6 +51,7 @@ _BAD = {
     "not a recipe": ([f"--config={_ROOT}/experiments/settings.py"], ["settings.py is not a recipe", "get_config()"]),
     "an argument that is not": ([f"{_LEARNERS}:mamba"], ["learner='mamba'", "maml, fomaml"]),
     "an argument that is empty": ([f"{_LEARNERS}:"], ["learner=''", "maml, fomaml"]),
+    "an argument too few": (["--config={folder}/needs.py"], ["needs.py needs an argument", "needs.py:<argument>"]),
     "an argument given as a field": ([_LEARNERS, "--config.learner=ridge"], ["config.learner is chosen",
                                                                             "sinusoid.py:ridge"]),
     "an argument too many": ([_SINUSOID + ":ridge"], ["takes no argument", "'ridge'"]),
@@ -137,6 +138,7 @@ def outcomes(tmp_path_factory, cache):
   folder = tmp_path_factory.mktemp("folder")
   (folder / "experiments").symlink_to(_ROOT / "experiments")  # so that the default recipe is there
   (folder / "a_file").write_text("mine")
+  (folder / "needs.py").write_text("def get_config(argument):\n  pass\n\n\ndef build(config):\n  pass\n")
   (folder / "empty").mkdir()
   for name in ("full", "torn"):
     (folder / name).mkdir()
