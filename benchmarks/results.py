@@ -42,6 +42,8 @@ def _add(run: Path) -> None:
   about = json.loads((run / "run.json").read_text(encoding="utf-8"))
   test = json.loads((run / "test.json").read_text(encoding="utf-8"))
   recipe = Path(about["recipe"]).stem
+  if ":" in about["recipe"] or recipe not in _PUBLISHED:  # the learners of one file would write over each other
+    raise ValueError(f"{about['recipe']} has no row in the table; give it a page of its own and a line in _PUBLISHED.")
   _FOLDER.mkdir(parents=True, exist_ok=True)
   result = {**tables.about(f"python -m launch.train --config={about['recipe']}"), "config": about["config"],
             "test": test, "minutes": round(_minutes(run), 1)}
