@@ -12,7 +12,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from metajax.distances import Distance, Quadratic, squared_norm
+from metajax.distances import Distance, Quadratic, difference, products, squared_norm
 from metajax.types import Array, PyTree
 
 
@@ -87,11 +87,17 @@ def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_task
   # of the mean. The origin is close to all tasks, where distances are small and keep their digits; D_out does not
   # depend on it, so it needs no gradient.
   origin = lax.stop_gradient(_mean_over_tasks(full, axis_name))
-  square = jnp.mean(jax.vmap(distance, in_axes=(0, None))(full, origin))
-  coordinates = jax.vmap(distance.coordinates, in_axes=(0, None))(full, origin)
-  own = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), coordinates)
-  centre = own if axis_name is None else jax.tree.map(lambda leaf: _over_devices(leaf, axis_name), own)
-  return 2 * num_tasks / (num_tasks - 1) * (_over_devices(square, axis_name) - distance.scale * squared_norm(centre))
+  of = jax.vmap(products, in_axes=(None, 0))(origin, full)
+  along_gap, along_origin = jax.vmap(distance.shift)(of)
+  gaps = jax.vmap(difference, in_axes=(0, None))(full, origin)
+
+  def centre(gap, leaf):
+    mean = jnp.tensordot(along_gap, gap, axes=1, precision=lax.Precision.HIGHEST) / along_gap.size
+    return _over_devices(mean + jnp.mean(along_origin) * leaf, axis_name)
+
+  square = _over_devices(jnp.mean(jax.vmap(distance.between)(of)), axis_name)
+  spread = square - distance.scale * squared_norm(jax.tree.map(centre, gaps, origin))
+  return 2 * num_tasks / (num_tasks - 1) * spread
 
 
 def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None) -> Array:
