@@ -16,12 +16,17 @@ import jax
 from ml_collections import config_flags
 
 from launch.fields import check_setting
+from metajax import hosts
 from metajax.checkpoints import Damaged
 from metajax.data.download import cache_dir
 from metajax.recipe import Recipe, check
 
+_HOSTS = flags.DEFINE_string("hosts", None, "where the processes of a run meet: <address>:<port>,<processes>,<process "
+                             "from 0>, or auto to ask the cluster (TPU pod, SLURM, Kubernetes, Open MPI)")
+
 _USAGE = 2  # the exit code of a command that was not understood
 _FAILED = 1  # and of one that was, and came to grief
+PREEMPTED = 75  # and of one that was told to stop, has saved, and wants to be queued again (EX_TEMPFAIL of sysexits)
 
 
 def run(main: Callable[[list[str]], Any]) -> NoReturn:
@@ -98,6 +103,24 @@ def build(recipe: str, config: Any) -> Recipe:
   built = _load(_split(recipe)[0]).build(config)
   check(built)
   return built
+
+
+def connect() -> None:
+  """Joins the other processes of the run, if --hosts says that there are any; before any device is touched.
+
+  Raises:
+    ValueError: if --hosts is not understood.
+  """
+  if _HOSTS.value is None:
+    return
+  if _HOSTS.value == "auto":
+    hosts.connect(None)
+    return
+  parts = _HOSTS.value.split(",")
+  if len(parts) != 3 or ":" not in parts[0] or not all(part.isdecimal() for part in parts[1:]):
+    raise ValueError(f"--hosts must be auto or <address>:<port>,<processes>,<process>, such as 10.0.0.1:8476,4,0, but "
+                     f"it is {_HOSTS.value}.")
+  hosts.connect(hosts.Hosts(parts[0], int(parts[1]), int(parts[2])))
 
 
 def use_compilation_cache() -> None:

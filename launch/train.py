@@ -11,24 +11,32 @@ import dataclasses
 
 from absl import flags
 
-from launch import command_line
-from metajax import recipe, workdir
+from launch import command_line, tuned
+from metajax import hosts, recipe, workdir
 
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, say what memory and arithmetic a step takes, and stop")
+_TUNED = flags.DEFINE_boolean("tuned", False, "take the settings that benchmarks.autotune found fastest here")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where results go; by default runs/<recipe>")
 
 
 def main(_: list[str]) -> None:
+  command_line.connect()
   name, config = CONFIG()
+  if _TUNED.value:
+    print("Tuned: " + " ".join(tuned.apply(name, config)))
   built = command_line.build(name, config)
   if _DRY_RUN.value:
     command_line.use_compilation_cache()
     recipe.dry_run(built)
     return
-  folder = workdir.claim(_WORKDIR.value or f"runs/{command_line.run_name(name)}", name, dataclasses.asdict(config))
+  folder = _WORKDIR.value or f"runs/{command_line.run_name(name)}"
+  if hosts.is_writer():
+    workdir.claim(folder, name, dataclasses.asdict(config))
+  hosts.wait("the workdir is claimed")
   command_line.use_compilation_cache()
   recipe.run(built, folder)
-  print(f"All of it is in {folder}. To test again: python -m launch.evaluate --workdir={folder}")
+  if hosts.is_writer():
+    print(f"All of it is in {folder}. To test again: python -m launch.evaluate --workdir={folder}")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ import shutil
 from typing import Any, Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from metajax.hosts import is_writer, to_host, wait
 from metajax.types import PyTree
 
 
@@ -96,12 +96,13 @@ class Checkpoints:
 
   def _set_aside(self, steps: list[int]) -> None:
     aside = self._folder.with_name(self._folder.name + "-damaged")
-    for step in steps:
+    for step in steps if is_writer() else []:
       aside.mkdir(exist_ok=True)
       # A second accident at the same step must not overwrite the first.
       place = next(aside / name for name in (f"{step}.{n}" for n in itertools.count()) if not (aside / name).exists())
       shutil.move(self._folder / str(step), place)
     if steps:
+      wait("damaged checkpoints are set aside")
       self._manager.reload()
 
 
@@ -109,9 +110,7 @@ def digest(tree: PyTree) -> str:
   """Returns a SHA-256 of every leaf's path, shape, dtype and bytes."""
   total = hashlib.sha256()
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-      leaf = jax.random.key_data(leaf)
-    array = np.asarray(leaf)
+    array = to_host(leaf)
     total.update(f"{jax.tree_util.keystr(path)}{array.shape}{array.dtype}".encode())
     total.update(np.ascontiguousarray(array).tobytes())
   return total.hexdigest()

@@ -36,8 +36,9 @@ def inner_task_distance(full: PyTree, views: PyTree, distance: Distance, axis_na
 def inter_task_distance(full: PyTree, distance: Distance, axis_name: str | None = None) -> Array:
   """Returns D_out, the mean distance over all ordered pairs of different tasks (eq. 3; large = discriminated).
 
-  For a `distances.Quadratic` it is a variance: `scale 2/(T-1) sum_i |f(e_i) - mean f|^2`, linear in `T`, exact. Any
-  other distance is computed row by row, never as `T x T x D`.
+  For a `distances.Quadratic` it is a variance: `scale 2/(T-1) sum_i |f(e_i) - mean f|^2`, linear in `T`, exact. For any
+  other distance, which must be symmetric, every task meets every other as devices pass their tasks around: no device
+  holds more than two devices' tasks, and nothing is `T x T`. That road has a gradient, but no forward-mode derivative.
 
   Args and errors as in `inner_task_distance`; besides,
 
@@ -101,16 +102,43 @@ def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_task
 
 
 def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None) -> Array:
-  own, everyone, num_tasks = _places(full, axis_name)
+  """Returns the mean distance over pairs as the tasks of the other devices pass by, one device's at a time.
 
-  @jax.checkpoint  # a row's [T, D] differences are computed again for its gradient, not kept for all rows
-  def row(task_and_index):
-    task, index = task_and_index
-    to_all = jax.vmap(distance, in_axes=(None, 0))(task, everyone)
-    others = jnp.arange(num_tasks, dtype=jnp.int32) != index
-    return jnp.sum(jnp.where(others, to_all, jnp.zeros_like(to_all))) / (num_tasks - 1)
+  No device ever holds the tasks of all, nor anything of size `T x T`: the gradient is taken as the distances are. As a
+  distance is symmetric, the gradient through both of its arguments is twice that through the first.
+  """
+  num_tasks, num_own = _count(full, axis_name), _num_tasks(full)
+  devices = num_tasks // num_own
+  places = jnp.arange(num_own, dtype=jnp.int32)
 
-  return _over_devices(jnp.mean(lax.map(row, (full, own))), axis_name)
+  def to_visitors(task, place, visitors, at_home):
+    to_all = jax.vmap(distance, in_axes=(None, 0))(task, visitors)
+    others = (places != place) | (not at_home)
+    return jnp.sum(jnp.where(others, to_all, jnp.zeros_like(to_all))) / ((num_tasks - 1) * num_own)
+
+  def around(row, full):
+    """Returns, for each task, the sum over all visitors of what `row` makes of the two."""
+
+    def meet(visitors, at_home):
+      return lax.map(lambda task_and_place: row(*task_and_place, visitors, at_home), (full, places))
+
+    def turn(carry, _):
+      visitors = lax.ppermute(carry[1], axis_name, [(i, (i + 1) % devices) for i in range(devices)])
+      return (jax.tree.map(jnp.add, carry[0], meet(visitors, False)), visitors), None
+
+    at_home = meet(full, True)
+    return at_home if devices == 1 else lax.scan(turn, (at_home, full), length=devices - 1)[0][0]
+
+  @jax.custom_vjp
+  def share(full):
+    return jnp.sum(around(to_visitors, full))
+
+  def forward(full):
+    value, gradient = around(jax.value_and_grad(to_visitors), full)
+    return jnp.sum(value), jax.tree.map(lambda leaf: 2 * leaf, gradient)
+
+  share.defvjp(forward, lambda gradient, cotangent: (jax.tree.map(lambda g: cotangent.astype(g.dtype) * g, gradient),))
+  return _over_devices(share(full), axis_name)
 
 
 def _places(full: PyTree, axis_name: str | None) -> tuple[Array, PyTree, int]:

@@ -13,6 +13,7 @@ What a run leaves in its workdir:
 
 from dataclasses import dataclass
 import functools
+import io
 import json
 from pathlib import Path
 import time
@@ -26,10 +27,11 @@ import optax
 from metajax import cost
 from metajax.checkpoints import Checkpoints
 from metajax.evaluation import Estimate, make_evaluate
+from metajax.hosts import is_writer, to_host
 from metajax.reports.figures import learning_curves, save
 from metajax.reports.progress import Progress
 from metajax.reports.writers import CsvWriter, TensorBoardWriter, combine, read_csv
-from metajax.sharding import replicated, task_mesh, usable_devices
+from metajax.sharding import over_tasks, over_tasks_by_pmap, replicate, spread, task_mesh, usable_devices
 from metajax.training import TrainState, fit, init_state, make_advance
 from metajax.types import Learner, Objective, Params, PerExample, PRNGKey, TaskDistribution
 
@@ -44,6 +46,8 @@ class Training:
   steps_per_dispatch: int = 50  # steps in one dispatch to the device; 1 where convolutions must not be in a loop
   rows_per_checkpoint: int = 10  # rows between two checkpoints, and between two looks at the validation tasks
   task_chunk: int = 0  # tasks mapped at a time; 0 is all at once
+  pmap: bool = False  # map tasks over devices with jax.pmap in the place of jax.shard_map
+  spread_state: bool = False  # let the devices share parameters and optimizer state: for big networks
 
 
 @dataclass
@@ -117,10 +121,13 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
     metajax.checkpoints.Damaged: if there are checkpoints but none is whole.
   """
   workdir = Path(workdir)
+  say = say if is_writer() else _silence
   say(recipe.notes)
   state = train(recipe, workdir, say=say)
   results = test(recipe, state.params, workdir, say=say)
-  params = jax.device_put(state.params, jax.devices()[0])  # they may live on a whole mesh
+  if not is_writer():
+    return results
+  params = jax.device_put(to_host(state.params), jax.local_devices()[0])  # they may live on a whole mesh
   figures = {"curves.png": learning_curves(read_csv(workdir / "metrics.csv")),
              **recipe.pictures(params, jax.random.key(recipe.test.seed))}
   for name, figure in figures.items():
@@ -129,17 +136,25 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
   return results
 
 
+def _silence(words: str) -> None:
+  """Says nothing: what the processes that are not the writer say."""
+
+
 def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print) -> TrainState:
   """Returns the state at the end of training, or of what is left of it."""
   key_init, key_train, key_val = jax.random.split(jax.random.key(recipe.seed), 3)
   mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
-  state = jax.device_put(init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, key_init), replicated(mesh))
-  tasks = recipe.train_tasks._replace(data=jax.device_put(recipe.train_tasks.data, replicated(mesh)))
+  state = replicate(init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, key_init), mesh)
+  if recipe.training.spread_state:
+    state = jax.jit(lambda state: state, out_shardings=spread(state, mesh))(state)
+  tasks = recipe.train_tasks._replace(data=replicate(recipe.train_tasks.data, mesh))
 
   @functools.cache
   def advance(num_steps):
     compiled: Any = make_advance(recipe.objective, recipe.optimizer, tasks, key=key_train, mesh=mesh,
-                                 num_tasks=recipe.training.tasks_per_step, num_steps=num_steps)
+                                 num_tasks=recipe.training.tasks_per_step, num_steps=num_steps,
+                                 mapped=over_tasks_by_pmap if recipe.training.pmap else over_tasks,
+                                 spread_state=recipe.training.spread_state)
     start = time.monotonic()
     compiled = compiled.lower(state, tasks.data).compile()
     say(f"Compiled {num_steps} step{'s' if num_steps > 1 else ''} a dispatch in {time.monotonic() - start:.1f} s.")
@@ -148,7 +163,7 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print) -
   evaluate = None
   if recipe.val_tasks is not None:
     evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.val_tasks,
-                             num_episodes=recipe.test.val_episodes, key=key_val)
+                             num_episodes=recipe.test.val_episodes, key=key_val, mesh=mesh)
 
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     restored = checkpoints.restore(state)
@@ -157,8 +172,11 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print) -
     start = int(state.step)
     say(f"{'Resuming after step ' + str(start) if start else 'Training'}: {recipe.training.steps} steps of "
         f"{recipe.training.tasks_per_step} tasks on {mesh.size} device{'s' if mesh.size > 1 else ''}.")
-    writer = combine(CsvWriter(workdir / "metrics.csv", start), TensorBoardWriter(workdir / "tensorboard", start))
-    with Progress(recipe.training.steps, start_step=start, tasks_per_step=recipe.training.tasks_per_step) as progress:
+    writer = combine()
+    if is_writer():
+      writer = combine(CsvWriter(workdir / "metrics.csv", start), TensorBoardWriter(workdir / "tensorboard", start))
+    with Progress(recipe.training.steps, start_step=start, tasks_per_step=recipe.training.tasks_per_step,
+                  file=None if is_writer() else io.StringIO()) as progress:
       period = recipe.training.rows_per_checkpoint * recipe.training.steps_per_row
 
       def report(step, state, metrics):
@@ -185,9 +203,12 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print) -
 def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "test", say: Callable[[str], Any] = print
          ) -> dict[str, Estimate]:
   """Returns the results on the frozen test episodes, also written to `<name>.json` and `<name>_episodes.npz`."""
+  mesh = task_mesh()
   evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.test_tasks,
-                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed))
-  results = evaluate(jax.device_put(params, jax.devices()[0]))
+                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed), mesh=mesh)
+  results = evaluate(replicate(to_host(params), mesh))
+  if not is_writer():
+    return results
   summary = {
       "episodes": recipe.test.episodes, "test_seed": recipe.test.seed, "notes": recipe.notes,
       "results": {key: {"mean": value.mean, "interval_95": value.interval} for key, value in results.items()}}

@@ -15,7 +15,9 @@ import optax
 
 from metajax.data.sampling import sample_tasks
 from metajax.descent import descend
-from metajax.sharding import TASKS, over_tasks
+from metajax.sharding import Mapping as DeviceMapping
+from metajax.sharding import TASKS
+from metajax.sharding import over_tasks, spread
 from metajax.types import Array, Learner, Metrics, Objective, Params, PRNGKey, PyTree, TaskDistribution
 
 
@@ -49,7 +51,8 @@ def init_state(learner: Learner, optimizer: optax.GradientTransformation, tasks:
 
 
 def make_advance(objective: Objective, optimizer: optax.GradientTransformation, tasks: TaskDistribution, *,
-                 num_tasks: int, num_steps: int, key: PRNGKey, mesh: Mesh) -> Advance:
+                 num_tasks: int, num_steps: int, key: PRNGKey, mesh: Mesh,
+                 mapped: DeviceMapping = over_tasks, spread_state: bool = False) -> Advance:
   """Returns the compiled `(state, data) -> (state, metrics)` that does `num_steps` steps in one dispatch.
 
   A step samples `num_tasks` tasks, each device its share, differentiates the objective, averages the gradient over
@@ -63,7 +66,11 @@ def make_advance(objective: Objective, optimizer: optax.GradientTransformation, 
     num_tasks: tasks in a meta-batch, over all devices.
     num_steps: steps in a dispatch.
     key: the root key; a step uses `fold_in(key, step)`.
-    mesh: the devices, which must divide `num_tasks`.
+    mesh: the devices, of all processes, which must divide `num_tasks`.
+    mapped: how a function is mapped over them: `sharding.over_tasks` or `sharding.over_tasks_by_pmap`.
+    spread_state: whether the devices share the parameters and the optimizer's state between steps, each holding a part
+      of every big array (`sharding.spread`), instead of holding all of it each: for big networks. A step then gathers
+      the parameters; whatever the optimizer, the numbers are the same but for rounding.
 
   Raises:
     ValueError: if the devices do not divide the tasks, or a number is not positive.
@@ -75,22 +82,39 @@ def make_advance(objective: Objective, optimizer: optax.GradientTransformation, 
                      f"multiple of {mesh.size}.")
   share = num_tasks // mesh.size
 
-  def step(state: TrainState, data: PyTree) -> tuple[TrainState, Metrics]:
-    key_tasks, key_objective = jax.random.split(jax.random.fold_in(key, state.step))
+  def differentiate(params: Params, step: Array, data: PyTree) -> tuple[Params, Metrics]:
+    key_tasks, key_objective = jax.random.split(jax.random.fold_in(key, step))
     places = jnp.arange(share, dtype=jnp.int32) + lax.axis_index(TASKS) * share
-    episodes = sample_tasks(tasks, tasks.at_step(data, state.step), key_tasks, places)
-    gradient, metrics = jax.grad(objective, has_aux=True)(state.params, episodes, key_objective)
-    gradient, metrics = lax.pmean((gradient, dict(metrics)), TASKS)
-    params, opt_state = descend(optimizer, gradient, state.opt_state, state.params)
-    return TrainState(state.step + 1, params, opt_state), {**metrics, "gradient_norm": optax.tree.norm(gradient)}
+    episodes = sample_tasks(tasks, tasks.at_step(data, step), key_tasks, places)
+    gradient, metrics = jax.grad(objective, has_aux=True)(params, episodes, key_objective)
+    return lax.pmean((gradient, dict(metrics)), TASKS)
+
+  def repeated(differentiate):
+
+    def step(state: TrainState, data: PyTree) -> tuple[TrainState, Metrics]:
+      gradient, metrics = differentiate(state.params, state.step, data)
+      params, opt_state = descend(optimizer, gradient, state.opt_state, state.params)
+      state = TrainState(state.step + 1, params, opt_state)
+      return state, {**metrics, "gradient_norm": optax.tree.norm(gradient)}
+
+    def steps(state, data):
+      if num_steps == 1:  # no loop: XLA:CPU computes the gradients of convolutions well only outside of one
+        return step(state, data)
+      state, metrics = lax.scan(lambda state, _: step(state, data), state, length=num_steps)
+      return state, jax.tree.map(jnp.mean, metrics)
+
+    return steps
+
+  if not spread_state:
+    return jax.jit(mapped(repeated(differentiate), mesh), donate_argnums=0)
 
   def steps(state, data):
-    if num_steps == 1:  # no loop: XLA:CPU computes the gradients of convolutions well only outside of one
-      return step(state, data)
-    state, metrics = lax.scan(lambda state, _: step(state, data), state, length=num_steps)
-    return state, jax.tree.map(jnp.mean, metrics)
+    # Only the tasks are mapped by hand; the optimizer's arithmetic is left to the partitioner, which knows how to
+    # take the norm of something spread.
+    state, metrics = repeated(mapped(differentiate, mesh))(state, data)
+    return lax.with_sharding_constraint(state, spread(state, mesh)), metrics
 
-  return jax.jit(over_tasks(steps, mesh), donate_argnums=0)
+  return jax.jit(steps, donate_argnums=0)
 
 
 def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Advance], *, num_steps: int,
@@ -116,7 +140,9 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Adv
     weights: list[int] = []
     while sum(weights) < row:
       weights.append(min(steps_per_dispatch, row - sum(weights)))
-      state, means = advance(weights[-1])(state, tasks.data)
+      step = advance(weights[-1])
+      with jax.transfer_guard("disallow"):  # everything is on the device; whatever is not would be sent at every step
+        state, means = step(state, tasks.data)
       metrics.append(means)
     values = {name: float(np.average([means[name] for means in jax.device_get(metrics)], weights=weights))
               for name in metrics[0]}

@@ -11,7 +11,7 @@ PACKAGES = ("metajax", "experiments", "launch")
 LAYERS = (
   ("metajax.types",),
   ("metajax.examples", "metajax.losses", "metajax.distances", "metajax.contrast", "metajax.descent",
-   "metajax.networks"),
+   "metajax.networks", "metajax.hosts"),
   ("metajax.learners", "metajax.data"),
   ("metajax.objectives",),
   ("metajax.sharding", "metajax.cost", "metajax.checkpoints", "metajax.reports", "metajax.workdir"),
