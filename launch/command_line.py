@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from launch.fields import check_setting
 from metajax import hosts
-from metajax.checkpoints import Damaged
+from metajax.checkpoints import Damaged, Unsaved
 from metajax.data.download import cache_dir
 from metajax.recipe import Recipe, check
 
@@ -26,13 +26,12 @@ _HOSTS = flags.DEFINE_string("hosts", None, "where the processes of a run meet: 
 
 _USAGE = 2  # the exit code of a command that was not understood
 _FAILED = 1  # and of one that was, and came to grief
-PREEMPTED = 75  # and of one that was told to stop, has saved, and wants to be queued again (EX_TEMPFAIL of sysexits)
 
 
 def run(main: Callable[[list[str]], Any]) -> NoReturn:
   """Runs `main` under absl; a user's fault (`ValueError`, missing file) ends it with one sentence and exit code 2.
 
-  So do a damaged folder and a diverged training, with exit code 1. `--verbosity=1` shows the stack trace.
+  So do a damaged folder, a full disk and a diverged training, with exit code 1. `--verbosity=1` shows the stack trace.
   """
 
   def guarded(arguments):
@@ -41,9 +40,11 @@ def run(main: Callable[[list[str]], Any]) -> NoReturn:
     if not any(argument.lstrip("-").startswith("verbosity") for argument in sys.argv[1:]):
       # Orbax tells thirty lines a save. Whether the flag was set cannot be asked of it: a library sets it on import.
       logging.set_verbosity(logging.WARNING)
+      # And a stack trace of each fault, which ends, or is passed over, in a sentence of ours.
+      logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)
     try:
       main(arguments)
-    except (ValueError, FileNotFoundError, Damaged, FloatingPointError) as error:
+    except (ValueError, OSError, Damaged, Unsaved, FloatingPointError) as error:
       logging.debug("The error comes from here.", exc_info=True)
       fail(str(error), _USAGE if isinstance(error, (ValueError, FileNotFoundError)) else _FAILED)
 

@@ -14,6 +14,7 @@ from typing import Sequence
 from absl import app, flags
 
 from launch import command_line, pods
+from metajax.preemption import REQUEUE
 
 
 def script(command: Sequence[str], *, nodes: int, time: str, partition: str | None, gpus: int, python: str) -> str:
@@ -29,7 +30,7 @@ def script(command: Sequence[str], *, nodes: int, time: str, partition: str | No
   options += [f"--gpus-per-node={gpus}"] if gpus else []
   return "\n".join(["#!/bin/bash", *(f"#SBATCH {option}" for option in options), "",
                     f"srun --kill-on-bad-exit=0 {words}", "code=$?",
-                    f"if [ $code -eq {command_line.PREEMPTED} ]; then",
+                    f"if [ $code -eq {REQUEUE} ]; then",
                     "  scontrol requeue $SLURM_JOB_ID", "fi", "exit $code", ""])
 
 

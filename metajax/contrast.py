@@ -12,6 +12,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from metajax.checks import check_real_arrays
 from metajax.distances import Distance, Quadratic, difference, products, squared_norm
 from metajax.types import Array, PyTree
 
@@ -173,6 +174,10 @@ def _over_devices(share: Array, axis_name: str | None) -> Array:
 
 def _check_views(full: PyTree, views: PyTree) -> None:
   num_tasks = _num_tasks(full)
+  _num_tasks(views)
+  if str(jax.tree.structure(full)) != str(jax.tree.structure(views)):
+    raise ValueError(f"views must be a pytree of the structure of full, but they are {jax.tree.structure(views)} and "
+                     f"{jax.tree.structure(full)}.")
   for whole, part in zip(jax.tree.leaves(full), jax.tree.leaves(views), strict=True):
     if part.ndim != whole.ndim + 1 or part.shape[0] != num_tasks or part.shape[2:] != whole.shape[1:]:
       raise ValueError(f"views must be [T, K, ...] where full is [T, ...], but they are {list(part.shape)} "
@@ -182,8 +187,9 @@ def _check_views(full: PyTree, views: PyTree) -> None:
 
 
 def _num_tasks(tree: PyTree) -> int:
-  sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(tree)}
+  check_real_arrays("representations", tree)
+  sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(tree)}
   if len(sizes) != 1 or 0 in sizes:
     raise ValueError("representations must be a pytree of arrays with one leading axis of tasks, but the leaves have "
-                     f"shapes {[list(leaf.shape) for leaf in jax.tree.leaves(tree)]}.")
+                     f"shapes {[list(jnp.shape(leaf)) for leaf in jax.tree.leaves(tree)]}.")
   return sizes.pop()

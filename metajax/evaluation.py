@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
+from metajax.checks import check_integers
 from metajax.data.sampling import sample_tasks
 from metajax.objectives.tasks import solve
 from metajax.sharding import TASKS, over_tasks, replicate
@@ -46,6 +47,7 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
   Raises:
     ValueError: if there are fewer than 2 episodes, of which no interval can be had.
   """
+  check_integers(num_episodes=num_episodes)
   if num_episodes < 2:
     raise ValueError(f"an interval needs at least 2 test episodes, but num_episodes is {num_episodes}.")
   key_list, key_adapt = jax.random.split(key)

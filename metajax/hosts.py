@@ -4,7 +4,8 @@ Every process runs the same program on the same arguments and sees all devices; 
 process does to the world besides (files, words) is done by one of them, the writer.
 """
 
-from typing import Any, NamedTuple
+import itertools
+from typing import Any, Callable, NamedTuple
 
 import jax
 from jax.experimental import multihost_utils
@@ -56,6 +57,24 @@ def any_says(yes: bool) -> bool:
   if jax.process_count() == 1:
     return yes
   return bool(np.any(multihost_utils.process_allgather(np.asarray(yes))))
+
+
+def together(asked: Callable[[], bool], every: int = 16) -> Callable[[], bool]:
+  """Returns a question that all processes answer alike: yes, once one of them has been answered yes.
+
+  Every process must ask as often as the others. They talk at the first and at every 16th time only, since to talk means
+  to wait for each other.
+  """
+  if jax.process_count() == 1:
+    return asked
+  times, answer = itertools.count(), [False]
+
+  def ask():
+    if next(times) % every == 0:
+      answer[0] = any_says(asked())
+    return answer[0]
+
+  return ask
 
 
 def to_host(tree: Any) -> Any:

@@ -11,13 +11,14 @@ PACKAGES = ("metajax", "experiments", "launch")
 LAYERS = (
   ("metajax.types",),
   ("metajax.examples", "metajax.losses", "metajax.distances", "metajax.contrast", "metajax.descent",
-   "metajax.networks", "metajax.hosts"),
+   "metajax.checks", "metajax.networks", "metajax.hosts"),
   ("metajax.learners", "metajax.data"),
   ("metajax.objectives",),
-  ("metajax.sharding", "metajax.cost", "metajax.checkpoints", "metajax.reports", "metajax.workdir"),
+  ("metajax.sharding", "metajax.cost", "metajax.checkpoints", "metajax.reports", "metajax.workdir", "metajax.faults",
+   "metajax.preemption", "metajax.provenance"),
   ("metajax.training", "metajax.evaluation"),
   ("metajax.pictures",),
-  ("metajax.recipe",),
+  ("metajax.recipe", "metajax.replay", "metajax.forks"),
   ("experiments",),
   ("launch",),
 )

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metajax.checks import check_integers
 from metajax.data.class_data import ClassData
 from metajax.examples import examples
 from metajax.types import Array, Episode, PRNGKey, TaskDistribution
@@ -100,6 +101,7 @@ def _turn(images: Array, quarters: Array) -> Array:
 
 
 def _check(source: ClassData, num_classes: int, ways: int, shots: int, queries: int, rotations: bool) -> None:
+  check_integers(ways=ways, shots=shots, queries=queries)
   if ways < 2 or shots < 1 or queries < 1:
     raise ValueError(f"a classification task needs at least 2 ways, 1 shot and 1 query, but got ways={ways}, "
                      f"shots={shots}, queries={queries}.")

@@ -11,6 +11,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from metajax.checks import check_integers
 from metajax.descent import descend
 from metajax.examples import masked_mean, union
 from metajax.learners.identity import identity_embed, identity_represent
@@ -99,6 +100,7 @@ def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransfo
   Raises:
     ValueError: if `num_steps` is negative.
   """
+  check_integers(num_steps=num_steps)
   if num_steps < 0:
     raise ValueError(f"the number of inner steps must be 0 or more, but it is {num_steps}.")
 

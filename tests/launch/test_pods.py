@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from launch import command_line, on_hosts, on_kubernetes, on_slurm, on_tpu, pods
+from launch import on_hosts, on_kubernetes, on_slurm, on_tpu, pods
+from metajax.preemption import REQUEUE
 
 _TRAIN = ["python", "-m", "launch.train", "--config=a b.py"]
 
@@ -54,12 +55,12 @@ def test_slurm_script_is_bash_and_queues_a_preempted_run_again(tmp_path):
   made = on_slurm.script(_TRAIN, nodes=4, time="1:00:00", partition="p", gpus=8, python="py")
   assert "#SBATCH --nodes=4\n" in made and "#SBATCH --partition=p\n" in made and "#SBATCH --gpus-per-node=8\n" in made
   # With a srun and a scontrol that tell what they were asked, the script does what it should.
-  for name, body in {"srun": f"echo srun $@; exit {command_line.PREEMPTED}", "scontrol": "echo scontrol $@"}.items():
+  for name, body in {"srun": f"echo srun $@; exit {REQUEUE}", "scontrol": "echo scontrol $@"}.items():
     (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n", encoding="utf-8")
     (tmp_path / name).chmod(0o755)
   done = subprocess.run(["bash", "-c", made], env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "12"},
                         capture_output=True, text=True, check=False)
-  assert done.returncode == command_line.PREEMPTED, done.stderr
+  assert done.returncode == REQUEUE, done.stderr
   assert "launch.train --config=a b.py --hosts=auto" in done.stdout and "scontrol requeue 12" in done.stdout
 
 
