@@ -105,7 +105,6 @@ def build(recipe: str, config: Any) -> Recipe:
 def use_compilation_cache() -> None:
   """Keeps compiled programs in the user's cache, so that the second run of a command starts at once."""
   jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 def _split(recipe: str) -> tuple[Path, list[str]]:
