@@ -127,7 +127,6 @@ def connect() -> None:
 def use_compilation_cache() -> None:
   """Keeps compiled programs in the user's cache, so that the second run of a command starts at once."""
   jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 def _split(recipe: str) -> tuple[Path, list[str]]:

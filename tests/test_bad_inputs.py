@@ -3,6 +3,8 @@
 What is asked of shapes and types alone is asked without computing (`jax.eval_shape`), so that there can be many.
 """
 
+import ast
+from pathlib import Path
 from typing import NamedTuple
 
 from hypothesis import given, settings
@@ -217,6 +219,16 @@ def test_one_task_has_no_discrimination():
 def test_no_view_has_no_alignment():
   assert "K must be at least 1" in refusal(
       lambda: contrast.inner_task_distance(jnp.ones((2, 3)), jnp.ones((2, 0, 3)), distances.cosine))
+
+
+def test_no_pickle_is_ever_loaded():
+  for package in ("metajax", "launch", "experiments", "benchmarks"):
+    for path in (Path(__file__).parent.parent / package).rglob("*.py"):
+      for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+        assert not {"pickle", "cloudpickle", "dill", "joblib", "shelve"} & set(names), path
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+          assert isinstance(node.value, ast.Constant) and node.value.value is False, path
 
 
 def test_networks_that_cannot_be():

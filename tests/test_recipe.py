@@ -118,8 +118,7 @@ def assert_same(workdir, unbroken):
     np.testing.assert_array_equal(episodes(workdir)[name], values, strict=True)
 
 
-@pytest.mark.parametrize("polls, saved", [((0,), []), ((3,), [3]), ((4, 1), [4, 5]), ((8,), [8]),
-                                          ((1, 1, 2, 1, 1), [1, 2, 4, 5, 6])])
+@pytest.mark.parametrize("polls, saved", [((0, 3), [0, 3]), ((4, 1, 3), [4, 5, 8])])
 def test_stopped_as_asked_and_gone_on_is_the_same_to_the_byte(whole, tmp_path, polls, saved):
   stopped_at = []
   for count in polls:
@@ -129,19 +128,19 @@ def test_stopped_as_asked_and_gone_on_is_the_same_to_the_byte(whole, tmp_path, p
     if stopped_at[-1]:
       with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
         assert checkpoints.steps()[-1] == stopped_at[-1]
-  assert stopped_at == (saved or [0]) and not (tmp_path / "test.json").exists()
+  assert stopped_at == saved and not (tmp_path / "test.json").exists()
   run(build_sinusoid(), tmp_path)
   assert_same(tmp_path, whole[0])
 
 
-@pytest.mark.parametrize("counts", [(8, 2), (1, 8), (8, 4, 1, 8)])
-def test_a_run_goes_on_over_another_number_of_devices(whole, tmp_path, monkeypatch, counts):
+def test_a_run_goes_on_over_another_number_of_devices(whole, tmp_path, monkeypatch):
+  counts = (8, 4, 2, 1, 8)
   unbroken = recipe_lib.restore(build_sinusoid(), whole[0])
   for number, count in enumerate(counts):
     monkeypatch.setattr(recipe_lib, "usable_devices", lambda tasks: usable_devices(tasks)[:count])
     last = number + 1 == len(counts)
     try:
-      state = recipe_lib.train(build_sinusoid(), tmp_path, stop_requested=stop_after(100 if last else 2),
+      state = recipe_lib.train(build_sinusoid(), tmp_path, stop_requested=stop_after(100 if last else 1),
                                say=lambda _: None)
     except Preempted:
       assert not last
