@@ -164,7 +164,7 @@ def _differentiate(objective: Objective, params: Params, step: Array, episodes: 
                    ) -> tuple[Params, Metrics]:
   key_objective = jax.random.split(jax.random.fold_in(key, step))[1]
   gradient, metrics = jax.grad(objective, has_aux=True)(params, episodes, key_objective)
-  return lax.pmean((gradient, dict(metrics)), TASKS)
+  return lax.pmean((gradient, jax.tree.map(jnp.asarray, dict(metrics))), TASKS)
 
 
 def _descend(optimizer: optax.GradientTransformation, state: TrainState, gradient: Params, metrics: Metrics
