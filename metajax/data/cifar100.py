@@ -28,7 +28,7 @@ PROTOCOLS = ("cifar-fs", "fc100")
 
 _SIDE = 32
 _PER_CLASS = {"train": 500, "test": 100}  # images of a class in each part
-_ZIPS = {part: f"cifar100_{part}_png.zip" for part in _PER_CLASS}
+_ZIPS = {"train": "cifar100_train_png.zip", "test": "cifar100_test_png.zip"}
 _ARCHIVE = "cifar-100-binary.tar.gz"
 _URL = f"https://www.cs.toronto.edu/~kriz/{_ARCHIVE}"
 # Size and SHA-256 of the official file, from the checksum table of tensorflow-datasets 4.9.10.
