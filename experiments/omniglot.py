@@ -10,13 +10,13 @@ The flags people want: --config.conml=False --config.shots=5 --config.data=glyph
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 import optax
 
 from experiments import image_learners, inner_loop, settings
 from experiments.image_learners import ANY_WAYS, CNAPS, WARM
-from experiments.images import image_pictures, image_tasks
+from experiments.images import Tasks, image_pictures, image_tasks
 from experiments.settings import (Contrast, Test, Training, changed, check_at_least, check_positive, check_read, choose,
                                   make_normalisation)
 from metajax import losses
@@ -87,6 +87,12 @@ def get_config(learner: str = "maml") -> Config:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
+  choose("data", config.data, {"omniglot": None, "glyphs": None})  # whoever reports a number must know of what
+  return build_on(config, lambda: image_tasks(config.data, config.one_turn))
+
+
+def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Recipe:
+  """Returns the recipe of these settings on the tasks, by split, that are made once the settings have been checked."""
   _check(config)
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
   normalise, said = make_normalisation(config.norm)
@@ -94,7 +100,7 @@ def build(config: Config) -> Recipe:
   trained = image_learners.make_learner(config, normalise, train_ways, config.inner_steps)
   tested = image_learners.make_learner(config, normalise, config.ways, config.test_inner_steps)
   make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
-  train, val, test = map(image_tasks(config.data, config.one_turn), ("train", "val", "test"))
+  train, val, test = map(tasks(), ("train", "val", "test"))
   steps = f"{config.test_inner_steps} inner step(s), " if config.learner in inner_loop.LEARNERS else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=make_objective(config, trained, loss, scores),
@@ -113,7 +119,6 @@ def _check(config: Config) -> None:
   check_at_least(2, config, "ways", *(["train_ways"] if config.train_ways else []))
   check_at_least(1, config, "shots", "train_queries", "test_queries", "filters", "solver_steps")
   check_positive(config, "temperature", "strength")
-  choose("data", config.data, {"omniglot": None, "glyphs": None})  # whoever reports a number must know of what
   check_read(config, train_ways=ANY_WAYS, max_pool=[name for name in defaults() if name not in CNAPS],
              temperature=WARM, size=["in_context"], inner_steps=inner_loop.LEARNERS,
              test_inner_steps=inner_loop.LEARNERS, inner_rate=inner_loop.LEARNERS, first_order=inner_loop.WITH_ORDER,
