@@ -55,6 +55,11 @@ def image_tasks(data: str, one_turn: bool = False) -> Callable[[str], Tasks]:
   return lambda split: Tasks(split, load(split), rotations=turned(split), one_turn=one_turn and turned(split))
 
 
+def whole_tasks(tasks: Tasks, ways: int) -> tuple[TaskDistribution, views.Views]:
+  """Returns what models of unseen tasks are learned from: twenty images of each class, and subsets of five."""
+  return tasks(ways=ways, shots=10, queries=10), views.balanced_subsets(10, ways, 5)
+
+
 def image_pictures(learner: Learner, tasks: Tasks, *, ways: int, shots: int
                    ) -> Callable[[Params, PRNGKey], Mapping[str, Figure]]:
   """Returns the maker of an episode's picture and of the task-representation map."""
@@ -64,8 +69,7 @@ def image_pictures(learner: Learner, tasks: Tasks, *, ways: int, shots: int
     episode = pictures.image_picture(learner, losses.softmax_cross_entropy, params,
                                      tasks(ways=ways, shots=shots, queries=queries), key)
     task_map, _ = pictures.map_picture(
-        learner, params, tasks(ways=ways, shots=10, queries=10), views.balanced_subsets(10, ways, 5), key,
-        f"Models of ten tasks of {ways} classes, ten subsets each")
+        learner, params, *whole_tasks(tasks, ways), key, f"Models of ten tasks of {ways} classes, ten subsets each")
     return {"episode.png": episode, "task_map.png": task_map}
 
   return draw

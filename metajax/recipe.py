@@ -25,7 +25,9 @@ import optax
 
 from metajax import cost
 from metajax.checkpoints import Checkpoints
+from metajax.distances import Distance
 from metajax.evaluation import Estimate, make_evaluate
+from metajax.objectives.views import Views
 from metajax.reports.figures import learning_curves, save
 from metajax.reports.progress import Progress
 from metajax.reports.writers import CsvWriter, TensorBoardWriter, combine, read_csv
@@ -54,6 +56,13 @@ class Test:
   seed: int = 0  # of the test list, apart from the training seed: all runs meet the same episodes
 
 
+class Models(NamedTuple):
+  """What to look at where models of unseen tasks are compared: alignment, discrimination, clusters."""
+  tasks: TaskDistribution  # support and query together are a whole task
+  views: Views  # the subsets of it
+  distance: Distance  # phi
+
+
 class Recipe(NamedTuple):
   """Everything a run needs to know."""
   learner: Learner  # the one that is trained
@@ -70,6 +79,7 @@ class Recipe(NamedTuple):
   seed: int
   pictures: Callable[[Params, PRNGKey], Mapping[str, Figure]]  # by file name
   notes: str  # what must be said beside every result: the source of the data, the kind of normalisation
+  models: Models | None = None  # None where representations are not compared
 
 
 def check(recipe: Recipe) -> None:

@@ -73,9 +73,18 @@ def make_advance(objective: Objective, optimizer: optax.GradientTransformation, 
   if num_tasks % mesh.size:
     raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be shared evenly by {mesh.size} devices; use a "
                      f"multiple of {mesh.size}.")
-  share = num_tasks // mesh.size
+  steps = make_steps(objective, optimizer, tasks, share=num_tasks // mesh.size, num_steps=num_steps)
+  return jax.jit(over_tasks(lambda state, data: steps(state, data, key), mesh), donate_argnums=0)
 
-  def step(state: TrainState, data: PyTree) -> tuple[TrainState, Metrics]:
+
+def make_steps(objective: Objective, optimizer: optax.GradientTransformation, tasks: TaskDistribution, *, share: int,
+               num_steps: int) -> Callable[[TrainState, PyTree, PRNGKey], tuple[TrainState, Metrics]]:
+  """Returns `(state, data, key) -> (state, metrics)`: `num_steps` steps of a run, to be mapped over `TASKS` and jitted.
+
+  Arguments as in `make_advance`; `share` is the number of tasks on each device.
+  """
+
+  def step(state: TrainState, data: PyTree, key: PRNGKey) -> tuple[TrainState, Metrics]:
     key_tasks, key_objective = jax.random.split(jax.random.fold_in(key, state.step))
     places = jnp.arange(share, dtype=jnp.int32) + lax.axis_index(TASKS) * share
     episodes = sample_tasks(tasks, tasks.at_step(data, state.step), key_tasks, places)
@@ -84,13 +93,13 @@ def make_advance(objective: Objective, optimizer: optax.GradientTransformation, 
     params, opt_state = descend(optimizer, gradient, state.opt_state, state.params)
     return TrainState(state.step + 1, params, opt_state), {**metrics, "gradient_norm": optax.tree.norm(gradient)}
 
-  def steps(state, data):
+  def steps(state, data, key):
     if num_steps == 1:  # no loop: XLA:CPU computes the gradients of convolutions well only outside of one
-      return step(state, data)
-    state, metrics = lax.scan(lambda state, _: step(state, data), state, length=num_steps)
+      return step(state, data, key)
+    state, metrics = lax.scan(lambda state, _: step(state, data, key), state, length=num_steps)
     return state, jax.tree.map(jnp.mean, metrics)
 
-  return jax.jit(over_tasks(steps, mesh), donate_argnums=0)
+  return steps
 
 
 def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Advance], *, num_steps: int,

@@ -11,13 +11,15 @@ PACKAGES = ("metajax", "experiments", "launch")
 LAYERS = (
   ("metajax.types",),
   ("metajax.examples", "metajax.losses", "metajax.distances", "metajax.contrast", "metajax.descent",
-   "metajax.networks"),
+   "metajax.networks", "metajax.statistics"),
   ("metajax.learners", "metajax.data"),
   ("metajax.objectives",),
   ("metajax.sharding", "metajax.cost", "metajax.checkpoints", "metajax.reports", "metajax.workdir"),
-  ("metajax.training", "metajax.evaluation"),
+  ("metajax.training", "metajax.evaluation", "metajax.task_models"),
   ("metajax.pictures",),
   ("metajax.recipe",),
+  ("metajax.seeds",),
+  ("metajax.compare",),
   ("experiments",),
   ("launch",),
 )
