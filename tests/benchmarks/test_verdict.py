@@ -42,12 +42,12 @@ def run(tmp_path):
   (folder / "pictures").mkdir(parents=True)
   (folder / "pictures" / "differences.png").write_bytes(b"picture")
   found = results()
+  found["arms"]["both"] = found["arms"].pop("arm0")
   found["sweeps"] = {"test_shots": {"values": [5, 10], "gains": {}, "references": {}, "arms": {
       name: [arm["test"]] * 2 for name, arm in found["arms"].items()}}}
   found |= {"command": f"python -m launch.compare {row.arguments} --workdir=there"}
   for arm in found["arms"].values():
     arm["all_minutes"] = 1.5
-  found["arms"]["both"] = found["arms"].pop("arm0")
   (folder / "results.json").write_text(json.dumps(found))
   return folder
 
