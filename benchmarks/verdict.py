@@ -110,6 +110,8 @@ def _lines(row: Row, shown: Shown, kept: dict[str, Any]) -> Iterable[str]:
     if shown.gains:
       if not first:
         both = kept["sweeps"][shown.field]["gains"][arm]
+        if both is None:
+          continue
         yield (f"| {row.name} | {shown.tested}: lowest error relative to plain, examples spared | {arm} "
                f"| {published} | {_mean(both['relative_minimum'])}, {_mean(both['spared'])} | | | |")
       continue

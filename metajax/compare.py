@@ -70,6 +70,7 @@ def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: 
   places = [folder / _file_name(arm.name) for arm in arms]
   say(recipes[0].notes)
   found: dict[str, Found] = {}
+  taken: list[float] = []  # minutes of the arms done now
   for number, (arm, recipe, place) in enumerate(zip(arms, recipes, places), 1):
     if (place / "arm.npz").exists():
       say(f"Arm {number} of {len(arms)}, {arm.name}: done before.")
@@ -81,7 +82,10 @@ def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: 
       arrays = _measure(arm, recipe, recipes[0], trained, len(seeds), sweeps)
       said = {"minutes": [training / 60, (time.monotonic() - began) / 60]}
       _write(place / "arm.npz", {**arrays, **{name: np.array(value) for name, value in said.items()}})
-      say(f"  {said['minutes'][0]:.1f} minutes of training, {said['minutes'][1]:.1f} with all tests.")
+      taken.append(said["minutes"][1])
+      left = (len(arms) - number) * max(taken)
+      say(f"  {said['minutes'][0]:.1f} minutes of training, {taken[-1]:.1f} with all tests"
+          + (f"; about {left:.0f} minutes for the arms that are left." if number < len(arms) else "."))
     with np.load(place / "arm.npz") as arrays:
       found[arm.name] = {name: arrays[name] for name in arrays}
   results = {**(about or {}), "notes": recipes[0].notes, "seeds": list(seeds),
@@ -205,17 +209,22 @@ def _against(arrays: Found, first: Found, prefix: str, reference: str | None) ->
 
 
 def _gains(sweep: Sweep, arrays: Found, first: Found) -> dict[str, Any] | None:
-  """Returns, of the loss along a sweep of numbers, the two measures of Wu et al., 2025, section 5.3."""
+  """Returns, of the loss along a sweep of numbers, the two measures of Wu et al., 2025, section 5.3.
+
+  None where the reference's loss does not fall along it, as it does along a number of examples.
+  """
   if not all(isinstance(value, (int, float)) for value in sweep.values):
     return None
 
   def curves(each):  # [S, values]
-    losses = [(each[f"sweep/{sweep.field}/{place}/loss"], first[f"sweep/{sweep.field}/{place}/loss"])
+    losses = [[arrays[f"sweep/{sweep.field}/{place}/loss"] for arrays in (each, first)]
               for place in range(len(sweep.values))]
-    return np.stack([_masked(own, statistics.diverged(own, theirs)) for own, theirs in losses], axis=1)
+    return np.stack([_masked(loss, statistics.diverged(loss, theirs)) for loss, theirs in losses], axis=1)
 
-  pairs = [statistics.gains(np.asarray(sweep.values), theirs, ours)
-           for theirs, ours in zip(curves(first), curves(arrays))]
+  of_first, own = curves(first), curves(arrays)
+  if not np.argmin(of_first.mean(axis=0)):
+    return None
+  pairs = [statistics.gains(np.asarray(sweep.values), theirs, ours) for theirs, ours in zip(of_first, own)]
   return {"relative_minimum": statistics.over_seeds(np.array([pair[0] for pair in pairs])),
           "spared": statistics.over_seeds(np.array([pair[1] for pair in pairs]))}
 

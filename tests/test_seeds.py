@@ -20,8 +20,8 @@ def build(*, steps=6, seed=0):
   return sinusoid.build(config)
 
 
-def train(folder, recipe=None, group=3, seeds=_SEEDS):
-  return seeds_lib.train(recipe or build(), seeds, folder, group=group, say=lambda sentence: None)
+def train(folder, recipe=None, group=3, seeds=_SEEDS, **options):
+  return seeds_lib.train(recipe or build(), seeds, folder, group=group, say=lambda sentence: None, **options)
 
 
 def assert_close(first, second):
@@ -48,6 +48,16 @@ def test_how_many_go_at_once_changes_nothing(together, tmp_path):
   np.testing.assert_array_equal(together.metrics["step"], [2, 4, 6])
   assert together.metrics["loss"].shape == (3, 3)
   assert together.seconds > 0 and together.memory > 0
+
+
+@pytest.mark.parametrize("vmapped", [False, True])
+def test_seeds_that_share_a_device(tmp_path, monkeypatch, vmapped):
+  devices = jax.devices()[:2]
+  monkeypatch.setattr(jax, "devices", lambda: devices)  # two seeds on each of two
+  seeds = (3, 4, 5, 6)
+  found = train(tmp_path, build(steps=2), group=4, seeds=seeds, vmapped=vmapped)
+  alone = train(tmp_path / "alone", build(steps=2), group=1, seeds=seeds[3:])
+  assert_close(jax.tree.map(lambda leaf: leaf[3:], found.params), alone.params)
 
 
 def test_an_interrupted_training_goes_on(together, tmp_path):

@@ -79,8 +79,9 @@ def pictures(results: Mapping[str, Any], found: Mapping[str, Mapping[str, np.nda
   for name, arrays in found.items():
     if 'models/map' in arrays:
       points, score = arrays['models/map'], results['arms'][name]['models']['silhouette']['mean']
-      drawn[f'map_{name}'] = (maps.task_map(points[:, 1:], points[:, 0], name, score),
-                              f'{name}: models of ten unseen tasks, ten subsets each; the first seed.')
+      drawn[f'map_{name}'] = (maps.task_map(points[:, 1:], points[:, 0], name),
+                              f'{name}: models of ten unseen tasks, ten subsets each, the first seed. Silhouette over '
+                              f'all tasks and seeds: {_number(score)}.')
   for field, swept in results['sweeps'].items():
     drawn[f'sweep_{field}'] = _sweep(field, swept, measure)
   trained = {name: {key.partition('/')[2]: values for key, values in arrays.items() if key.startswith('training/')}
@@ -141,8 +142,8 @@ def _sweep(field: str, swept: Mapping[str, Any], measure: str) -> tuple[Figure, 
   gone = {name: max(row[measure]['diverged'] for row in rows) for name, rows in swept['arms'].items()}
   said = '; '.join(f'{name} {100 * share:.2g} %' for name, share in gone.items() if share > 0)
   gains = [f'{name}: lowest {_mean(each["relative_minimum"])} times that of the first arm'
-           + (f', reached with {_mean(each["spared"], sign=True)} more of it' if each['spared']['mean'] is not None else
-              ', never as low') for name, each in swept['gains'].items()
+           + (f', which it reaches at {field} {_mean(each["spared"], sign=True)}' if each['spared']['mean'] is not None
+              else '') for name, each in swept['gains'].items()
            if each and each['relative_minimum']['mean'] is not None] if measure == 'loss' else []
   caption = ('Means and 95 % bands over seeds.' + (f' Tasks that diverged, at worst: {said}.' if said else '')
              + (f' {"; ".join(gains)}.' if gains else ''))
