@@ -5,14 +5,16 @@ import functools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import sinusoid
+from experiments import icl_linear, sinusoid
 from launch import arms as words
 from metajax import compare as compare_lib
 from metajax import seeds as seeds_lib
 from metajax.compare import Arm, Sweep, compare
+from metajax.data.sampling import sample_tasks
 from metajax.evaluation import make_evaluate
 from metajax.recipe import Test as Lists
 from metajax.recipe import Training
@@ -125,6 +127,22 @@ def test_a_diverged_training_is_told(tmp_path):
   assert arm["diverged_trainings"] == 2 and arm["test"]["loss"]["diverged"] == 1.0
   assert arm["test"]["loss"]["over_seeds"]["mean"] is None and "nothing can be said" in (
       tmp_path / "report.html").read_text()
+
+
+def test_references_along_a_prompt():
+  config = dataclasses.replace(icl_linear.get_config(), points=4, dimensions=2, test=Lists(episodes=3))
+  found = icl_linear.compared_with(config)["test_points"]
+  assert all(set(curve) == {1, 2, 3, 4} for curve in found.values()) and {"least squares", "averaging"} <= set(found)
+  assert found["least squares"][4] < 1e-9 < found["least squares"][2]  # in two dimensions three examples are enough
+  tasks = icl_linear.build(config).test_tasks
+  first = sample_tasks(tasks, tasks.data, jax.random.key(config.test.seed), jnp.arange(3)).support.targets[:, 0, 0]
+  assert found["averaging"][1] == pytest.approx(float(jnp.mean(first**2)), rel=1e-5)  # without an example: zero
+  shorter = icl_linear.build(dataclasses.replace(config, test_points=2)).test_tasks
+  episode = shorter.sample(shorter.data, jax.random.key(0))
+  assert episode.support.inputs.shape == (1, 2) and episode.query.inputs.shape == (1, 2)
+  for points in (1, 5):
+    with pytest.raises(ValueError, match=f"config.test_points={points} must be 0, or 2 to config.points=4"):
+      icl_linear.build(dataclasses.replace(config, test_points=points))
 
 
 def test_psi_may_be_the_change_of_the_weights():
