@@ -10,13 +10,24 @@ from experiments import in_context, references
 from metajax.data import functions
 from metajax.recipe import Recipe
 
+_COMPARED = (references.least_squares, references.lasso, references.averaging, references.neighbours)
+
 
 def get_config() -> in_context.Config:
   """Returns the settings of the page above."""
   return in_context.Config()
 
 
+def sweeps(config: in_context.Config) -> str:
+  """Returns the further tests of a comparison."""
+  return in_context.sweeps(config)
+
+
+def compared_with(config: in_context.Config) -> in_context.Along:
+  """Returns what the references get in these tests."""
+  return in_context.along_references(config, functions.sparse_linear(3), _COMPARED)
+
+
 def build(config: in_context.Config) -> Recipe:
   """Returns the recipe of these settings."""
-  compared = (references.least_squares, references.lasso, references.averaging, references.neighbours)
-  return in_context.build(config, "sparse linear functions", functions.sparse_linear(3), compared)
+  return in_context.build(config, "sparse linear functions", functions.sparse_linear(3), _COMPARED)

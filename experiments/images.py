@@ -74,6 +74,12 @@ def image_tasks(data: str, one_turn: bool = False, image_size: int = 0, augment:
   return tasks
 
 
+def whole_tasks(tasks: Tasks, ways: int) -> tuple[TaskDistribution, views.Views]:
+  """Returns what models of unseen tasks are learned from: twenty images of each class, or all, and subsets of five."""
+  half = min(10, int(tasks.data.counts.min()) // 2)
+  return tasks(ways=ways, shots=half, queries=half), views.balanced_subsets(10, ways, -(-half // 2))
+
+
 def image_pictures(learner: Learner, tasks: Tasks, *, ways: int, shots: int
                    ) -> Callable[[Params, PRNGKey], Mapping[str, Figure]]:
   """Returns the maker of an episode's picture and of the task-representation map."""
@@ -83,10 +89,8 @@ def image_pictures(learner: Learner, tasks: Tasks, *, ways: int, shots: int
     queries = max(1, min(3, fewest - shots))
     episode = pictures.image_picture(learner, losses.softmax_cross_entropy, params,
                                      tasks(ways=ways, shots=shots, queries=queries), key)
-    half = min(10, fewest // 2)
     task_map, _ = pictures.map_picture(
-        learner, params, tasks(ways=ways, shots=half, queries=half), views.balanced_subsets(10, ways, -(-half // 2)),
-        key, f"Models of ten tasks of {ways} classes, ten subsets each")
+        learner, params, *whole_tasks(tasks, ways), key, f"Models of ten tasks of {ways} classes, ten subsets each")
     return {"episode.png": episode, "task_map.png": task_map}
 
   return draw

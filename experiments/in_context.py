@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 import functools
+from typing import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,17 @@ from experiments.settings import Test, Training, check_at_least, choose
 from metajax import learners, losses, objectives
 from metajax.data import functions
 from metajax.data.sampling import sample_tasks
+from metajax.distances import sigmoid_squared
 from metajax.examples import union
 from metajax.learners.in_context import read
 from metajax.networks.transformer import SIZES, transformer
-from metajax.recipe import Recipe
+from metajax.objectives.views import random_subsets
+from metajax.recipe import Models, Recipe
 from metajax.reports.figures import in_context_errors
 from metajax.sharding import TASKS
+
+Along = Mapping[str, Mapping[str, Mapping[int, float]]]  # by field, by reference, by value: an error
+_FEW = 200  # prompts for the references, which are fitted one by one
 
 
 @dataclass
@@ -27,6 +33,7 @@ class Config:
   seed: int = 0  # of initialisation and training tasks
   dimensions: int = 5  # of the inputs
   points: int = 11  # of a prompt: the examples and the last query
+  test_points: int = 0  # of a test prompt, the query with them; 0 is as many as in training, and no more can be
   size: str = "small"  # of the transformer: tiny, small or standard
   curriculum: bool = False  # whether dimensions and points grow during training, from a fifth and a quarter
   interval: int = 200  # steps between two stages of the curriculum
@@ -37,12 +44,33 @@ class Config:
   test: Test = field(default_factory=lambda: Test(episodes=1280))
 
 
+def sweeps(config: Config) -> str:
+  """Returns the further tests of a comparison: the error after each number of examples."""
+  return "config.test_points=" + ",".join(str(points) for points in range(2, config.points + 1))
+
+
+def along_references(config: Config, function: functions.FunctionClass, compared: tuple[references.Reference, ...]
+                     ) -> Along:
+  """Returns the error of references after each number of examples, on the first of the test prompts."""
+  tasks = functions.function_tasks(function, dimensions=config.dimensions, points=config.points)
+  places = jnp.arange(min(_FEW, config.test.episodes))
+  prompts = jax.vmap(union)(*sample_tasks(tasks, tasks.data, jax.random.key(config.test.seed), places))
+  inputs, targets = np.asarray(prompts.inputs), np.asarray(prompts.targets)[..., 0]
+  curves = {reference.__name__.replace("_", " "): references.errors(reference, inputs, targets)
+            for reference in compared}
+  return {"test_points": {name: {seen + 1: float(error) for seen, error in enumerate(curve)}
+                          for name, curve in curves.items()}}
+
+
 def build(config: Config, name: str, function: functions.FunctionClass, compared: tuple[references.Reference, ...]
           ) -> Recipe:
   """Returns the recipe for one class of functions, whose figure compares with some references."""
   check_at_least(1, config, "dimensions", "interval", "training.steps", "training.tasks_per_step",
                  "training.steps_per_row", "training.steps_per_dispatch", "training.rows_per_checkpoint")
   check_at_least(2, config, "points", "test.episodes", "test.val_episodes")
+  test_points = config.test_points or config.points
+  if not 2 <= test_points <= config.points:
+    raise ValueError(f"config.test_points={config.test_points} must be 0, or 2 to config.points={config.points}.")
   layers, heads, width = choose("size", config.size, SIZES)
   # Two tokens a point, and one for the dummy input after the last.
   network = transformer(1, max_tokens=2 * config.points + 1, layers=layers, heads=heads, width=width)
@@ -58,7 +86,7 @@ def build(config: Config, name: str, function: functions.FunctionClass, compared
     predicted = np.asarray(jax.jit(lambda prompts: jax.lax.map(predict, prompts, batch_size=64))(prompts))
     inputs, targets = np.asarray(prompts.inputs), np.asarray(prompts.targets)[..., 0]
     curves = {"transformer": np.mean((predicted - targets) ** 2, axis=0)}
-    few = slice(0, 200)  # the references are fitted one by one
+    few = slice(0, _FEW)
     curves |= {reference.__name__: references.errors(reference, inputs[few], targets[few]) for reference in compared}
     return {"icl.png": in_context_errors(curves, f"In-context learning of {name}")}
 
@@ -69,6 +97,9 @@ def build(config: Config, name: str, function: functions.FunctionClass, compared
       optimizer=optax.adam(config.training.learning_rate), loss=losses.squared_error, scores={},
       train_tasks=functions.function_tasks(function, dimensions=config.dimensions, points=config.points,
                                            curriculum=growth if config.curriculum else None),
-      val_tasks=tasks, test_tasks=tasks, training=config.training, test=config.test, seed=config.seed, pictures=draw,
+      val_tasks=tasks,
+      test_tasks=functions.function_tasks(function, dimensions=config.dimensions, points=test_points),
+      training=config.training, test=config.test, seed=config.seed, pictures=draw,
       notes=f"In-context learning of {name} in {config.dimensions} dimensions, {config.size} transformer; loss is the "
-            f"squared error after {config.points - 1} examples.")
+            f"squared error after {test_points - 1} examples.",
+      models=Models(tasks, random_subsets(10, max(1, config.points // 2)), sigmoid_squared))

@@ -16,11 +16,11 @@ import optax
 
 from experiments import image_learners, inner_loop, settings
 from experiments.image_learners import ANY_WAYS, CNAPS, WARM
-from experiments.images import Tasks, image_pictures, image_tasks
+from experiments.images import Tasks, image_pictures, image_tasks, whole_tasks
 from experiments.settings import (Contrast, Test, Training, changed, check_at_least, check_positive, check_read, choose,
-                                  make_normalisation)
+                                  make_distance, make_normalisation)
 from metajax import losses
-from metajax.recipe import Recipe
+from metajax.recipe import Models, Recipe
 
 
 @dataclass
@@ -111,7 +111,8 @@ def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Rec
       test_tasks=test(ways=config.ways, shots=config.shots, queries=config.test_queries),
       training=config.training, test=config.test, seed=config.seed,
       pictures=image_pictures(tested, test, ways=config.ways, shots=config.shots),
-      notes=f"{test.source} {config.ways}-way {config.shots}-shot, {steps}{said}.")
+      notes=f"{test.source} {config.ways}-way {config.shots}-shot, {steps}{said}.",
+      models=Models(*whole_tasks(test, config.ways), make_distance(config.contrast)))
 
 
 def _check(config: Config) -> None:

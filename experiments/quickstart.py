@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 
 import optax
 
-from experiments.images import image_pictures, image_tasks
-from experiments.settings import Contrast, Test, Training, check_at_least, make_normalisation, make_objective
+from experiments.images import image_pictures, image_tasks, whole_tasks
+from experiments.settings import (Contrast, Test, Training, check_at_least, make_distance, make_normalisation,
+                                  make_objective)
 from metajax import learners, losses, networks
 from metajax.networks import convolution
-from metajax.recipe import Recipe
+from metajax.recipe import Models, Recipe
 
 
 @dataclass
@@ -62,4 +63,5 @@ def build(config: Config) -> Recipe:
       train_tasks=train(**shape), val_tasks=val(**shape), test_tasks=test(**shape),
       training=config.training, test=config.test, seed=config.seed,
       pictures=image_pictures(learner, test, ways=config.ways, shots=config.shots),
-      notes=f"{test.source} {config.ways}-way {config.shots}-shot, {said}.")
+      notes=f"{test.source} {config.ways}-way {config.shots}-shot, {said}.",
+      models=Models(*whole_tasks(test, config.ways), make_distance(config.contrast)))

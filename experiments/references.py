@@ -1,7 +1,7 @@
 """What one would predict without meta-learning: the references of Garg et al., 2022, appendix A.3.
 
 A reference maps the examples seen so far, `x [n, d]` and `y [n]`, and a query `[d]` to a prediction; with no example
-it is asked nothing. Those of scikit-learn need the extra `metajax[test]`.
+it is asked nothing.
 """
 
 from typing import Callable

@@ -106,7 +106,7 @@ def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapp
       "subsets": lambda: views.random_subsets(contrast.num_views, contrast.view_size)})()
   forms: Mapping[str, Contrastive | None] = {
       "difference": None, "info_nce": functools.partial(info_nce, temperature=contrast.temperature)}
-  distance = _distance(contrast)
+  distance = make_distance(contrast)
   contrastive = choose("contrast.loss", contrast.loss, forms)
   return objectives.conml(learner, loss, scores, weight=contrast.weight, views=strategy, distance=distance,
                           align=contrast.align, discriminate=contrast.discriminate, contrastive=contrastive,
@@ -124,6 +124,18 @@ def make_autoregressive(config: Any, read: Read, loss: PerExample) -> Objective:
   The errors are those of `make_objective`.
   """
   return objectives.autoregressive(read, loss, **_printed_contrast(config), **_mapped(config))
+
+
+def make_distance(contrast: Contrast) -> distances.Distance:
+  """Returns phi.
+
+  Raises:
+    ValueError: for an unknown word.
+  """
+  kinds: Mapping[str, distances.Distance] = {
+      "cosine": distances.cosine, "squared_euclidean": distances.squared_euclidean,
+      "sigmoid_squared": distances.sigmoid_squared}
+  return choose("contrast.distance", contrast.distance, kinds)
 
 
 def make_normalisation(value: str) -> tuple[normalisation.Normalise, str]:
@@ -166,11 +178,4 @@ def _printed_contrast(config: Any) -> dict[str, Any]:
     if given != printed:
       raise ValueError(f"config.contrast.{field}={given} cannot be with the learner {config.learner}, whose contrast "
                        f"is as the paper prints it; leave it at {printed}.")
-  return {"weight": config.contrast.weight, "distance": _distance(config.contrast)}
-
-
-def _distance(contrast: Contrast) -> distances.Distance:
-  kinds: Mapping[str, distances.Distance] = {
-      "cosine": distances.cosine, "squared_euclidean": distances.squared_euclidean,
-      "sigmoid_squared": distances.sigmoid_squared}
-  return choose("contrast.distance", contrast.distance, kinds)
+  return {"weight": config.contrast.weight, "distance": make_distance(config.contrast)}

@@ -11,6 +11,8 @@ import functools
 from typing import Any, Callable, Mapping
 
 from flax import linen as nn
+import jax
+import jax.numpy as jnp
 import optax
 
 from experiments import inner_loop, settings
@@ -20,10 +22,11 @@ from metajax.data.sinusoids import sinusoids
 from metajax.learners.in_context import read
 from metajax.networks.transformer import SIZES, transformer
 from metajax.objectives import views
-from metajax.recipe import Recipe
+from metajax.recipe import Models, Recipe
 from metajax.types import Learner, Objective, SequenceNetwork
 
 _FEATURES = 40  # of a point, where a learner describes points, and of a task, where one describes tasks
+_MOVED = ("maml", "fomaml", "reptile", "imaml")  # learners whose task models are of the parameters' own structure
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Config:
   queries: int = 10  # query points in training; MAML takes as many as there are shots
   test_shots: int = 5  # support points in the test
   test_queries: int = 100  # query points in the test
+  test_shift: float = 0.0  # added to both ends of the range of amplitudes in the test: tasks unlike those of training
   hidden: tuple[int, ...] = (40, 40)  # units of the hidden layers
   size: str = "tiny"  # of in_context's transformer: tiny, small or standard
   inner_steps: int = 1  # gradient steps in training
@@ -43,6 +47,7 @@ class Config:
   first_order: bool = False  # FOMAML; for reptile, whose own step is always so, the contrast's gradient
   strength: float = 1.0  # of imaml's pull towards the shared weights
   solver_steps: int = 5  # of imaml's conjugate gradients
+  psi: str = "weights"  # what is contrasted: adapted weights (the paper's), or their change, which is ours
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(
@@ -71,15 +76,24 @@ def get_config(learner: str = "maml") -> Config:
   return changed(Config(learner=learner), choose("learner", learner, defaults()))
 
 
+def sweeps(config: Config) -> str:
+  """Returns the further tests of a comparison: of Wu et al., 2025, Figure 2, and of Finn et al., 2017, Table 2."""
+  steps = ",config.test_inner_steps=1,2,5,10" if config.learner in inner_loop.LEARNERS else ""
+  return "config.test_shots=2,3,5,10,15,20,config.test_shift=0,0.5,1,1.5,2,2.5,3" + steps
+
+
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
-  check_at_least(0, config, "inner_steps", "test_inner_steps", "inner_rate")
+  check_at_least(0, config, "inner_steps", "test_inner_steps", "inner_rate", "test_shift")
   check_at_least(1, config, "shots", "queries", "test_shots", "test_queries", "hidden", "solver_steps")
   check_positive(config, "strength")
   check_read(config, hidden=[name for name in defaults() if name != "in_context"], size=["in_context"],
              inner_steps=inner_loop.LEARNERS, test_inner_steps=inner_loop.LEARNERS, inner_rate=inner_loop.LEARNERS,
-             first_order=inner_loop.WITH_ORDER, strength=["imaml"], solver_steps=["imaml"])
+             first_order=inner_loop.WITH_ORDER, strength=["imaml"], solver_steps=["imaml"],
+             psi=_MOVED)
   descends = config.learner in inner_loop.LEARNERS
+  # What models of unseen tasks are learned from: a hundred points, and subsets as large as a support set.
+  whole_tasks = sinusoids(5 * config.shots, 5 * config.shots), views.random_subsets(10, config.shots)
 
   def draw(params, key):
     dense = sinusoids(config.test_shots, 500)
@@ -87,8 +101,7 @@ def build(config: Config) -> Recipe:
         0: _unlearned(tested), 1: tested}
     fit = pictures.fit_picture(steps, params, dense, key, span=(-5.0, 5.0))
     task_map, _ = pictures.map_picture(
-        tested, params, sinusoids(5 * config.shots, 5 * config.shots), views.random_subsets(10, config.shots), key,
-        "Models of ten sinusoids, ten subsets each")
+        tested, params, *whole_tasks, key, "Models of ten sinusoids, ten subsets each")
     return {"fit.png": fit, "task_map.png": task_map}
 
   trained, tested = make_learner(config, config.inner_steps), make_learner(config, config.test_inner_steps)
@@ -98,10 +111,12 @@ def build(config: Config) -> Recipe:
       optimizer=optax.adam(config.training.learning_rate), loss=losses.squared_error, scores={},
       train_tasks=sinusoids(config.shots, config.queries),
       val_tasks=sinusoids(config.test_shots, config.test_queries),
-      test_tasks=sinusoids(config.test_shots, config.test_queries),
+      test_tasks=sinusoids(config.test_shots, config.test_queries,
+                           amplitude=(0.1 + config.test_shift, 5.0 + config.test_shift)),
       training=config.training, test=config.test, seed=config.seed, pictures=draw,
       notes=f"Sinusoids, trained at {config.shots} shots, tested at {config.test_shots} shots{after}, predictions are "
-            "inductive; loss is the mean squared error.")
+            "inductive; loss is the mean squared error.",
+      models=Models(*whole_tasks, settings.make_distance(config.contrast)))
 
 
 def make_learner(config: Config, num_steps: int) -> Learner:
@@ -115,7 +130,10 @@ def make_learner(config: Config, num_steps: int) -> Learner:
       "ridge": lambda: learners.ridge(features),
       "cnp": lambda: learners.cnp(features, mlp(1)),
       "in_context": lambda: learners.in_context(_transformer(config))}
-  return choose("learner", config.learner, makers)()
+  learner = choose("learner", config.learner, makers)()
+  if choose("psi", config.psi, {"weights": False, "change": True}):
+    learner = learner._replace(represent=lambda params, adapted, key: jax.tree.map(jnp.subtract, adapted, params))
+  return learner
 
 
 def _transformer(config: Config) -> SequenceNetwork:

@@ -20,6 +20,11 @@ def get_config() -> sinusoid.Config:
   return sinusoid.get_config("maml")
 
 
+def sweeps(config: sinusoid.Config) -> str:
+  """Returns the further tests of a comparison."""
+  return sinusoid.sweeps(config)
+
+
 def build(config: sinusoid.Config) -> Recipe:
   """Returns the recipe of these settings."""
   return sinusoid.build(config)

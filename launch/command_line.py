@@ -9,7 +9,7 @@ import inspect
 from pathlib import Path
 import sys
 from types import ModuleType
-from typing import Any, Callable, NoReturn, Sequence
+from typing import Any, Callable, Mapping, NoReturn, Sequence
 
 from absl import app, flags, logging
 import jax
@@ -101,7 +101,7 @@ def build(recipe: str, config: Any) -> Recipe:
   Raises:
     ValueError: if the settings cannot be.
   """
-  built = _load(_split(recipe)[0]).build(config)
+  built = make(recipe, config)
   check(built)
   return built
 
@@ -122,6 +122,27 @@ def connect() -> None:
     raise ValueError(f"--hosts must be auto or <address>:<port>,<processes>,<process>, such as 10.0.0.1:8476,4,0, but "
                      f"it is {_HOSTS.value}.")
   hosts.connect(hosts.Hosts(parts[0], int(parts[1]), int(parts[2])))
+
+
+def make(recipe: str, config: Any) -> Recipe:
+  """Returns a recipe with these settings, not tried out.
+
+  Raises:
+    ValueError: if the settings cannot be, as far as the recipe itself can tell.
+  """
+  return _load(_split(recipe)[0]).build(config)
+
+
+def own_sweeps(recipe: str, config: Any) -> str:
+  """Returns the further tests that a recipe asks of a comparison, as its `sweeps(config)` says; none if it has none."""
+  sweeps = getattr(_load(_split(recipe)[0]), "sweeps", None)
+  return sweeps(config) if sweeps else ""
+
+
+def compared_with(recipe: str, config: Any) -> Mapping[str, Mapping[str, Mapping[Any, float]]]:
+  """Returns what a recipe's `compared_with(config)` says others get: by field of a test, by name, by value."""
+  compared = getattr(_load(_split(recipe)[0]), "compared_with", None)
+  return compared(config) if compared else {}
 
 
 def use_compilation_cache() -> None:

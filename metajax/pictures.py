@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from metajax.data.sampling import sample_tasks
-from metajax.examples import union
 from metajax.objectives.tasks import solve
 from metajax.objectives.views import Views
 from metajax.reports import episodes, maps
+from metajax.task_models import make_task_models
 from metajax.types import Learner, Params, PerExample, PRNGKey, TaskDistribution
 
 
@@ -68,23 +68,8 @@ def map_picture(learner: Learner, params: Params, tasks: TaskDistribution, views
   representations are projected to two dimensions and coloured by task. Tight clusters are alignment, clusters far
   apart are discrimination (Wu et al., 2025, section 5.1: ten tasks, ten subsets each).
   """
-  key_tasks, key_adapt, key_represent = jax.random.split(key, 3)
-  sampled = sample_tasks(tasks, tasks.data, key_tasks, jnp.arange(num_tasks))
-
-  def one(episode, key):
-    key_views, key_learn = jax.random.split(key)
-
-    def learn(examples):
-      # Each set is embedded by itself: the map shows what a learner makes of a subset that comes alone.
-      features = learner.embed(params, examples.inputs, examples.mask)
-      adapted = learner.adapt(params, examples._replace(inputs=features), key_learn)
-      leaves = jax.tree.leaves(learner.represent(params, adapted, key_represent))
-      return jnp.concatenate([leaf.ravel() for leaf in leaves])
-
-    return learn(union(*episode)), jax.vmap(learn)(views(key_views, episode.support, episode.query))
-
-  full, parts = jax.jit(jax.vmap(one))(sampled, jax.random.split(key_adapt, num_tasks))
-  models = np.concatenate([np.asarray(full)[:, None], np.asarray(parts)], axis=1)
+  full, parts = make_task_models(learner, tasks, views, key, num_tasks)(params)
+  models = np.concatenate([full[:, None], parts], axis=1)
   points = maps.project(models)
   labels = np.repeat(np.arange(num_tasks), parts.shape[1])
   score = maps.silhouette(models[:, 1:].reshape(labels.size, -1), labels)

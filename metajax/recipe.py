@@ -26,9 +26,11 @@ import optax
 
 from metajax import cost
 from metajax.checkpoints import Checkpoints, Keep
+from metajax.distances import Distance
 from metajax.evaluation import Estimate, make_evaluate
 from metajax.faults import NonFinite, guard
 from metajax.hosts import is_writer, to_host
+from metajax.objectives.views import Views
 from metajax.preemption import Preempted
 from metajax.reports.figures import learning_curves, save
 from metajax.reports.progress import Progress
@@ -66,6 +68,13 @@ class Test:
   seed: int = 0  # of the test list, apart from the training seed: all runs meet the same episodes
 
 
+class Models(NamedTuple):
+  """What to look at where models of unseen tasks are compared: alignment, discrimination, clusters."""
+  tasks: TaskDistribution  # support and query together are a whole task
+  views: Views  # the subsets of it
+  distance: Distance  # phi
+
+
 class Recipe(NamedTuple):
   """Everything a run needs to know."""
   learner: Learner  # the one that is trained
@@ -82,6 +91,7 @@ class Recipe(NamedTuple):
   seed: int
   pictures: Callable[[Params, PRNGKey], Mapping[str, Figure]]  # by file name
   notes: str  # what must be said beside every result: the source of the data, the kind of normalisation
+  models: Models | None = None  # None where representations are not compared
 
 
 def check(recipe: Recipe) -> None:

@@ -37,7 +37,7 @@ Advance = Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]
 Row = dict[str, list[float]]  # what each step of a row measured so far, by metric
 
 # Beside the objective's own: the number of a faulty leaf, and whether the update was skipped.
-_NORM, _FAULT, _SKIPPED = "gradient_norm", "fault", "skipped"
+_NORM, FAULT, _SKIPPED = "gradient_norm", "fault", "skipped"
 _AHEAD = 2  # dispatches that wait while one runs; more would only delay a stop
 
 
@@ -101,37 +101,52 @@ def make_advance(objective: Objective, optimizer: optax.GradientTransformation, 
     raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be shared evenly by {mesh.size} devices; use a "
                      f"multiple of {mesh.size}.")
   share = num_tasks // mesh.size
+  if not spread_state:
+    steps = make_steps(objective, optimizer, tasks, share=share, num_steps=num_steps)
+    return jax.jit(mapped(lambda state, data: steps(state, data, key), mesh), donate_argnums=0)
+  by_hand = make_steps(objective, optimizer, tasks, share=share, num_steps=num_steps,
+                       around=lambda differentiate: mapped(differentiate, mesh))
 
-  def differentiate(params: Params, step: Array, data: PyTree) -> tuple[Params, Metrics]:
+  def shared_out(state, data):
+    # Only the tasks are mapped by hand; the optimizer's arithmetic is left to the partitioner, which knows how to
+    # take the norm of something spread.
+    state, metrics = by_hand(state, data, key)
+    return lax.with_sharding_constraint(state, spread(state, mesh)), metrics
+
+  return jax.jit(shared_out, donate_argnums=0)
+
+
+def make_steps(objective: Objective, optimizer: optax.GradientTransformation, tasks: TaskDistribution, *, share: int,
+               num_steps: int, around: Callable[[Callable], Callable] = lambda differentiate: differentiate
+               ) -> Callable[[TrainState, PyTree, PRNGKey], tuple[TrainState, Metrics]]:
+  """Returns `(state, data, key) -> (state, metrics)`: `num_steps` steps of a run, to be mapped over `TASKS` and jitted.
+
+  Arguments as in `make_advance`; besides,
+
+  Args:
+    share: the number of tasks on each device.
+    around: what to put around the part of a step that samples and differentiates, if that alone is to be mapped.
+  """
+
+  def differentiate(params: Params, step: Array, data: PyTree, key: PRNGKey) -> tuple[Params, Metrics]:
     places = jnp.arange(share, dtype=jnp.int32) + lax.axis_index(TASKS) * share
     return _differentiate(objective, params, step, sample_batch(tasks, data, key, step, places), key)
 
-  def repeated(differentiate):
+  gradient_of = around(differentiate)
 
-    def step(state: TrainState, data: PyTree) -> tuple[TrainState, Metrics]:
-      state, checked = _descend(optimizer, state, *differentiate(state.params, state.step, data))
-      skipped = was_skipped(state.opt_state)
-      extra = {} if skipped is None else {_SKIPPED: skipped.astype(jnp.float32)}
-      return state, {**checked.metrics, _NORM: checked.norm, _FAULT: first_fault(checked), **extra}
+  def step(state: TrainState, data: PyTree, key: PRNGKey) -> tuple[TrainState, Metrics]:
+    state, checked = _descend(optimizer, state, *gradient_of(state.params, state.step, data, key))
+    skipped = was_skipped(state.opt_state)
+    extra = {} if skipped is None else {_SKIPPED: skipped.astype(jnp.float32)}
+    return state, {**checked.metrics, _NORM: checked.norm, FAULT: first_fault(checked), **extra}
 
-    def steps(state, data):
-      if num_steps == 1:  # no loop: XLA:CPU computes the gradients of convolutions well only outside of one
-        state, metrics = step(state, data)
-        return state, jax.tree.map(lambda value: value[None], metrics)
-      return lax.scan(lambda state, _: step(state, data), state, length=num_steps)
+  def steps(state, data, key):
+    if num_steps == 1:  # no loop: XLA:CPU computes the gradients of convolutions well only outside of one
+      state, metrics = step(state, data, key)
+      return state, jax.tree.map(lambda value: value[None], metrics)
+    return lax.scan(lambda state, _: step(state, data, key), state, length=num_steps)
 
-    return steps
-
-  if not spread_state:
-    return jax.jit(mapped(repeated(differentiate), mesh), donate_argnums=0)
-
-  def steps(state, data):
-    # Only the tasks are mapped by hand; the optimizer's arithmetic is left to the partitioner, which knows how to
-    # take the norm of something spread.
-    state, metrics = repeated(mapped(differentiate, mesh))(state, data)
-    return lax.with_sharding_constraint(state, spread(state, mesh)), metrics
-
-  return jax.jit(steps, donate_argnums=0)
+  return steps
 
 
 def sample_batch(tasks: TaskDistribution, data: PyTree, key: PRNGKey, step: Array, places: Array) -> Episode:
@@ -210,7 +225,7 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Adv
     for measured in jax.device_get(waiting):
       for name, values in measured.items():
         row.setdefault(name, []).extend(np.asarray(values).tolist())
-    _check(row.pop(_FAULT, []), first, state, waiting)
+    _check(row.pop(FAULT, []), first, state, waiting)
     if done < end:
       raise Stopped(done, state, row)
     means, row = _means(row), {}
@@ -223,7 +238,7 @@ def _check(faults: Sequence[float], done: int, state: TrainState, waiting: Seque
   """Raises `NonFinite` for the first fault in the steps after `done`."""
   for step, number in enumerate(faults, done + 1):
     if number != FINE:
-      metrics = {name: value for name, value in waiting[0].items() if name not in (_NORM, _FAULT, _SKIPPED)}
+      metrics = {name: value for name, value in waiting[0].items() if name not in (_NORM, FAULT, _SKIPPED)}
       checked = Checked(metrics, state.params, waiting[0][_NORM], state.opt_state, state.params)
       raise NonFinite(step, path_of(int(number), checked))
 

@@ -11,14 +11,16 @@ PACKAGES = ("metajax", "experiments", "launch")
 LAYERS = (
   ("metajax.types",),
   ("metajax.examples", "metajax.losses", "metajax.distances", "metajax.contrast", "metajax.descent",
-   "metajax.checks", "metajax.networks", "metajax.hosts"),
+   "metajax.checks", "metajax.networks", "metajax.hosts", "metajax.statistics"),
   ("metajax.learners", "metajax.data"),
   ("metajax.objectives",),
   ("metajax.sharding", "metajax.cost", "metajax.checkpoints", "metajax.reports", "metajax.workdir", "metajax.faults",
    "metajax.preemption", "metajax.provenance"),
-  ("metajax.training", "metajax.evaluation"),
+  ("metajax.training", "metajax.evaluation", "metajax.task_models"),
   ("metajax.pictures",),
   ("metajax.recipe", "metajax.replay", "metajax.forks"),
+  ("metajax.seeds",),
+  ("metajax.compare",),
   ("experiments",),
   ("launch",),
 )

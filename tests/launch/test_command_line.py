@@ -62,6 +62,8 @@ _BAD = {
     "no solver": ([f"{_LEARNERS}:imaml", "--config.solver_steps=0"], ["config.solver_steps=0", "1 or more"]),
     "inner rate that is no number": ([_SINUSOID, "--config.inner_rate=nan"], ["config.inner_rate=nan", "0 or more"]),
     "unknown size": ([f"{_LEARNERS}:in_context", "--config.size=huge"], ["config.size='huge'", "tiny, small"]),
+    "weights that do not move": ([f"{_LEARNERS}:ridge", "--config.psi=change"], ["config.psi=change", "ridge"]),
+    "unknown psi": ([_SINUSOID, "--config.psi=outputs"], ["config.psi='outputs'", "weights, change"]),
     "Reptile with views": ([f"{_LEARNERS}:reptile", "--config.contrast.views=halves"],
                            ["config.contrast.views=halves", "reptile", "support"]),
     "one training way": ([_IMAGES, "--config.train_ways=1"], ["config.train_ways=1", "2 or more"]),
@@ -130,6 +132,19 @@ _REPLAY = {
 }
 
 
+_COMPARE = {
+    "one arm": ([_SINUSOID, "--arms=none"], ["at least 2 arms"]),
+    "an unknown arm": ([_SINUSOID, "--arms=none,most"], ["arm 'most' is not known", "none, both, in, out"]),
+    "an arm that cannot be": ([_SINUSOID, "--arms=none,config.training.tasks_per_step=1"], ["tasks_per_step=1"]),
+    "an arm tested otherwise": ([_SINUSOID, "--arms=none,config.test_shots=7"], ["other episodes"]),
+    "an arm of Reptile": ([f"{_LEARNERS}:reptile", "--arms=none,in"], ["config.contrast.discriminate=False"]),
+    "one seed": ([_SINUSOID, "--seeds=1"], ["seeds=1", ">= 2"]),
+    "a sweep that is none": ([_SINUSOID, "--sweeps=test_shots=5"], ["not understood"]),
+    "a sweep that cannot be": ([_SINUSOID, "--sweeps=config.test_shots=0"], ["config.test_shots=0", "1 or more"]),
+    "a workdir of another run": ([_SINUSOID, "--workdir={folder}/taken"], ["belongs to another run"]),
+}
+
+
 def _environment(cache):
   paths = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
   return {**os.environ, "PYTHONPATH": paths, "METAJAX_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu",
@@ -162,7 +177,8 @@ def outcomes(tmp_path_factory, cache):
   workdir.claim(folder / "taken", f"{_ROOT}/experiments/sinusoid_maml.py", settings)
   workdir.claim(folder / "old", f"{_ROOT}/experiments/sinusoid_maml.py", {"test": {"lists": 1}})
   cases = [(module, name, [argument.replace("{folder}", str(folder)) for argument in arguments])
-           for module, table in (("launch.train", _BAD), ("launch.evaluate", _EVALUATE), ("launch.replay", _REPLAY))
+           for module, table in (("launch.train", _BAD), ("launch.evaluate", _EVALUATE), ("launch.replay", _REPLAY),
+                                 ("launch.compare", _COMPARE))
            for name, (arguments, _) in table.items()]
   before = _contents(folder)
   sent = json.dumps([{"module": module, "arguments": arguments, "folder": str(folder)}
@@ -199,6 +215,11 @@ def test_what_evaluate_refuses(outcomes, name):
 @pytest.mark.parametrize("name", _REPLAY)
 def test_what_replay_refuses(outcomes, name):
   _check_sentence(outcomes[0]["launch.replay", name], _REPLAY[name][1])
+
+
+@pytest.mark.parametrize("name", _COMPARE)
+def test_what_compare_refuses(outcomes, name):
+  _check_sentence(outcomes[0]["launch.compare", name], _COMPARE[name][1])
 
 
 def test_no_refusal_touches_the_disk(outcomes):

@@ -1,0 +1,71 @@
+"""Does it help? Trains several arms of a recipe on the same seeds and tests them on the same episodes.
+
+  python -m launch.compare --config=experiments/sinusoid_maml.py --seeds=8 --arms=none,in,out,both
+  python -m launch.compare --config=experiments/sinusoid_maml.py --arms=none,config.contrast.weight=0.03,0.1,1
+  python -m launch.compare --config=experiments/omniglot.py:ridge --arms=none,both --config.training.steps=500
+
+Arms are none (no ConML), in (D_in alone), out (D_out alone), both, and values of any field; the first is what the
+others are compared with. The same command again goes on where it was left: an arm that is done is not done again.
+"""
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+import sys
+import time
+
+from absl import flags
+import jax
+
+from launch import arms, command_line
+from metajax import compare, workdir
+from metajax.reports import comparison
+
+_ARMS = flags.DEFINE_string("arms", "none,in,out,both", "names of arms, or config.<field>=<value>,<value>")
+_SEEDS = flags.DEFINE_integer("seeds", 8, "how many seeds; the first is the recipe's own", lower_bound=2)
+_SWEEPS = flags.DEFINE_string("sweeps", None, "further tests of the trained models, config.<field>=<value>,<value>; by "
+                              "default the recipe's own, `none` for no more")
+_AT_ONCE = flags.DEFINE_integer("seeds_at_once", None, "seeds that go through one step together; by default all where "
+                                "the network is small, one on CPU where it is not", lower_bound=1)
+_WORKDIR = flags.DEFINE_string("workdir", None, "where results go; by default runs/compare_<recipe>")
+
+
+def main(_: list[str]) -> None:
+  name, config = CONFIG()
+  configs = arms.parse(config, _ARMS.value)
+  text = command_line.own_sweeps(name, config) if _SWEEPS.value is None else _SWEEPS.value
+  sweeps = arms.parse_sweeps(config, "" if text == "none" else text)
+  command_line.use_compilation_cache()
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # arms are tested by like programs
+  if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    jax.config.update("jax_num_cpu_devices", _cores())  # seeds are shared out between cores
+  for own in configs.values():
+    command_line.build(name, own)  # a fault of the last arm's is told before the first is trained
+  build = lambda own, changes: command_line.make(name, arms.changed(own, changes))
+  each = [compare.Arm(arm, functools.partial(build, own)) for arm, own in configs.items()]
+  seeds = range(config.seed, config.seed + _SEEDS.value)
+  others = command_line.compared_with(name, config) if sweeps else {}
+  further = [compare.Sweep(field, values, others.get(field, {})) for field, values in sweeps.items()]
+  compare.check(each, seeds, further)
+  folder = workdir.claim(_WORKDIR.value or f"runs/compare_{command_line.run_name(name)}", name, {
+      **dataclasses.asdict(config), "arms": list(configs), "seeds": _SEEDS.value,
+      "sweeps": {field: list(values) for field, values in sweeps.items()}})
+  began = time.monotonic()
+  results = compare.compare(
+      each, seeds=seeds, folder=Path(folder), sweeps=further, group=_AT_ONCE.value,
+      about={"command": " ".join(["python -m launch.compare", *sys.argv[1:]]), "recipe": name,
+             "config": dataclasses.asdict(config)})
+  for header, rows in (comparison.main_table(results), comparison.models_table(results)):
+    print(comparison.columns([list(row) for row in zip(header, *rows)]))  # an arm a column, which is narrower
+  print("\n" + "\n".join(comparison.verdicts(results)))
+  print(f"{(time.monotonic() - began) / 60:.1f} minutes. All of it is in {folder}; look at {folder}/report.html.")
+
+
+def _cores() -> int:
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+  CONFIG = command_line.define_config("experiments/sinusoid_maml.py")
+  command_line.run(main)

@@ -1,0 +1,84 @@
+"""docs/results.md is written from files alone, and its rows can be run."""
+
+import json
+import shlex
+
+import pytest
+
+from benchmarks import verdict
+from benchmarks.verdict_rows import rows
+from launch import arms, command_line
+from launch.fields import check_setting
+from tests.reports.test_arms import results
+
+_NAMES = [row.name for row in rows()]
+
+
+@pytest.mark.parametrize("row", rows(), ids=_NAMES)
+def test_a_row_can_be_run(row):
+  given = dict(word.removeprefix("--").split("=", 1) for word in shlex.split(row.arguments))
+  config = command_line.default_config(given.pop("config"))
+  for field, value in given.items():
+    if field.startswith("config."):
+      check_setting(config, field.removeprefix("config."), value)
+      config = arms.changed(config, {field.removeprefix("config."): arms.value_of(
+          config, field.removeprefix("config."), value)})
+  assert len(arms.parse(config, given["arms"])) >= 2 and int(given["seeds"]) >= 2
+  own = command_line.own_sweeps(shlex.split(row.arguments)[0].partition("=")[2], config)
+  sweeps = arms.parse_sweeps(config, "" if given.get("sweeps") == "none" else own)
+  for shown in row.shown:
+    assert not shown.field or shown.gains or shown.value in sweeps[shown.field]
+
+
+def test_names_are_unique():
+  assert len(set(_NAMES)) == len(_NAMES)
+
+
+@pytest.fixture
+def run(tmp_path):
+  """The folder of a comparison that is done, as the row wants it."""
+  row = rows()[0]
+  folder = tmp_path / row.name
+  (folder / "pictures").mkdir(parents=True)
+  (folder / "pictures" / "differences.png").write_bytes(b"picture")
+  found = results()
+  found["arms"]["both"] = found["arms"].pop("arm0")
+  found["sweeps"] = {"test_shots": {"values": [5, 10], "gains": {}, "references": {}, "arms": {
+      name: [arm["test"]] * 2 for name, arm in found["arms"].items()}}}
+  found |= {"command": f"python -m launch.compare {row.arguments} --workdir=there"}
+  for arm in found["arms"].values():
+    arm["all_minutes"] = 1.5
+  (folder / "results.json").write_text(json.dumps(found))
+  return folder
+
+
+def test_the_page(run, tmp_path):
+  kept, page = tmp_path / "kept", tmp_path / "results.md"
+  page.write_text("above\n<!-- table: python -m benchmarks.verdict -->\n<!-- end of table -->\nbelow\n")
+  verdict.keep(run, kept)
+  verdict.write(page, kept)
+  text = page.read_text()
+  assert text.startswith("above\n") and text.endswith("below\n")
+  assert "| sinusoid_maml | 5 shots | none | .677 ± .038 | 1.000 ± 0.100 |  | 25 % | 5, 2, 1.5 |" in text
+  assert "| sinusoid_maml | 10 shots | both | .0397 ± .0009 | 1.000 ± 0.100 | -0.100 ± 0.050 (p = 0.001) |" in text
+  assert "amplitudes + 3 |" not in text  # was not run
+  assert "both against none: better" in text and "5 steps, shorter than the 70,000 published" in text
+  assert f"`python -m launch.compare {rows()[0].arguments}`" in text and "there" not in text.partition("Not run")[0]
+  assert "results/verdict_sinusoid_maml_differences.png" in text and "(Nothing has been run yet.)" in text
+  assert "sinusoid_fomaml" in text.partition("Not run yet: ")[2]
+
+
+def test_another_comparison_is_not_kept(run, tmp_path):
+  found = json.loads((run / "results.json").read_text())
+  (run / "results.json").write_text(json.dumps({**found, "command": found["command"].replace("=8", "=3")}))
+  with pytest.raises(ValueError, match="lacks --seeds=8"):
+    verdict.keep(run, tmp_path / "kept")
+  with pytest.raises(ValueError, match="no row is called"):
+    verdict.keep(tmp_path, tmp_path / "kept")
+
+
+def test_what_there_is_to_run(capsys):
+  verdict.main(["--list"])
+  assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == _NAMES
+  with pytest.raises(SystemExit):
+    verdict.main(["--only=nothing"])
