@@ -13,6 +13,7 @@ from absl import flags
 
 from launch import command_line
 from metajax import recipe, workdir
+from metajax.reports import summary
 
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, say what memory and arithmetic a step takes, and stop")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where results go; by default runs/<recipe>")
@@ -27,8 +28,13 @@ def main(_: list[str]) -> None:
     return
   folder = workdir.claim(_WORKDIR.value or f"runs/{command_line.run_name(name)}", name, dataclasses.asdict(config))
   command_line.use_compilation_cache()
-  recipe.run(built, folder)
-  print(f"All of it is in {folder}. To test again: python -m launch.evaluate --workdir={folder}")
+  results = recipe.run(built, folder)
+  print()
+  summary.show({measure: str(result) for measure, result in results.items()},
+               {"report": str(folder / "report.html"), "everything": f"{folder}/"},
+               [("test again", f"python -m launch.evaluate --workdir={folder}"),
+                ("watch curves", f"tensorboard --logdir={folder}/tensorboard"),
+                ("other recipes", "python -m launch.recipes")])
 
 
 if __name__ == "__main__":
