@@ -8,6 +8,7 @@ import re
 
 project = "metajax"
 author = "The metajax authors"
+copyright = f"2026, {author}"
 release = metadata.version("metajax")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx.ext.apidoc"]
 html_theme = "furo"
@@ -21,6 +22,7 @@ suppress_warnings = ["myst.xref_missing"]
 apidoc_modules = [{"path": "../metajax", "destination": "api", "module_first": True,
                    "automodule_options": {"members"}}]
 autodoc_inherit_docstrings = False
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings give shapes, which the types do not
 default_role = "literal"  # single backticks are code, as in the docstrings

@@ -109,7 +109,7 @@ optimizer, rows = optax.adam(1e-3), []
 state = training.init_state(learner, optimizer, train, jax.random.key(0))
 advance = training.make_advance(objective, optimizer, train, num_tasks=16, num_steps=ROW, key=jax.random.key(1),
                                 mesh=task_mesh(jax.devices()[:1]))
-evaluate = evaluation.make_evaluate(learner, losses.softmax_cross_entropy, scores, test, num_episodes=600,
+evaluate = evaluation.make_evaluate(learner, losses.softmax_cross_entropy, scores, test, num_episodes=300,
                                     key=jax.random.key(2))
 print(f"digits never trained on, before: {evaluate(state.params)['accuracy']}")
 state = training.fit(state, train, lambda _: advance, num_steps=STEPS, steps_per_dispatch=ROW, steps_per_row=ROW,

@@ -19,15 +19,17 @@ _PACKAGES = ('metajax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'n
 _STYLE = '''
 :root { color-scheme: light }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 60rem; margin: 0 auto;
-       padding: 1rem; overflow-wrap: anywhere }
-h1, h2 { line-height: 1.2; margin: 2rem 0 .5rem }
-.wide { overflow-x: auto }
+       padding: 1rem }
+h1, h2 { line-height: 1.2; margin: 2rem 0 .5rem; overflow-wrap: anywhere }
+.wide, figure { overflow-x: auto }
 table { border-collapse: collapse }
 th, td { text-align: left; vertical-align: top; padding: .25rem 1.5rem .25rem 0; border-bottom: 1px solid #ccc }
-td { font-variant-numeric: tabular-nums }
+td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 6rem }
+td:first-child { white-space: nowrap }
 figure { margin: 1rem 0 }
 img { max-width: 100%; height: auto }
 figcaption { color: #555 }
+@media (max-width: 40rem) { img { max-width: none; width: 40rem } }
 '''
 
 
