@@ -5,6 +5,7 @@ the objective is that of Wu et al., 2025.
 Learners: maml and protonet (each with its own page: omniglot_maml.py, omniglot_protonet.py); fomaml, anil, metasgd,
 reptile, imaml; protonet_cosine, matchingnet, matchingnet_full_context, relationnet; ridge; cnp, cnaps, simple_cnaps;
 in_context.
+Needs: Omniglot, in METAJAX_DATA_DIR or downloaded; with --config.data=glyphs, the extra metajax[glyphs].
 Command: python -m launch.train --config=experiments/omniglot.py:ridge
 The flags people want: --config.conml=False --config.shots=5 --config.data=glyphs (needs no Omniglot)
 """

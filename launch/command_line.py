@@ -7,6 +7,7 @@ takes an argument, it is given after a colon, `<recipe>.py:<argument>`: that is 
 import importlib.util
 import inspect
 from pathlib import Path
+import shutil
 import sys
 from types import ModuleType
 from typing import Any, Callable, Mapping, NoReturn, Sequence
@@ -15,6 +16,7 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
+from launch import explain
 from launch.fields import check_setting
 from metajax import hosts
 from metajax.checkpoints import Damaged, Unsaved
@@ -65,7 +67,10 @@ def define_config(default: str) -> Callable[[], tuple[str, Any]]:
   stack traces.
   """
   try:
-    _check_settings(sys.argv[1:], default)
+    recipe = _check_settings(sys.argv[1:], default)
+    if any(argument in ("-h", "-help", "--help") for argument in sys.argv[1:]):
+      width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
+      print(explain.text(recipe, _load(_split(recipe)[0]).__doc__ or "", default_config(recipe), width), end="\n\n")
   except ValueError as error:
     fail(str(error))
   flag = config_flags.DEFINE_config_file("config", default, "the recipe, a Python file, with its argument after a "
@@ -104,6 +109,12 @@ def build(recipe: str, config: Any) -> Recipe:
   built = make(recipe, config)
   check(built)
   return built
+
+
+def is_recipe(path: Path) -> bool:
+  """Returns whether a file defines both functions of a recipe."""
+  text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+  return "def get_config(" in text and "def build(" in text
 
 
 def connect() -> None:
@@ -158,9 +169,9 @@ def _split(recipe: str) -> tuple[Path, list[str]]:
 
 def _load(path: Path) -> ModuleType:
   if not path.is_file():
-    known = sorted(str(other) for other in path.parent.glob("*.py") if _is_recipe(other))
+    known = sorted(str(other) for other in path.parent.glob("*.py") if is_recipe(other))
     raise ValueError(f"recipe {path} does not exist" + (f"; there are {', '.join(known)}." if known else "."))
-  if not _is_recipe(path):
+  if not is_recipe(path):
     raise ValueError(f"{path} is not a recipe: it must define get_config() and build(config).")
   spec = importlib.util.spec_from_file_location(path.stem, path)
   assert spec is not None and spec.loader is not None
@@ -177,7 +188,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
     fail(f"{str(error).rstrip('.?')}; --help lists the flags.")
 
 
-def _check_settings(arguments: Sequence[str], default: str) -> None:
+def _check_settings(arguments: Sequence[str], default: str) -> str:
+  """Returns the recipe that the arguments name; raises ValueError for what is wrong with it or its settings."""
   path, seen = default, ""
   for argument in arguments:
     name, equals, value = argument.lstrip("-").partition("=")
@@ -199,8 +211,4 @@ def _check_settings(arguments: Sequence[str], default: str) -> None:
         raise ValueError(f"config.{field} is chosen with the recipe: --config={_split(path)[0]}:{value}.")
     elif argument.startswith("-") and name.startswith("noconfig."):
       raise ValueError(f"--{name} is not understood; to switch something off, give --{name[2:]}=False.")
-
-
-def _is_recipe(path: Path) -> bool:
-  text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-  return "def get_config(" in text and "def build(" in text
+  return path

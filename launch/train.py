@@ -21,6 +21,7 @@ from metajax import hosts, recipe, workdir
 from metajax.forks import fork
 from metajax.preemption import Preempted, stop_on_signals
 from metajax.provenance import provenance
+from metajax.reports import summary
 
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, say what memory and arithmetic a step takes, and stop")
 _FORK = flags.DEFINE_string("fork", None, "the workdir of a run to go on from, in a new one, under other settings")
@@ -49,13 +50,19 @@ def main(_: list[str]) -> None:
   hosts.wait("the workdir is claimed")
   with stop_on_signals() as stop:
     try:
-      recipe.run(built, folder, stop_requested=hosts.together(stop))
+      results = recipe.run(built, folder, stop_requested=hosts.together(stop))
     except Preempted as preempted:
       if hosts.is_writer():
         print(preempted, file=sys.stderr)
       raise SystemExit(stop.exit_code) from None
-  if hosts.is_writer():
-    print(f"All of it is in {folder}. To test again: python -m launch.evaluate --workdir={folder}")
+  if not hosts.is_writer():
+    return
+  print()
+  summary.show({measure: str(result) for measure, result in results.items()},
+               {"report": str(folder / "report.html"), "everything": f"{folder}/"},
+               [("test again", f"python -m launch.evaluate --workdir={folder}"),
+                ("watch curves", f"tensorboard --logdir={folder}/tensorboard"),
+                ("other recipes", "python -m launch.recipes")])
 
 
 def _data(built: recipe.Recipe) -> list[Any]:

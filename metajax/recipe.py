@@ -10,6 +10,7 @@ What a run leaves in its workdir:
   test.json           the test results, each a mean with its 95 % interval
   test_episodes.npz   the same, episode by episode
   *.png               learning curves, the task-representation map, and the recipe's own pictures
+  report.html         all of this in one file, to be looked at
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from metajax.faults import NonFinite, guard
 from metajax.hosts import is_writer, to_host
 from metajax.objectives.views import Views
 from metajax.preemption import Preempted
+from metajax.reports import html
 from metajax.reports.figures import learning_curves, save
 from metajax.reports.progress import Progress
 from metajax.reports.writers import CsvWriter, TensorBoardWriter, combine, read_csv
@@ -162,6 +164,7 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
   for name, figure in figures.items():
     save(figure, workdir / name)
   say(f"Pictures: {', '.join(str(workdir / name) for name in figures)}")
+  html.write(workdir)
   return results
 
 
