@@ -2,7 +2,7 @@
 
 Stanley et al., 2021 (https://openreview.net/forum?id=701FtuyLlAd): one task an assay, 4,938 to train on, 40 to validate
 and 157 to test; a molecule is its stored fingerprint. Support and query sets keep the assay's share of actives. Our
-score is the accuracy; the paper's is an average precision, so the two do not compare.
+score is the accuracy; python -m benchmarks.fsmol <workdir> gives delta-AUPRC, the measure of the paper.
 Learners: protonet, protonet_cosine, matchingnet, relationnet, ridge, maml, fomaml, anil, metasgd, reptile, imaml, cnp.
 Command: python -m launch.train --config=experiments/fsmol.py:protonet
 The flags people want: --config.shots=64 --config.conml=False
