@@ -5,7 +5,8 @@ travel to validate, 30 of banking and credit cards to test. A text is its counts
 before. Learners: those of experiments/vectors.py.
 Command: python -m launch.train --config=experiments/clinc150.py:protonet
 The flags people want: --config.conml=False --config.shots=5 --config.data=banking77
-Without learning (nearest class mean of the same n-grams): python -m benchmarks.pixels
+Without learning, the nearest class mean of the same n-grams (python -m benchmarks.pixels) gets 77.1 % of 1 shot and
+92.3 % of 5.
 """
 
 from typing import Any, Mapping
