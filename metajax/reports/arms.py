@@ -110,10 +110,11 @@ def sweep(values: Sequence[object], arms: Mapping[str, Curve], gaps: Mapping[str
   dashes = ((0, (1, 1)), (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (9, 3)))
   for dash, (name, known) in zip(itertools.cycle(dashes), (others or {}).items()):
     left.plot(places, known, color=GREY, linewidth=1.1, linestyle=dash, label=name)
-  means = np.concatenate([_positive(mean) for mean, _ in arms.values()])
-  if len(means) and means.max() > _LOG_RATIO * means.min():
+  drawn = _positive(np.concatenate([*(mean for mean, _ in arms.values()), *(others or {}).values()]))
+  drawn = drawn[drawn > 1e-4 * drawn.max(initial=0.0)]  # one of the others may be exact: by how much is of no interest
+  if len(drawn) and drawn.max() > _LOG_RATIO * drawn.min():
     left.set_yscale('log')
-    left.set_ylim(means.min() / 3, means.max() * 3)  # one of the others may be exact; its error is of no interest then
+    left.set_ylim(drawn.min() / 3, drawn.max() * 3)
   for axes in (left, right):
     if axes.get_legend_handles_labels()[0]:
       axes.legend(fontsize=8, frameon=False)
