@@ -1,7 +1,8 @@
 """What ConML costs: a meta-step with it over the plain one, the same recipe, K = 1, the support set as the view.
 
-  python -m benchmarks.contrast_cost        measures (nothing else may run), writes docs/results/contrast_cost.json
-                                            and the table in docs/performance.md
+  python -m benchmarks.contrast_cost              measures (nothing else may run), writes the table in
+                                                  docs/performance.md and docs/results/contrast_cost.json
+  python -m benchmarks.contrast_cost sinusoid     only the rows of a recipe; the others stay as they are
 Recipes as they are, but for at least 25 tasks a step, as many queries as shots where weights are adapted, and images
 rendered from fonts. "Arithmetic" is the same ratio of floating-point operations (`metajax.cost.flops`).
 """
@@ -10,7 +11,8 @@ import dataclasses
 import importlib
 import json
 from pathlib import Path
-from typing import Any, Callable
+import sys
+from typing import Any, Callable, NamedTuple, Sequence
 
 import jax
 
@@ -18,7 +20,7 @@ from benchmarks import tables
 from benchmarks.interleaved import interleaved, ratio
 from metajax.cost import flops
 from metajax.recipe import Recipe
-from metajax.sharding import replicated, task_mesh
+from metajax.sharding import replicate, task_mesh
 from metajax.training import init_state, make_advance
 
 _RESULT = Path("docs/results/contrast_cost.json")
@@ -44,26 +46,25 @@ _CASES = (
     ("sinusoid", "imaml", {}, None),
     ("sinusoid", "cnp", {}, None),
     ("omniglot", "relationnet", {"filters": 64}, None),
-    ("omniglot", "simple_cnaps", {}, None),
-    ("omniglot", "in_context", {}, None),
 )
 
 
-def main() -> None:
-  results = []
+def main(only: Sequence[str]) -> None:
+  kept = json.loads(_RESULT.read_text(encoding="utf-8")) if only else {"results": []}
   for name, learner, settings, bar in _CASES:
-    both = {conml: _steps(_build(name, learner, settings, conml)) for conml in (False, True)}
-    times = interleaved({str(conml): program[0] for conml, program in both.items()})
-    plain, contrasted = (times[str(conml)] for conml in (False, True))
-    steps = both[False][1]
-    arithmetic = both[True][2] / both[False][2]
-    results.append({
-        "recipe": name, "learner": learner, "settings": settings, "most": bar, "ratio": ratio(contrasted, plain), "arithmetic": arithmetic,
-        "plain_ms": 1e3 * plain.median / steps, "conml_ms": 1e3 * contrasted.median / steps,
-        "range": [min(map(_divide, contrasted.wall, plain.wall)), max(map(_divide, contrasted.wall, plain.wall))]})
-    print(f"{_name(results[-1])}: {results[-1]['plain_ms']:.3g} ms plain, ConML {results[-1]['ratio']:.2f} times that",
-          flush=True)
-    kept = {**tables.about("python -m benchmarks.contrast_cost"), "results": results}
+    if only and name not in only:
+      continue
+    plain, contrasted = (_steps(_build(name, learner, settings, conml)) for conml in (False, True))
+    times = interleaved({"plain": plain.run, "conml": contrasted.run})
+    found = {
+        "recipe": name, "learner": learner, "settings": settings, "most": bar,
+        "ratio": ratio(times["conml"], times["plain"]), "arithmetic": contrasted.flops / plain.flops,
+        "plain_ms": 1e3 * times["plain"].median / plain.steps, "conml_ms": 1e3 * times["conml"].median / plain.steps,
+        "range": [pick(slow / fast for slow, fast in zip(times["conml"].wall, times["plain"].wall))
+                  for pick in (min, max)]}
+    print(f"{_name(found)}: {found['plain_ms']:.3g} ms plain, ConML {found['ratio']:.2f} times that", flush=True)
+    others = [result for result in kept["results"] if _name(result) != _name(found)]
+    kept = {**tables.about("python -m benchmarks.contrast_cost"), "results": [*others, found]}
     _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     write(kept)
 
@@ -91,12 +92,18 @@ def _build(name: str, learner: str | None, settings: dict[str, Any], conml: bool
   return module.build(config)
 
 
-def _steps(recipe: Recipe) -> tuple[Callable[[], Any], int, int]:
-  """Returns a program that trains on from where it was, the steps it does in a call, and their arithmetic."""
+class _Program(NamedTuple):
+  """Training that goes on from where it was, a dispatch a call."""
+  run: Callable[[], Any]
+  steps: int  # in a call
+  flops: int  # of a call
+
+
+def _steps(recipe: Recipe) -> _Program:
   mesh = task_mesh(jax.devices()[:1])
   steps = recipe.training.steps_per_dispatch
   key = jax.random.key(0)
-  state = jax.device_put(init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, key), replicated(mesh))
+  state = replicate(init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, key), mesh)
   advance = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=key, mesh=mesh, num_steps=steps,
                          num_tasks=recipe.training.tasks_per_step)
   arithmetic = flops(jax.make_jaxpr(advance)(state, recipe.train_tasks.data).jaxpr)
@@ -106,7 +113,7 @@ def _steps(recipe: Recipe) -> tuple[Callable[[], Any], int, int]:
     held[0], metrics = advance(held[0], recipe.train_tasks.data)
     return metrics
 
-  return run, steps, arithmetic
+  return _Program(run, steps, arithmetic)
 
 
 def _name(result: dict[str, Any]) -> str:
@@ -115,9 +122,5 @@ def _name(result: dict[str, Any]) -> str:
   return f"{recipe} ({settings})" if settings else recipe
 
 
-def _divide(a: float, b: float) -> float:
-  return a / b
-
-
 if __name__ == "__main__":
-  main()
+  main(sys.argv[1:])

@@ -1,7 +1,7 @@
 """Our side of every workload, with metajax's public functions and in the form that is fastest for us."""
 
 import functools
-from typing import Mapping
+from typing import Any, Mapping, NamedTuple
 
 import jax
 from jax import lax
@@ -19,8 +19,28 @@ from metajax.networks.transformer import transformer
 from metajax.types import Episode, Learner, Objective, Params
 
 
+class Built(NamedTuple):
+  """A workload as one function, its state and its meta-batch on the device."""
+  advance: Any  # (state, episodes) -> state, (loss, gradient norm); compiled when it is called, the state donated
+  state: Any
+  episodes: Episode
+  steps: int  # in a call
+
+
 def program(workload: Workload, seed: int = SEED) -> Program:
-  """Returns a workload as one compiled function, its meta-batch and state on the device, the state donated."""
+  """Returns a workload as the side of the comparison that is ours."""
+  built = build(workload, seed)
+  held = {"state": built.state}
+
+  def call():
+    held["state"], (loss, held["norm"]) = built.advance(held["state"], built.episodes)
+    return float(loss)
+
+  return Program(call, built.steps, lambda: float(held["norm"]))
+
+
+def build(workload: Workload, seed: int = SEED) -> Built:
+  """Returns a workload as one function, with its meta-batch and its first state."""
   learner, objective = _learner_and_objective(workload)
   steps = _steps(workload)
   optimizer = optax.adam(OUTER_RATE)
@@ -29,7 +49,6 @@ def program(workload: Workload, seed: int = SEED) -> Program:
   inputs = jax.tree.map(jnp.asarray, batch(workload, seed))
   episodes = Episode(with_mask(*inputs[:2]), with_mask(*inputs[2:]))
   params = _params(learner, episodes.support.inputs[0], initial(workload, seed))
-  held = {"state": (params, optimizer.init(params))}
 
   def step(carry, episodes):
     gradient, metrics = jax.grad(objective, has_aux=True)(carry[0], episodes, key)
@@ -42,13 +61,7 @@ def program(workload: Workload, seed: int = SEED) -> Program:
     carry, of_all = lax.scan(lambda carry, _: step(carry, episodes), carry, length=steps)
     return carry, jax.tree.map(lambda values: values[0], of_all)
 
-  advance = jax.jit(several, donate_argnums=0)
-
-  def call():
-    held["state"], (loss, held["norm"]) = advance(held["state"], episodes)
-    return float(loss)
-
-  return Program(call, steps, lambda: float(held["norm"]))
+  return Built(jax.jit(several, donate_argnums=0), (params, optimizer.init(params)), episodes, steps)
 
 
 def _steps(workload: Workload) -> int:
@@ -72,7 +85,7 @@ def _learner_and_objective(workload: Workload) -> tuple[Learner, Objective]:
   adapted = (networks.conv4(workload.ways, filters=workload.width, max_pool=workload.max_pool, average=True)
              if workload.ways else networks.mlp([workload.width] * workload.layers, 1))
   learner = learners.maml(adapted, loss, optimizer=optax.sgd(workload.inner_rate), num_steps=workload.inner_steps,
-                          first_order=workload.first_order)
+                          first_order=workload.first_order, unroll=not workload.ways)
   if not workload.ways:
     return learner, objectives.episodic(learner, loss)
   # Convolutions with weights of their own: on CPU one task fits the cache, all of them do not.

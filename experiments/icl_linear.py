@@ -4,6 +4,7 @@ Paper: Garg et al., 2022 (https://arxiv.org/abs/2208.01066), its toy setting: 5 
 a query, no curriculum; with the objective of Wu et al., 2025, section 5.3 (lambda 0.02, half prompts, sigmoid of the
 squared difference). The small transformer instead of the standard one fits two cores.
 Expected: below 3 nearest neighbours and averaging, close to least squares (icl.png in the workdir).
+Needs: nothing but metajax.
 Command: python -m launch.train --config=experiments/icl_linear.py --workdir=runs/icl_linear
 The one flag people want: --config.conml=False
 """

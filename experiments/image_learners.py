@@ -12,6 +12,7 @@ from metajax import distances, learners, losses, networks
 from metajax.networks import convolution
 from metajax.networks.film_resnet import film_resnet
 from metajax.networks.normalisation import Normalise, batch_statistics, none
+from metajax.networks.precision import computing_in
 from metajax.networks.transformer import SIZES, transformer
 from metajax.types import Learner, Network
 
@@ -37,7 +38,15 @@ def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -
     ways: the most classes that a task has.
     num_steps: inner steps, for learners that take them.
   """
-  conv4 = functools.partial(networks.conv4, filters=config.filters, normalise=normalise, max_pool=config.max_pool)
+  convolve = choose("convolution", config.convolution,
+                    {"patches": convolution.patches, "library": convolution.library})
+  dtype = choose("compute", config.compute, {"float32": None, "bfloat16": jnp.bfloat16})
+
+  def conv4(*outputs, **settings):
+    network = networks.conv4(*outputs, **{"filters": config.filters, "normalise": normalise, "convolve": convolve,
+                                          "max_pool": config.max_pool, **settings})
+    return network if dtype is None else computing_in(network, dtype)
+
   # Convolved for weights that all tasks share.
   features = conv4(convolve=convolution.shared)
   makers = {**_descending(config, conv4, ways, num_steps), **_metric(config, features, ways),

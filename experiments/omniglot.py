@@ -5,18 +5,19 @@ the objective is that of Wu et al., 2025.
 Learners: maml and protonet (each with its own page: omniglot_maml.py, omniglot_protonet.py); fomaml, anil, metasgd,
 reptile, imaml; protonet_cosine, matchingnet, matchingnet_full_context, relationnet; ridge; cnp, cnaps, simple_cnaps;
 in_context.
+Needs: Omniglot, in METAJAX_DATA_DIR or downloaded; with --config.data=glyphs, the extra metajax[glyphs].
 Command: python -m launch.train --config=experiments/omniglot.py:ridge
 The flags people want: --config.conml=False --config.shots=5 --config.data=glyphs (needs no Omniglot)
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 import optax
 
 from experiments import image_learners, inner_loop, settings
 from experiments.image_learners import ANY_WAYS, CNAPS, WARM
-from experiments.images import image_pictures, image_tasks, whole_tasks
+from experiments.images import Tasks, image_pictures, image_tasks, whole_tasks
 from experiments.settings import (Contrast, Test, Training, changed, check_at_least, check_positive, check_read, choose,
                                   make_distance, make_normalisation)
 from metajax import losses
@@ -37,6 +38,8 @@ class Config:
   one_turn: bool = True  # whether all classes of a training task are turned alike, as they stand alike in the test
   filters: int = 32  # channels of each block of the Conv4, and of the last stages of cnaps' residual network
   norm: str = "batch"  # batch (current-batch statistics: transductive), group or none
+  convolution: str = "patches"  # patches or library: of weights that differ from task to task (benchmarks.autotune)
+  compute: str = "float32"  # or bfloat16: the networks' arithmetic; weights and gradients stay float32
   max_pool: bool = False  # halve by max-pooling instead of by stride 2; what adapts its weights then does not average
   temperature: float = 0.1  # of matching networks' cosines; protonet_cosine's, which is learned, starts here
   size: str = "tiny"  # of in_context's transformer: tiny, small or standard
@@ -85,6 +88,12 @@ def get_config(learner: str = "maml") -> Config:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
+  choose("data", config.data, {"omniglot": None, "glyphs": None})  # whoever reports a number must know of what
+  return build_on(config, lambda: image_tasks(config.data, config.one_turn))
+
+
+def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Recipe:
+  """Returns the recipe of these settings on the tasks, by split, that are made once the settings have been checked."""
   _check(config)
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
   normalise, said = make_normalisation(config.norm)
@@ -92,7 +101,7 @@ def build(config: Config) -> Recipe:
   trained = image_learners.make_learner(config, normalise, train_ways, config.inner_steps)
   tested = image_learners.make_learner(config, normalise, config.ways, config.test_inner_steps)
   make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
-  train, val, test = map(image_tasks(config.data, config.one_turn), ("train", "val", "test"))
+  train, val, test = map(tasks(), ("train", "val", "test"))
   steps = f"{config.test_inner_steps} inner step(s), " if config.learner in inner_loop.LEARNERS else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=make_objective(config, trained, loss, scores),
@@ -112,7 +121,6 @@ def _check(config: Config) -> None:
   check_at_least(2, config, "ways", *(["train_ways"] if config.train_ways else []))
   check_at_least(1, config, "shots", "train_queries", "test_queries", "filters", "solver_steps")
   check_positive(config, "temperature", "strength")
-  choose("data", config.data, {"omniglot": None, "glyphs": None})  # whoever reports a number must know of what
   check_read(config, train_ways=ANY_WAYS, max_pool=[name for name in defaults() if name not in CNAPS],
              temperature=WARM, size=["in_context"], inner_steps=inner_loop.LEARNERS,
              test_inner_steps=inner_loop.LEARNERS, inner_rate=inner_loop.LEARNERS, first_order=inner_loop.WITH_ORDER,

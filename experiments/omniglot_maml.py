@@ -5,6 +5,7 @@ by stride 2 and averages over space, as in MAML's own code; classes are split as
 each training class turned by quarter turns makes three more. The classes of a task are all turned alike: classes that
 can be told apart by their turn make easier tasks in training than there are in the test.
 Expected: 98.7 % (MAML, 60,000 steps; nearest mean of raw pixels, python -m benchmarks.pixels, 41.9 %).
+Needs: Omniglot, in METAJAX_DATA_DIR or downloaded.
 Command: python -m launch.train --config=experiments/omniglot_maml.py --workdir=runs/omniglot_maml
 The one flag people want: --config.conml=False
 

@@ -4,6 +4,7 @@ Paper: Snell et al., 2017 (https://arxiv.org/abs/1703.05175), with the objective
 as by Vinyals et al. (1028 / 172 / 423), each training class turned by quarter turns makes three more.
 Expected: 98.8 % (Snell et al., trained on 60-way tasks); nearest mean of raw pixels gets 41.9 %
 (python -m benchmarks.pixels).
+Needs: Omniglot, in METAJAX_DATA_DIR or downloaded.
 Command: python -m launch.train --config=experiments/omniglot_protonet.py --workdir=runs/omniglot_protonet
 The one flag people want: --config.conml=False
 

@@ -4,6 +4,7 @@ Omniglot where it is to be had (METAJAX_DATA_DIR, the user's cache, the official
 from fonts that pip installs, which is said loudly. Not a benchmark: see omniglot_protonet.py for that.
 Expected: 5-way 1-shot on glyphs of an alphabet never trained on, 93 %; nearest mean of raw pixels gets 72.5 %
 (python -m benchmarks.pixels).
+Needs: Omniglot, in METAJAX_DATA_DIR or downloaded, or else the extra metajax[glyphs].
 Command: python -m launch.train
 The one flag people want: --config.conml=False
 

@@ -156,11 +156,12 @@ def _mapped(config: Any) -> dict[str, Any]:
   """Returns what all objectives take, how tasks are mapped, having checked the settings that all read."""
   training = config.training
   check_at_least(1, config, "training.tasks_per_step", "training.steps", "training.steps_per_row",
-                 "training.steps_per_dispatch", "training.rows_per_checkpoint", "contrast.num_views",
-                 "contrast.view_size")
+                 "training.steps_per_dispatch", "training.rows_per_checkpoint", "training.keep_newest",
+                 "contrast.num_views", "contrast.view_size")
   check_positive(config, "contrast.temperature")
   check_at_least(2, config, "test.episodes", "test.val_episodes")
-  check_at_least(0, config, "training.learning_rate", "training.task_chunk")
+  check_at_least(0, config, "training.learning_rate", "training.task_chunk", "training.clip_gradient",
+                 "training.skip_nonfinite", "training.keep_every")
   if config.conml and training.tasks_per_step < 2 and config.contrast.discriminate:
     raise ValueError(f"config.training.tasks_per_step={training.tasks_per_step}, but ConML tells different tasks apart "
                      "and needs at least 2 in a meta-batch; give more, or config.contrast.discriminate=False.")

@@ -2,6 +2,7 @@
 
 The tasks of Finn et al., 2017, section 5.1 (https://arxiv.org/abs/1703.03400), with the objective of Wu et al., 2025.
 Learners: maml (its own page: sinusoid_maml.py), fomaml, anil, metasgd, reptile, imaml, ridge, cnp, in_context.
+Needs: nothing but metajax.
 Command: python -m launch.train --config=experiments/sinusoid.py:ridge
 The one flag people want: --config.conml=False
 """

@@ -2,6 +2,7 @@
 
 Paper: Finn et al., 2017, section 5.1 (https://arxiv.org/abs/1703.03400), with the objective of Wu et al., 2025.
 Expected: trained at 10 shots, tested at 5 shots after one step, mean squared error 0.67 (MAML's Table 2).
+Needs: nothing but metajax.
 Command: python -m launch.train --config=experiments/sinusoid_maml.py --workdir=runs/sinusoid_maml
 The one flag people want: --config.conml=False
 

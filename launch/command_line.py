@@ -7,6 +7,7 @@ takes an argument, it is given after a colon, `<recipe>.py:<argument>`: that is 
 import importlib.util
 import inspect
 from pathlib import Path
+import shutil
 import sys
 from types import ModuleType
 from typing import Any, Callable, Mapping, NoReturn, Sequence
@@ -15,10 +16,15 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
+from launch import explain
 from launch.fields import check_setting
-from metajax.checkpoints import Damaged
+from metajax import hosts
+from metajax.checkpoints import Damaged, Unsaved
 from metajax.data.download import cache_dir
 from metajax.recipe import Recipe, check
+
+_HOSTS = flags.DEFINE_string("hosts", None, "where the processes of a run meet: <address>:<port>,<processes>,<process "
+                             "from 0>, or auto to ask the cluster (TPU pod, SLURM, Kubernetes, Open MPI)")
 
 _USAGE = 2  # the exit code of a command that was not understood
 _FAILED = 1  # and of one that was, and came to grief
@@ -27,7 +33,7 @@ _FAILED = 1  # and of one that was, and came to grief
 def run(main: Callable[[list[str]], Any]) -> NoReturn:
   """Runs `main` under absl; a user's fault (`ValueError`, missing file) ends it with one sentence and exit code 2.
 
-  So do a damaged folder and a diverged training, with exit code 1. `--verbosity=1` shows the stack trace.
+  So do a damaged folder, a full disk and a diverged training, with exit code 1. `--verbosity=1` shows the stack trace.
   """
 
   def guarded(arguments):
@@ -36,9 +42,11 @@ def run(main: Callable[[list[str]], Any]) -> NoReturn:
     if not any(argument.lstrip("-").startswith("verbosity") for argument in sys.argv[1:]):
       # Orbax tells thirty lines a save. Whether the flag was set cannot be asked of it: a library sets it on import.
       logging.set_verbosity(logging.WARNING)
+      # And a stack trace of each fault, which ends, or is passed over, in a sentence of ours.
+      logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)
     try:
       main(arguments)
-    except (ValueError, FileNotFoundError, Damaged, FloatingPointError) as error:
+    except (ValueError, OSError, Damaged, Unsaved, FloatingPointError) as error:
       logging.debug("The error comes from here.", exc_info=True)
       fail(str(error), _USAGE if isinstance(error, (ValueError, FileNotFoundError)) else _FAILED)
 
@@ -59,7 +67,10 @@ def define_config(default: str) -> Callable[[], tuple[str, Any]]:
   stack traces.
   """
   try:
-    _check_settings(sys.argv[1:], default)
+    recipe = _check_settings(sys.argv[1:], default)
+    if any(argument in ("-h", "-help", "--help") for argument in sys.argv[1:]):
+      width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
+      print(explain.text(recipe, _load(_split(recipe)[0]).__doc__ or "", default_config(recipe), width), end="\n\n")
   except ValueError as error:
     fail(str(error))
   flag = config_flags.DEFINE_config_file("config", default, "the recipe, a Python file, with its argument after a "
@@ -100,6 +111,30 @@ def build(recipe: str, config: Any) -> Recipe:
   return built
 
 
+def is_recipe(path: Path) -> bool:
+  """Returns whether a file defines both functions of a recipe."""
+  text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+  return "def get_config(" in text and "def build(" in text
+
+
+def connect() -> None:
+  """Joins the other processes of the run, if --hosts says that there are any; before any device is touched.
+
+  Raises:
+    ValueError: if --hosts is not understood.
+  """
+  if _HOSTS.value is None:
+    return
+  if _HOSTS.value == "auto":
+    hosts.connect(None)
+    return
+  parts = _HOSTS.value.split(",")
+  if len(parts) != 3 or ":" not in parts[0] or not all(part.isdecimal() for part in parts[1:]):
+    raise ValueError(f"--hosts must be auto or <address>:<port>,<processes>,<process>, such as 10.0.0.1:8476,4,0, but "
+                     f"it is {_HOSTS.value}.")
+  hosts.connect(hosts.Hosts(parts[0], int(parts[1]), int(parts[2])))
+
+
 def make(recipe: str, config: Any) -> Recipe:
   """Returns a recipe with these settings, not tried out.
 
@@ -124,7 +159,6 @@ def compared_with(recipe: str, config: Any) -> Mapping[str, Mapping[str, Mapping
 def use_compilation_cache() -> None:
   """Keeps compiled programs in the user's cache, so that the second run of a command starts at once."""
   jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 def _split(recipe: str) -> tuple[Path, list[str]]:
@@ -135,9 +169,9 @@ def _split(recipe: str) -> tuple[Path, list[str]]:
 
 def _load(path: Path) -> ModuleType:
   if not path.is_file():
-    known = sorted(str(other) for other in path.parent.glob("*.py") if _is_recipe(other))
+    known = sorted(str(other) for other in path.parent.glob("*.py") if is_recipe(other))
     raise ValueError(f"recipe {path} does not exist" + (f"; there are {', '.join(known)}." if known else "."))
-  if not _is_recipe(path):
+  if not is_recipe(path):
     raise ValueError(f"{path} is not a recipe: it must define get_config() and build(config).")
   spec = importlib.util.spec_from_file_location(path.stem, path)
   assert spec is not None and spec.loader is not None
@@ -154,7 +188,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
     fail(f"{str(error).rstrip('.?')}; --help lists the flags.")
 
 
-def _check_settings(arguments: Sequence[str], default: str) -> None:
+def _check_settings(arguments: Sequence[str], default: str) -> str:
+  """Returns the recipe that the arguments name; raises ValueError for what is wrong with it or its settings."""
   path, seen = default, ""
   for argument in arguments:
     name, equals, value = argument.lstrip("-").partition("=")
@@ -176,8 +211,4 @@ def _check_settings(arguments: Sequence[str], default: str) -> None:
         raise ValueError(f"config.{field} is chosen with the recipe: --config={_split(path)[0]}:{value}.")
     elif argument.startswith("-") and name.startswith("noconfig."):
       raise ValueError(f"--{name} is not understood; to switch something off, give --{name[2:]}=False.")
-
-
-def _is_recipe(path: Path) -> bool:
-  text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-  return "def get_config(" in text and "def build(" in text
+  return path

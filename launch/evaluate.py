@@ -16,6 +16,7 @@ _TEST_SEED = flags.DEFINE_integer("test_seed", None, "which list of episodes; by
 
 
 def main(_: list[str]) -> None:
+  command_line.connect()
   if not _WORKDIR.value:
     raise ValueError("--workdir is missing; name the folder of a trained run: --workdir=runs/<recipe>.")
   run = workdir.read(_WORKDIR.value)

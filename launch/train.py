@@ -3,32 +3,70 @@
   python -m launch.train                                                     the quickstart
   python -m launch.train --config=experiments/omniglot_maml.py --config.seed=1 --workdir=runs/maml1
   python -m launch.train --config=experiments/omniglot.py:ridge              one learner of a recipe for many
+  python -m launch.train --config.training.steps=900 --fork=runs/quickstart --workdir=runs/longer
 
-The same command again goes on where the run was left.
+The same command again goes on where the run was left. On SIGTERM it saves and leaves with exit code 75, to be started
+again.
 """
 
 import dataclasses
+from pathlib import Path
+import sys
+from typing import Any
 
 from absl import flags
 
-from launch import command_line
-from metajax import recipe, workdir
+from launch import command_line, tuned
+from metajax import hosts, recipe, workdir
+from metajax.forks import fork
+from metajax.preemption import Preempted, stop_on_signals
+from metajax.provenance import provenance
+from metajax.reports import summary
 
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, say what memory and arithmetic a step takes, and stop")
+_FORK = flags.DEFINE_string("fork", None, "the workdir of a run to go on from, in a new one, under other settings")
+_TUNED = flags.DEFINE_boolean("tuned", False, "take the settings that benchmarks.autotune found fastest here")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where results go; by default runs/<recipe>")
 
 
 def main(_: list[str]) -> None:
+  command_line.connect()
   name, config = CONFIG()
+  if _TUNED.value:
+    print("Tuned: " + " ".join(tuned.apply(name, config)))
   built = command_line.build(name, config)
   if _DRY_RUN.value:
     command_line.use_compilation_cache()
     recipe.dry_run(built)
     return
-  folder = workdir.claim(_WORKDIR.value or f"runs/{command_line.run_name(name)}", name, dataclasses.asdict(config))
   command_line.use_compilation_cache()
-  recipe.run(built, folder)
-  print(f"All of it is in {folder}. To test again: python -m launch.evaluate --workdir={folder}")
+  settings, about = dataclasses.asdict(config), provenance(_data(built), name.split(":")[0])
+  folder = Path(_WORKDIR.value or f"runs/{command_line.run_name(name)}")
+  if hosts.is_writer():
+    if _FORK.value:
+      fork(_FORK.value, folder, built, name, settings, about)
+    else:
+      workdir.claim(folder, name, settings, about)
+  hosts.wait("the workdir is claimed")
+  with stop_on_signals() as stop:
+    try:
+      results = recipe.run(built, folder, stop_requested=hosts.together(stop))
+    except Preempted as preempted:
+      if hosts.is_writer():
+        print(preempted, file=sys.stderr)
+      raise SystemExit(stop.exit_code) from None
+  if not hosts.is_writer():
+    return
+  print()
+  summary.show({measure: str(result) for measure, result in results.items()},
+               {"report": str(folder / "report.html"), "everything": f"{folder}/"},
+               [("test again", f"python -m launch.evaluate --workdir={folder}"),
+                ("watch curves", f"tensorboard --logdir={folder}/tensorboard"),
+                ("other recipes", "python -m launch.recipes")])
+
+
+def _data(built: recipe.Recipe) -> list[Any]:
+  return [tasks.data for tasks in (built.train_tasks, built.val_tasks, built.test_tasks) if tasks is not None]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,19 @@
 """metajax: meta-training in JAX, with ConML.
 
-`contrast` and `distances` stand alone, for anybody's JAX code. `learners` on `networks` make `types.Learner`s,
-`objectives` wrap them, `data` gives them tasks, `training` and `evaluation` run them, `recipe` puts it all together.
+  Examples, Episode     a labelled set; a task, split in support and query
+  Network               a network as two pure functions, whatever library it was written with
+  Learner               a way of learning one task, as five pure functions
+  Objective             what meta-training minimises
+  TaskDistribution      where tasks come from
+  types                 these contracts, and the letters used in every docstring
+  learners, networks    learners, each made from a network
+  losses, distances     per-example losses and scores; distances between representations
+  contrast              ConML's formulas, on arrays of representations: for anybody's JAX code
+  objectives            episodic, ConML, Reptile, autoregressive: each wraps a learner
+  examples              labelled sets with padding: made, joined, thinned, averaged
+  training, evaluation  the compiled step and the loop; frozen test episodes
+
+`data` (task distributions), `recipe` (whole runs), `reports` and the rest are imported from their modules.
 """
 
 from metajax import contrast as contrast

@@ -12,6 +12,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from metajax.checks import check_real_arrays
 from metajax.distances import Distance, Quadratic, difference, products, squared_norm
 from metajax.types import Array, PyTree
 
@@ -36,8 +37,9 @@ def inner_task_distance(full: PyTree, views: PyTree, distance: Distance, axis_na
 def inter_task_distance(full: PyTree, distance: Distance, axis_name: str | None = None) -> Array:
   """Returns D_out, the mean distance over all ordered pairs of different tasks (eq. 3; large = discriminated).
 
-  For a `distances.Quadratic` it is a variance: `scale 2/(T-1) sum_i |f(e_i) - mean f|^2`, linear in `T`, exact. Any
-  other distance is computed row by row, never as `T x T x D`.
+  For a `distances.Quadratic` it is a variance: `scale 2/(T-1) sum_i |f(e_i) - mean f|^2`, linear in `T`, exact. For any
+  other distance, which must be symmetric, every task meets every other as devices pass their tasks around: no device
+  holds more than two devices' tasks, and nothing is `T x T`. That road has a gradient, but no forward-mode derivative.
 
   Args and errors as in `inner_task_distance`; besides,
 
@@ -101,16 +103,43 @@ def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_task
 
 
 def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None) -> Array:
-  own, everyone, num_tasks = _places(full, axis_name)
+  """Returns the mean distance over pairs as the tasks of the other devices pass by, one device's at a time.
 
-  @jax.checkpoint  # a row's [T, D] differences are computed again for its gradient, not kept for all rows
-  def row(task_and_index):
-    task, index = task_and_index
-    to_all = jax.vmap(distance, in_axes=(None, 0))(task, everyone)
-    others = jnp.arange(num_tasks, dtype=jnp.int32) != index
-    return jnp.sum(jnp.where(others, to_all, jnp.zeros_like(to_all))) / (num_tasks - 1)
+  No device ever holds the tasks of all, nor anything of size `T x T`: the gradient is taken as the distances are. As a
+  distance is symmetric, the gradient through both of its arguments is twice that through the first.
+  """
+  num_tasks, num_own = _count(full, axis_name), _num_tasks(full)
+  devices = num_tasks // num_own
+  places = jnp.arange(num_own, dtype=jnp.int32)
 
-  return _over_devices(jnp.mean(lax.map(row, (full, own))), axis_name)
+  def to_visitors(task, place, visitors, at_home):
+    to_all = jax.vmap(distance, in_axes=(None, 0))(task, visitors)
+    others = (places != place) | (not at_home)
+    return jnp.sum(jnp.where(others, to_all, jnp.zeros_like(to_all))) / ((num_tasks - 1) * num_own)
+
+  def around(row, full):
+    """Returns, for each task, the sum over all visitors of what `row` makes of the two."""
+
+    def meet(visitors, at_home):
+      return lax.map(lambda task_and_place: row(*task_and_place, visitors, at_home), (full, places))
+
+    def turn(carry, _):
+      visitors = lax.ppermute(carry[1], axis_name, [(i, (i + 1) % devices) for i in range(devices)])
+      return (jax.tree.map(jnp.add, carry[0], meet(visitors, False)), visitors), None
+
+    at_home = meet(full, True)
+    return at_home if devices == 1 else lax.scan(turn, (at_home, full), length=devices - 1)[0][0]
+
+  @jax.custom_vjp
+  def share(full):
+    return jnp.sum(around(to_visitors, full))
+
+  def forward(full):
+    value, gradient = around(jax.value_and_grad(to_visitors), full)
+    return jnp.sum(value), jax.tree.map(lambda leaf: 2 * leaf, gradient)
+
+  share.defvjp(forward, lambda gradient, cotangent: (jax.tree.map(lambda g: cotangent.astype(g.dtype) * g, gradient),))
+  return _over_devices(share(full), axis_name)
 
 
 def _places(full: PyTree, axis_name: str | None) -> tuple[Array, PyTree, int]:
@@ -145,6 +174,10 @@ def _over_devices(share: Array, axis_name: str | None) -> Array:
 
 def _check_views(full: PyTree, views: PyTree) -> None:
   num_tasks = _num_tasks(full)
+  _num_tasks(views)
+  if str(jax.tree.structure(full)) != str(jax.tree.structure(views)):
+    raise ValueError(f"views must be a pytree of the structure of full, but they are {jax.tree.structure(views)} and "
+                     f"{jax.tree.structure(full)}.")
   for whole, part in zip(jax.tree.leaves(full), jax.tree.leaves(views), strict=True):
     if part.ndim != whole.ndim + 1 or part.shape[0] != num_tasks or part.shape[2:] != whole.shape[1:]:
       raise ValueError(f"views must be [T, K, ...] where full is [T, ...], but they are {list(part.shape)} "
@@ -154,8 +187,9 @@ def _check_views(full: PyTree, views: PyTree) -> None:
 
 
 def _num_tasks(tree: PyTree) -> int:
-  sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(tree)}
+  check_real_arrays("representations", tree)
+  sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(tree)}
   if len(sizes) != 1 or 0 in sizes:
     raise ValueError("representations must be a pytree of arrays with one leading axis of tasks, but the leaves have "
-                     f"shapes {[list(leaf.shape) for leaf in jax.tree.leaves(tree)]}.")
+                     f"shapes {[list(jnp.shape(leaf)) for leaf in jax.tree.leaves(tree)]}.")
   return sizes.pop()

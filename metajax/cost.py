@@ -2,12 +2,17 @@
 
 import math
 import os
+import re
 from typing import Any, Callable, NamedTuple
 
 import jax
 import numpy as np
 
 from metajax.types import PyTree
+
+_COLLECTIVE = re.compile(r"= (\(?[a-z].*?) (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)"
+                         r"(?:-start)?\(")
+_SHAPE = re.compile(r"([a-z]+[0-9]*)\[([0-9,]*)\]")  # such as f32[64,5]
 
 
 class Cost(NamedTuple):
@@ -41,6 +46,19 @@ def flops(jaxpr: Any) -> int:
   once, and of the branches of a condition the dearest counts.
   """
   return sum(_flops_of(equation) for equation in jaxpr.eqns)
+
+
+def collectives(compiled: Any) -> dict[str, list[int]]:
+  """Returns the bytes that each collective of a compiled program results in on one device, by kind.
+
+  Kinds are XLA's: all-reduce, all-gather, reduce-scatter, collective-permute, all-to-all. One in a loop counts once.
+  """
+  found: dict[str, list[int]] = {}
+  for result, kind in _COLLECTIVE.findall(compiled.as_text()):
+    sizes = [math.prod(int(size) for size in shape.split(",") if size) * _bytes_of(dtype)
+             for dtype, shape in _SHAPE.findall(result)]
+    found.setdefault(kind, []).append(sum(sizes))
+  return found
 
 
 def sentences(cost: Cost, steps: int, devices: int) -> list[str]:
@@ -83,6 +101,11 @@ def _parts(equation: Any) -> list[Any]:
 
 def _bytes(tree: PyTree) -> int:
   return sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _bytes_of(dtype: str) -> int:
+  bits = re.search("[0-9]+", dtype)
+  return max(1, int(bits.group()) // 8) if bits else 1
 
 
 def _limit() -> int | None:

@@ -13,6 +13,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from metajax.checks import check_real_arrays
 from metajax.types import Array, PyTree
 
 Distance = Callable[[PyTree, PyTree], Array]
@@ -54,7 +55,16 @@ def products(a: PyTree, b: PyTree) -> Products:
 
 
 def difference(a: PyTree, b: PyTree) -> PyTree:
-  """Returns `a - b`, in float32 or wider."""
+  """Returns `a - b`, in float32 or wider.
+
+  Raises:
+    ValueError: if they are not real, or not of one structure and shape; nothing is broadcast.
+  """
+  check_real_arrays("representations", (a, b))
+  shapes = [jax.tree.map(jnp.shape, tree) for tree in (a, b)]
+  if shapes[0] != shapes[1]:
+    raise ValueError(f"two representations must have one structure and shape, but they are {shapes[0]} and "
+                     f"{shapes[1]}.")
   return jax.tree.map(lambda x, y: _wide(x) - _wide(y), a, b)
 
 

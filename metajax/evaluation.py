@@ -9,10 +9,13 @@ from typing import Callable, Mapping, NamedTuple
 import jax
 from jax import lax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 import numpy as np
 
+from metajax.checks import check_integers
 from metajax.data.sampling import sample_tasks
 from metajax.objectives.tasks import solve
+from metajax.sharding import TASKS, over_tasks, replicate
 from metajax.types import Learner, Params, PerExample, PRNGKey, TaskDistribution
 
 
@@ -27,7 +30,8 @@ class Estimate(NamedTuple):
 
 
 def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], tasks: TaskDistribution, *,
-                  num_episodes: int, key: PRNGKey, chunk: int = 32) -> Callable[[Params], dict[str, Estimate]]:
+                  num_episodes: int, key: PRNGKey, chunk: int = 32, mesh: Mesh | None = None
+                  ) -> Callable[[Params], dict[str, Estimate]]:
   """Returns a function from parameters to an `Estimate` of the loss and of each score.
 
   Args:
@@ -38,26 +42,34 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
     num_episodes: how many, at least 2.
     key: the key of the list.
     chunk: episodes solved at once.
+    mesh: devices, of all processes, that solve a part of the list each; the parameters must be on all of them.
 
   Raises:
     ValueError: if there are fewer than 2 episodes, of which no interval can be had.
   """
+  check_integers(num_episodes=num_episodes)
   if num_episodes < 2:
     raise ValueError(f"an interval needs at least 2 test episodes, but num_episodes is {num_episodes}.")
   key_list, key_adapt = jax.random.split(key)
 
-  @jax.jit
-  def run(params, data):
+  share = -(-num_episodes // (mesh.size if mesh else 1))  # the last of them go beyond the list, and are dropped
+
+  def part(params, data):
+    first = lax.axis_index(TASKS) * share if mesh else 0
 
     def one(place):
       episode = jax.tree.map(lambda leaf: leaf[0], sample_tasks(tasks, data, key_list, place[None]))
       solved = solve(learner, loss, scores, params, episode, jax.random.fold_in(key_adapt, place))
       return {"loss": solved.loss, **solved.scores}
 
-    return lax.map(one, jnp.arange(num_episodes, dtype=jnp.int32), batch_size=min(chunk, num_episodes))
+    found = lax.map(one, first + jnp.arange(share, dtype=jnp.int32), batch_size=min(chunk, share))
+    return lax.all_gather(found, TASKS, tiled=True) if mesh else found
+
+  run = jax.jit(over_tasks(part, mesh) if mesh else part)
+  data = replicate(tasks.data, mesh) if mesh else tasks.data
 
   def evaluate(params: Params) -> dict[str, Estimate]:
-    return {name: estimate(values) for name, values in jax.device_get(run(params, tasks.data)).items()}
+    return {name: estimate(values[:num_episodes]) for name, values in jax.device_get(run(params, data)).items()}
 
   return evaluate
 

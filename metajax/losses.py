@@ -4,17 +4,21 @@ Every function takes the outputs and targets of `Q` examples and returns `[Q]`; 
 that are not padding.
 """
 
-import chex
 import jax.numpy as jnp
 import optax
 
+from metajax.checks import check_real_arrays
 from metajax.types import Array
 
 
 def softmax_cross_entropy(outputs: Array, targets: Array) -> Array:
-  """Returns `[Q]` cross-entropies in nats of logits `[Q, C]` against integer classes `[Q]` in [0, C)."""
-  chex.assert_rank([outputs, targets], [2, 1])
-  return optax.losses.softmax_cross_entropy_with_integer_labels(outputs, targets)
+  """Returns `[Q]` cross-entropies in nats of logits `[Q, C]` against integer classes `[Q]` in [0, C).
+
+  Of a class out of range it is NaN, and not, as an index from the end would have it, that of another class.
+  """
+  _check_classes(outputs, targets)
+  entropies = optax.losses.softmax_cross_entropy_with_integer_labels(outputs, targets)
+  return jnp.where((targets >= 0) & (targets < outputs.shape[1]), entropies, jnp.full_like(entropies, jnp.nan))
 
 
 def squared_error(outputs: Array, targets: Array) -> Array:
@@ -22,12 +26,23 @@ def squared_error(outputs: Array, targets: Array) -> Array:
 
   No factor of one half: the mean over examples is the mean squared error that MAML's paper reports.
   """
-  chex.assert_equal_shape([outputs, targets])
+  check_real_arrays("outputs and targets", (outputs, targets))
+  if jnp.shape(outputs) != jnp.shape(targets) or jnp.ndim(outputs) == 0:
+    raise ValueError(f"outputs and targets must be [examples, ...] and alike, but they are {list(jnp.shape(outputs))} "
+                     f"and {list(jnp.shape(targets))}; give both the same trailing axes.")
   errors = optax.losses.squared_error(outputs, targets)
   return jnp.mean(errors.reshape(errors.shape[0], -1), axis=1)
 
 
 def accuracy(outputs: Array, targets: Array) -> Array:
   """Returns `[Q]` ones where the largest of the logits `[Q, C]` is the target `[Q]`, zeros elsewhere (a fraction)."""
-  chex.assert_rank([outputs, targets], [2, 1])
+  _check_classes(outputs, targets)
   return (jnp.argmax(outputs, axis=-1) == targets).astype(outputs.dtype)
+
+
+def _check_classes(outputs: Array, targets: Array) -> None:
+  check_real_arrays("logits", outputs)
+  shapes = jnp.shape(outputs), jnp.shape(targets)
+  if len(shapes[0]) != 2 or shapes[1] != shapes[0][:1] or not jnp.issubdtype(targets.dtype, jnp.integer):
+    raise ValueError("classes need logits [examples, classes] and integer targets [examples], but they are "
+                     f"{outputs.dtype}{list(shapes[0])} and {targets.dtype}{list(shapes[1])}.")

@@ -2,17 +2,20 @@
 
 What a run leaves in its workdir:
 
-  run.json            the recipe and its settings
+  run.json            the recipe and its settings, and what the run was made with
   metrics.csv         a row every few steps: means of the metrics over these steps
   tensorboard/        the same, for TensorBoard
-  checkpoints/        Orbax
+  checkpoints/        Orbax; damaged ones are moved to checkpoints-damaged/
+  step_<n>.npz        the episodes of a step that computed a number that is none, if one did
   test.json           the test results, each a mean with its 95 % interval
   test_episodes.npz   the same, episode by episode
   *.png               learning curves, the task-representation map, and the recipe's own pictures
+  report.html         all of this in one file, to be looked at
 """
 
 from dataclasses import dataclass
 import functools
+import io
 import json
 from pathlib import Path
 import time
@@ -20,20 +23,24 @@ from typing import Any, Callable, Mapping, NamedTuple
 
 import jax
 from matplotlib.figure import Figure
-import numpy as np
 import optax
 
 from metajax import cost
-from metajax.checkpoints import Checkpoints
+from metajax.checkpoints import Checkpoints, Keep
 from metajax.distances import Distance
 from metajax.evaluation import Estimate, make_evaluate
+from metajax.faults import NonFinite, guard
+from metajax.hosts import is_writer, to_host
 from metajax.objectives.views import Views
+from metajax.preemption import Preempted
+from metajax.reports import html
 from metajax.reports.figures import learning_curves, save
 from metajax.reports.progress import Progress
 from metajax.reports.writers import CsvWriter, TensorBoardWriter, combine, read_csv
-from metajax.sharding import replicated, task_mesh, usable_devices
-from metajax.training import TrainState, fit, init_state, make_advance
+from metajax.sharding import over_tasks, over_tasks_by_pmap, replicate, spread, task_mesh, usable_devices
+from metajax.training import Stopped, TrainState, fit, init_state, make_advance, write_batch
 from metajax.types import Learner, Objective, Params, PerExample, PRNGKey, TaskDistribution
+from metajax.workdir import write_arrays, write_text
 
 
 @dataclass
@@ -46,6 +53,13 @@ class Training:
   steps_per_dispatch: int = 50  # steps in one dispatch to the device; 1 where convolutions must not be in a loop
   rows_per_checkpoint: int = 10  # rows between two checkpoints, and between two looks at the validation tasks
   task_chunk: int = 0  # tasks mapped at a time; 0 is all at once
+  pmap: bool = False  # map tasks over devices with jax.pmap in the place of jax.shard_map
+  spread_state: bool = False  # let the devices share parameters and optimizer state: for big networks
+  clip_gradient: float = 0.0  # the largest norm of the gradient; 0: not clipped
+  skip_nonfinite: int = 0  # updates in a row that may be skipped where the gradient is not finite; 0: the run stops
+  keep_newest: int = 2  # checkpoints
+  keep_every: int = 0  # checkpoints of every so many steps are kept, too; 0: none
+  keep_best: str = ""  # and the best by a metric: val_accuracy, for the greatest, or -val_loss, for the smallest
 
 
 @dataclass
@@ -88,24 +102,29 @@ def check(recipe: Recipe) -> None:
   Raises:
     ValueError: if its parts do not fit each other.
   """
-  key = jax.random.key(recipe.seed)
+  key, optimizer = jax.random.key(recipe.seed), guarded_optimizer(recipe)
   mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
-  state = jax.eval_shape(lambda: init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, key))
-  advance = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=key, mesh=mesh, num_steps=1,
+  state = jax.eval_shape(lambda: init_state(recipe.learner, optimizer, recipe.train_tasks, key))
+  advance = make_advance(recipe.objective, optimizer, recipe.train_tasks, key=key, mesh=mesh, num_steps=1,
                          num_tasks=recipe.training.tasks_per_step)
-  jax.eval_shape(advance, state, recipe.train_tasks.data)
+  _, metrics = jax.eval_shape(advance, state, recipe.train_tasks.data)
+  known = [*metrics, *(f"val_{name}" for name in ("loss", *recipe.scores) if recipe.val_tasks is not None)]
+  if recipe.training.keep_best.removeprefix("-") not in ("", *known):
+    raise ValueError(f"config.training.keep_best={recipe.training.keep_best!r} is not measured; choose one of "
+                     f"{', '.join(known)}.")
+
+
+def guarded_optimizer(recipe: Recipe) -> optax.GradientTransformation:
+  """Returns the optimizer that a recipe is trained with: its own, with the gradient clipped and checked as set."""
+  return guard(recipe.optimizer, clip=recipe.training.clip_gradient, skip=recipe.training.skip_nonfinite)
 
 
 def dry_run(recipe: Recipe, *, say: Callable[[str], Any] = print) -> cost.Cost:
-  """Compiles what `train` would run, says what it costs, and runs and writes nothing.
-
-  Returns:
-    The cost of one dispatch on one device.
-  """
-  key, steps = jax.random.key(recipe.seed), recipe.training.steps_per_dispatch
+  """Returns the cost of one dispatch of `train` on one device, compiled but not run, and says it; writes nothing."""
+  key, steps, optimizer = jax.random.key(recipe.seed), recipe.training.steps_per_dispatch, guarded_optimizer(recipe)
   mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
-  state = jax.eval_shape(lambda: init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, key))
-  advance: Any = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=key, mesh=mesh,
+  state = jax.eval_shape(lambda: init_state(recipe.learner, optimizer, recipe.train_tasks, key))
+  advance: Any = make_advance(recipe.objective, optimizer, recipe.train_tasks, key=key, mesh=mesh,
                               num_steps=steps, num_tasks=recipe.training.tasks_per_step)
   start = time.monotonic()
   compiled = advance.lower(state, recipe.train_tasks.data).compile()
@@ -116,40 +135,64 @@ def dry_run(recipe: Recipe, *, say: Callable[[str], Any] = print) -> cost.Cost:
   return found
 
 
-def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = print) -> dict[str, Estimate]:
+def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = print,
+        stop_requested: Callable[[], bool] = lambda: False) -> dict[str, Estimate]:
   """Trains, tests and pictures a recipe in a workdir, going on from its newest checkpoint if it has one.
+
+  `stop_requested` is asked before each dispatch; processes that train together must all be told the same.
 
   Returns:
     The test results by name, `loss` and each score.
 
   Raises:
-    FloatingPointError: if a metric stops being finite.
-    metajax.checkpoints.Damaged: if there are checkpoints but none is whole.
+    metajax.faults.NonFinite: if a step computes a number that is none.
+    metajax.checkpoints.Damaged, metajax.checkpoints.Unsaved: if no checkpoint is whole, or one cannot be written.
+    metajax.preemption.Preempted: if a stop was requested; all that was done is saved.
   """
   workdir = Path(workdir)
+  say = say if is_writer() else _silence
   say(recipe.notes)
-  state = train(recipe, workdir, say=say)
+  state = train(recipe, workdir, say=say, stop_requested=stop_requested)
+  if stop_requested():
+    raise Preempted("Stopped as asked, with the training done and saved; the same command tests.")
   results = test(recipe, state.params, workdir, say=say)
-  params = jax.device_put(state.params, jax.devices()[0])  # they may live on a whole mesh
+  if not is_writer():
+    return results
+  params = jax.device_put(to_host(state.params), jax.local_devices()[0])  # they may live on a whole mesh
   figures = {"curves.png": learning_curves(read_csv(workdir / "metrics.csv")),
              **recipe.pictures(params, jax.random.key(recipe.test.seed))}
   for name, figure in figures.items():
     save(figure, workdir / name)
   say(f"Pictures: {', '.join(str(workdir / name) for name in figures)}")
+  html.write(workdir)
   return results
 
 
-def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print) -> TrainState:
-  """Returns the state at the end of training, or of what is left of it."""
-  key_init, key_train, key_val = jax.random.split(jax.random.key(recipe.seed), 3)
+def _silence(words: str) -> None:
+  """Says nothing: what the processes that are not the writer say."""
+
+
+def root_keys(recipe: Recipe) -> PRNGKey:
+  """Returns the keys `[3]` of initialisation, of training and of the validation tasks."""
+  return jax.random.split(jax.random.key(recipe.seed), 3)
+
+
+def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
+          stop_requested: Callable[[], bool] = lambda: False) -> TrainState:
+  """Returns the state at the end of training, or of what is left of it; errors as in `run`."""
+  (key_init, key_train, key_val), optimizer = root_keys(recipe), guarded_optimizer(recipe)
   mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
-  state = jax.device_put(init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, key_init), replicated(mesh))
-  tasks = recipe.train_tasks._replace(data=jax.device_put(recipe.train_tasks.data, replicated(mesh)))
+  state = replicate(init_state(recipe.learner, optimizer, recipe.train_tasks, key_init), mesh)
+  if recipe.training.spread_state:
+    state = jax.jit(lambda state: state, out_shardings=spread(state, mesh))(state)
+  tasks = recipe.train_tasks._replace(data=replicate(recipe.train_tasks.data, mesh))
 
   @functools.cache
   def advance(num_steps):
-    compiled: Any = make_advance(recipe.objective, recipe.optimizer, tasks, key=key_train, mesh=mesh,
-                                 num_tasks=recipe.training.tasks_per_step, num_steps=num_steps)
+    compiled: Any = make_advance(recipe.objective, optimizer, tasks, key=key_train, mesh=mesh,
+                                 num_tasks=recipe.training.tasks_per_step, num_steps=num_steps,
+                                 mapped=over_tasks_by_pmap if recipe.training.pmap else over_tasks,
+                                 spread_state=recipe.training.spread_state)
     start = time.monotonic()
     compiled = compiled.lower(state, tasks.data).compile()
     say(f"Compiled {num_steps} step{'s' if num_steps > 1 else ''} a dispatch in {time.monotonic() - start:.1f} s.")
@@ -158,17 +201,20 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print) -
   evaluate = None
   if recipe.val_tasks is not None:
     evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.val_tasks,
-                             num_episodes=recipe.test.val_episodes, key=key_val)
+                             num_episodes=recipe.test.val_episodes, key=key_val, mesh=mesh)
 
-  with Checkpoints(workdir / "checkpoints") as checkpoints:
+  keep = Keep(recipe.training.keep_newest, recipe.training.keep_every, recipe.training.keep_best)
+  with Checkpoints(workdir / "checkpoints", keep=keep) as checkpoints:
     restored = checkpoints.restore(state)
-    if restored is not None:
-      state = restored[1]
+    state, row = (state, None) if restored is None else (restored.state, restored.notes)
     start = int(state.step)
     say(f"{'Resuming after step ' + str(start) if start else 'Training'}: {recipe.training.steps} steps of "
         f"{recipe.training.tasks_per_step} tasks on {mesh.size} device{'s' if mesh.size > 1 else ''}.")
-    writer = combine(CsvWriter(workdir / "metrics.csv", start), TensorBoardWriter(workdir / "tensorboard", start))
-    with Progress(recipe.training.steps, start_step=start, tasks_per_step=recipe.training.tasks_per_step) as progress:
+    writer = combine()
+    if is_writer():
+      writer = combine(CsvWriter(workdir / "metrics.csv", start), TensorBoardWriter(workdir / "tensorboard", start))
+    with Progress(recipe.training.steps, start_step=start, tasks_per_step=recipe.training.tasks_per_step,
+                  file=None if is_writer() else io.StringIO()) as progress:
       period = recipe.training.rows_per_checkpoint * recipe.training.steps_per_row
 
       def report(step, state, metrics):
@@ -178,15 +224,25 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print) -
           values |= {f"val_{name}": result.mean for name, result in evaluate(state.params).items()}
         writer.write(step, values)
         progress.update(step, values)
+        checkpoints.check()
         if due:
           writer.flush()
           checkpoints.save(step, state, values)
 
       try:
         state = fit(state, tasks, advance, num_steps=recipe.training.steps,
-                    steps_per_dispatch=recipe.training.steps_per_dispatch,
-                    steps_per_row=recipe.training.steps_per_row,
-                    hooks=[report])
+                    steps_per_dispatch=recipe.training.steps_per_dispatch, steps_per_row=recipe.training.steps_per_row,
+                    hooks=[report], row=row, stop_requested=stop_requested)
+      except Stopped as stopped:
+        if stopped.step not in (0, *checkpoints.steps()):
+          writer.flush()
+          checkpoints.save(stopped.step, stopped.state, notes=stopped.row)
+          checkpoints.wait()
+        raise Preempted(f"Stopped as asked and saved, {stopped.step} of {recipe.training.steps} steps done; the same "
+                        "command goes on.") from None
+      except NonFinite as fault:
+        write_batch(workdir / f"step_{fault.step}.npz", tasks, key_train, fault.step, recipe.training.tasks_per_step)
+        raise
       finally:
         writer.close()
   return state
@@ -195,16 +251,17 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print) -
 def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "test", say: Callable[[str], Any] = print
          ) -> dict[str, Estimate]:
   """Returns the results on the frozen test episodes, also written to `<name>.json` and `<name>_episodes.npz`."""
+  mesh = task_mesh()
   evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.test_tasks,
-                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed))
-  results = evaluate(jax.device_put(params, jax.devices()[0]))
+                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed), mesh=mesh)
+  results = evaluate(replicate(to_host(params), mesh))
+  if not is_writer():
+    return results
   summary = {
       "episodes": recipe.test.episodes, "test_seed": recipe.test.seed, "notes": recipe.notes,
       "results": {key: {"mean": value.mean, "interval_95": value.interval} for key, value in results.items()}}
-  workdir = Path(workdir)
-  (workdir / f"{name}.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-  arrays: dict[str, Any] = {key: value.values for key, value in results.items()}
-  np.savez(workdir / f"{name}_episodes.npz", **arrays)
+  write_arrays(Path(workdir) / f"{name}_episodes.npz", {key: value.values for key, value in results.items()})
+  write_text(Path(workdir) / f"{name}.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
   say(f"Test on {recipe.test.episodes} episodes (mean ± 95 % interval): "
       + ", ".join(f"{key} {value}" for key, value in results.items()) + f"\n  {recipe.notes}")
   return results
@@ -214,15 +271,14 @@ def restore(recipe: Recipe, workdir: Path | str) -> TrainState:
   """Returns the newest whole state in a workdir.
 
   Raises:
-    ValueError: if there is no checkpoint yet.
-    metajax.checkpoints.Damaged: if none is whole.
+    ValueError, metajax.checkpoints.Damaged: if there is no checkpoint yet, or none is whole.
   """
   folder = Path(workdir) / "checkpoints"
   restored = None
   if folder.is_dir():
-    like = init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, jax.random.key(recipe.seed))
+    like = init_state(recipe.learner, guarded_optimizer(recipe), recipe.train_tasks, jax.random.key(recipe.seed))
     with Checkpoints(folder, read_only=True) as checkpoints:
       restored = checkpoints.restore(like)
   if restored is None:
     raise ValueError(f"workdir {workdir} has no checkpoint yet; train first.")
-  return restored[1]
+  return restored.state

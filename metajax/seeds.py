@@ -17,12 +17,12 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
-from metajax.checkpoints import Checkpoints
-from metajax.recipe import Recipe
+from metajax.checkpoints import Checkpoints, Keep
+from metajax.recipe import Recipe, guarded_optimizer
 from metajax.reports.progress import Progress
 from metajax.reports.writers import CsvWriter, read_csv
 from metajax.sharding import TASKS
-from metajax.training import TrainState, init_state, make_steps
+from metajax.training import FAULT, TrainState, init_state, make_steps
 from metajax.types import Params
 
 SEEDS = "seeds"  # the name of the mapped axis
@@ -41,7 +41,8 @@ class Trained(NamedTuple):
 
 def at_once(recipe: Recipe, num_seeds: int) -> int:
   """Returns how many seeds should go at once: all, but on CPU only where the network is small."""
-  state = jax.eval_shape(lambda: init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, jax.random.key(0)))
+  optimizer = guarded_optimizer(recipe)
+  state = jax.eval_shape(lambda: init_state(recipe.learner, optimizer, recipe.train_tasks, jax.random.key(0)))
   size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   return num_seeds if jax.default_backend() != "cpu" or size <= _SMALL else 1
 
@@ -82,7 +83,7 @@ def _train_group(recipe: Recipe, seeds: list[int], folder: Path, programs: dict[
   mesh = _mesh(len(seeds), training.tasks_per_step)
   place = lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
   keys = [jax.random.split(jax.random.key(seed), 3) for seed in seeds]  # as recipe.train spends them
-  start = [init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, key[0]) for key in keys]
+  start = [init_state(recipe.learner, guarded_optimizer(recipe), recipe.train_tasks, key[0]) for key in keys]
   state = place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *start), PartitionSpec(SEEDS))
   key_data = place(jnp.stack([jax.random.key_data(key[1]) for key in keys]), PartitionSpec(SEEDS))
   data = place(recipe.train_tasks.data, PartitionSpec())
@@ -95,9 +96,9 @@ def _train_group(recipe: Recipe, seeds: list[int], folder: Path, programs: dict[
       say(f"Compiled {num_steps} step(s) a dispatch in {time.monotonic() - began:.1f} s.")
     return programs[which]
 
-  with Checkpoints(folder / "checkpoints", keep=1) as checkpoints:
+  with Checkpoints(folder / "checkpoints", keep=Keep(1)) as checkpoints:
     restored = checkpoints.restore(state)
-    state = state if restored is None else restored[1]
+    state = state if restored is None else restored.state
     done = int(np.asarray(state.step)[0])
     writer = CsvWriter(folder / "metrics.csv", done)
     program(min(training.steps_per_dispatch, training.steps_per_row, training.steps))  # not on the clock
@@ -141,11 +142,12 @@ def _row(program: Callable[[int], Any], state: TrainState, data: Any, key_data: 
 
 def _advance(recipe: Recipe, mesh: Mesh, num_steps: int, vmapped: bool) -> Any:
   """Returns the jitted `(state [S], data, key_data [S]) -> (state [S], metrics [S])`; the state is donated."""
-  steps = make_steps(recipe.objective, recipe.optimizer, recipe.train_tasks,
+  steps = make_steps(recipe.objective, guarded_optimizer(recipe), recipe.train_tasks,
                      share=recipe.training.tasks_per_step // mesh.shape[TASKS], num_steps=num_steps)
 
   def one(state, data, key_data):
-    return steps(state, data, jax.random.wrap_key_data(key_data))
+    state, metrics = steps(state, data, jax.random.wrap_key_data(key_data))
+    return state, {name: jnp.mean(values) for name, values in metrics.items() if name != FAULT}
 
   def several(states, data, key_data):
     if key_data.shape[0] > 1 and vmapped:

@@ -1,9 +1,11 @@
 """Meta-training: the state, the compiled step, and a loop that knows nothing of what it trains.
 
 The step is the only clock. The tasks and the keys of a step are a function of the seed and the step, the task's
-place in the meta-batch, and nothing else; so a checkpoint is `TrainState`, and resuming is exact.
+place in the meta-batch, and nothing else; so a checkpoint is `TrainState`, and resuming is exact. One taken within a
+row of metrics holds the row so far, too.
 """
 
+from pathlib import Path
 from typing import Any, Callable, Mapping, NamedTuple, Protocol, Sequence
 
 import jax
@@ -13,10 +15,15 @@ from jax.sharding import Mesh
 import numpy as np
 import optax
 
+from metajax.checks import check_integers
 from metajax.data.sampling import sample_tasks
 from metajax.descent import descend
-from metajax.sharding import TASKS, over_tasks
-from metajax.types import Array, Learner, Metrics, Objective, Params, PRNGKey, PyTree, TaskDistribution
+from metajax.faults import FINE, Checked, NonFinite, first_fault, path_of, was_skipped
+from metajax.sharding import Mapping as DeviceMapping
+from metajax.sharding import TASKS
+from metajax.sharding import over_tasks, spread
+from metajax.types import Array, Episode, Learner, Metrics, Objective, Params, PRNGKey, PyTree, TaskDistribution
+from metajax.workdir import write_arrays
 
 
 class TrainState(NamedTuple):
@@ -27,6 +34,19 @@ class TrainState(NamedTuple):
 
 
 Advance = Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]
+Row = dict[str, list[float]]  # what each step of a row measured so far, by metric
+
+# Beside the objective's own: the number of a faulty leaf, and whether the update was skipped.
+_NORM, FAULT, _SKIPPED = "gradient_norm", "fault", "skipped"
+_AHEAD = 2  # dispatches that wait while one runs; more would only delay a stop
+
+
+class Stopped(Exception):
+  """`fit` stopped between two steps because it was asked to; it goes on from `step`, `state` and `row`."""
+
+  def __init__(self, step: int, state: TrainState, row: Row):
+    self.step, self.state, self.row = step, state, row
+    super().__init__(f"stopped after step {step}.")
 
 
 class Hook(Protocol):
@@ -49,12 +69,14 @@ def init_state(learner: Learner, optimizer: optax.GradientTransformation, tasks:
 
 
 def make_advance(objective: Objective, optimizer: optax.GradientTransformation, tasks: TaskDistribution, *,
-                 num_tasks: int, num_steps: int, key: PRNGKey, mesh: Mesh) -> Advance:
+                 num_tasks: int, num_steps: int, key: PRNGKey, mesh: Mesh,
+                 mapped: DeviceMapping = over_tasks, spread_state: bool = False) -> Advance:
   """Returns the compiled `(state, data) -> (state, metrics)` that does `num_steps` steps in one dispatch.
 
   A step samples `num_tasks` tasks, each device its share, differentiates the objective, averages the gradient over
-  the devices and updates. Metrics are means over the steps and devices; besides the objective's own there is
-  `gradient_norm`. The state given is donated.
+  the devices and updates. Metrics are `[num_steps]`, means over the devices; besides the objective's own there are
+  `gradient_norm`, `fault` (`faults.first_fault`) and, if the optimizer can skip an update, `skipped`. The state given
+  is donated.
 
   Args:
     objective: its `axis_name` must be `sharding.TASKS`.
@@ -63,47 +85,113 @@ def make_advance(objective: Objective, optimizer: optax.GradientTransformation, 
     num_tasks: tasks in a meta-batch, over all devices.
     num_steps: steps in a dispatch.
     key: the root key; a step uses `fold_in(key, step)`.
-    mesh: the devices, which must divide `num_tasks`.
+    mesh: the devices, of all processes, which must divide `num_tasks`.
+    mapped: how a function is mapped over them: `sharding.over_tasks` or `sharding.over_tasks_by_pmap`.
+    spread_state: whether the devices share the parameters and the optimizer's state between steps, each holding a part
+      of every big array (`sharding.spread`), instead of holding all of it each: for big networks. A step then gathers
+      the parameters; whatever the optimizer, the numbers are the same but for rounding.
 
   Raises:
     ValueError: if the devices do not divide the tasks, or a number is not positive.
   """
+  check_integers(num_tasks=num_tasks, num_steps=num_steps)
   if num_tasks < 1 or num_steps < 1:
     raise ValueError(f"a dispatch needs at least 1 task and 1 step, but got {num_tasks} and {num_steps}.")
   if num_tasks % mesh.size:
     raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be shared evenly by {mesh.size} devices; use a "
                      f"multiple of {mesh.size}.")
-  steps = make_steps(objective, optimizer, tasks, share=num_tasks // mesh.size, num_steps=num_steps)
-  return jax.jit(over_tasks(lambda state, data: steps(state, data, key), mesh), donate_argnums=0)
+  share = num_tasks // mesh.size
+  if not spread_state:
+    steps = make_steps(objective, optimizer, tasks, share=share, num_steps=num_steps)
+    return jax.jit(mapped(lambda state, data: steps(state, data, key), mesh), donate_argnums=0)
+  by_hand = make_steps(objective, optimizer, tasks, share=share, num_steps=num_steps,
+                       around=lambda differentiate: mapped(differentiate, mesh))
+
+  def shared_out(state, data):
+    # Only the tasks are mapped by hand; the optimizer's arithmetic is left to the partitioner, which knows how to
+    # take the norm of something spread.
+    state, metrics = by_hand(state, data, key)
+    return lax.with_sharding_constraint(state, spread(state, mesh)), metrics
+
+  return jax.jit(shared_out, donate_argnums=0)
 
 
 def make_steps(objective: Objective, optimizer: optax.GradientTransformation, tasks: TaskDistribution, *, share: int,
-               num_steps: int) -> Callable[[TrainState, PyTree, PRNGKey], tuple[TrainState, Metrics]]:
+               num_steps: int, around: Callable[[Callable], Callable] = lambda differentiate: differentiate
+               ) -> Callable[[TrainState, PyTree, PRNGKey], tuple[TrainState, Metrics]]:
   """Returns `(state, data, key) -> (state, metrics)`: `num_steps` steps of a run, to be mapped over `TASKS` and jitted.
 
-  Arguments as in `make_advance`; `share` is the number of tasks on each device.
+  Arguments as in `make_advance`; besides,
+
+  Args:
+    share: the number of tasks on each device.
+    around: what to put around the part of a step that samples and differentiates, if that alone is to be mapped.
   """
 
-  def step(state: TrainState, data: PyTree, key: PRNGKey) -> tuple[TrainState, Metrics]:
-    key_tasks, key_objective = jax.random.split(jax.random.fold_in(key, state.step))
+  def differentiate(params: Params, step: Array, data: PyTree, key: PRNGKey) -> tuple[Params, Metrics]:
     places = jnp.arange(share, dtype=jnp.int32) + lax.axis_index(TASKS) * share
-    episodes = sample_tasks(tasks, tasks.at_step(data, state.step), key_tasks, places)
-    gradient, metrics = jax.grad(objective, has_aux=True)(state.params, episodes, key_objective)
-    gradient, metrics = lax.pmean((gradient, dict(metrics)), TASKS)
-    params, opt_state = descend(optimizer, gradient, state.opt_state, state.params)
-    return TrainState(state.step + 1, params, opt_state), {**metrics, "gradient_norm": optax.tree.norm(gradient)}
+    return _differentiate(objective, params, step, sample_batch(tasks, data, key, step, places), key)
+
+  gradient_of = around(differentiate)
+
+  def step(state: TrainState, data: PyTree, key: PRNGKey) -> tuple[TrainState, Metrics]:
+    state, checked = _descend(optimizer, state, *gradient_of(state.params, state.step, data, key))
+    skipped = was_skipped(state.opt_state)
+    extra = {} if skipped is None else {_SKIPPED: skipped.astype(jnp.float32)}
+    return state, {**checked.metrics, _NORM: checked.norm, FAULT: first_fault(checked), **extra}
 
   def steps(state, data, key):
     if num_steps == 1:  # no loop: XLA:CPU computes the gradients of convolutions well only outside of one
-      return step(state, data, key)
-    state, metrics = lax.scan(lambda state, _: step(state, data, key), state, length=num_steps)
-    return state, jax.tree.map(jnp.mean, metrics)
+      state, metrics = step(state, data, key)
+      return state, jax.tree.map(lambda value: value[None], metrics)
+    return lax.scan(lambda state, _: step(state, data, key), state, length=num_steps)
 
   return steps
 
 
+def sample_batch(tasks: TaskDistribution, data: PyTree, key: PRNGKey, step: Array, places: Array) -> Episode:
+  """Returns the tasks at some places of the meta-batch that follows after `step` steps, with leading `T`."""
+  return sample_tasks(tasks, tasks.at_step(data, step), jax.random.split(jax.random.fold_in(key, step))[0], places)
+
+
+def write_batch(path: Path, tasks: TaskDistribution, key: PRNGKey, step: int, num_tasks: int) -> None:
+  """Writes the meta-batch of a step, counted from 1, as NumPy arrays: `support.inputs [T, N, ...]` and so on."""
+  places = jnp.arange(num_tasks, dtype=jnp.int32)
+  episodes = jax.jit(lambda data: sample_batch(tasks, data, key, jnp.int32(step - 1), places))(tasks.data)
+  write_arrays(path, {jax.tree_util.keystr(place, simple=True, separator="."): np.asarray(leaf)
+                      for place, leaf in jax.tree_util.tree_leaves_with_path(episodes)})
+
+
+def update(objective: Objective, optimizer: optax.GradientTransformation, state: TrainState, episodes: Episode,
+           key: PRNGKey) -> tuple[TrainState, Checked]:
+  """Returns the state one step on, and all that the step computed. To be called under the axis `sharding.TASKS`.
+
+  Args:
+    objective, optimizer: as in `make_advance`.
+    state: before the step.
+    episodes: the device's share of the meta-batch.
+    key: the root key.
+  """
+  return _descend(optimizer, state, *_differentiate(objective, state.params, state.step, episodes, key))
+
+
+def _differentiate(objective: Objective, params: Params, step: Array, episodes: Episode, key: PRNGKey
+                   ) -> tuple[Params, Metrics]:
+  key_objective = jax.random.split(jax.random.fold_in(key, step))[1]
+  gradient, metrics = jax.grad(objective, has_aux=True)(params, episodes, key_objective)
+  return lax.pmean((gradient, jax.tree.map(jnp.asarray, dict(metrics))), TASKS)
+
+
+def _descend(optimizer: optax.GradientTransformation, state: TrainState, gradient: Params, metrics: Metrics
+             ) -> tuple[TrainState, Checked]:
+  params, opt_state = descend(optimizer, gradient, state.opt_state, state.params)
+  checked = Checked(metrics, gradient, optax.tree.norm(gradient), opt_state, params)
+  return TrainState(state.step + 1, params, opt_state), checked
+
+
 def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Advance], *, num_steps: int,
-        steps_per_dispatch: int, steps_per_row: int, hooks: Sequence[Hook] = ()) -> TrainState:
+        steps_per_dispatch: int, steps_per_row: int, hooks: Sequence[Hook] = (), row: Row | None = None,
+        stop_requested: Callable[[], bool] = lambda: False) -> TrainState:
   """Returns the state after `num_steps` steps in all, having called each hook after each row of steps.
 
   Args:
@@ -113,27 +201,52 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Adv
     num_steps: the steps to have done in the end, those before `state` included.
     steps_per_dispatch: steps in one dispatch; fewer at the end of a row that it does not divide.
     steps_per_row: steps between two calls of the hooks, and between two transfers of metrics to the host.
-    hooks: called in order with the steps done, the state, and the means of the metrics over the row.
+    hooks: called in order with the steps done, the state, and the means of the metrics over the row. Steps whose update
+      was skipped are left out of the means; `skipped` is how many they were.
+    row: what the row in which `state` stands has measured, as `Stopped` told it.
+    stop_requested: asked before each dispatch. Processes that train together must all get the same answers.
 
   Raises:
-    FloatingPointError: if a metric is not finite, before any hook has seen it; it names the steps.
+    metajax.faults.NonFinite: if a step computed a number that is none, before any hook has seen it.
+    Stopped: if a stop was requested. What it holds is finite.
   """
-  done = int(state.step)
+  done, row = int(state.step), {name: list(values) for name, values in (row or {}).items()}
   while done < num_steps:
-    row = min(steps_per_row - done % steps_per_row, num_steps - done)
-    metrics: list[Metrics] = []
-    weights: list[int] = []
-    while sum(weights) < row:
-      weights.append(min(steps_per_dispatch, row - sum(weights)))
-      state, means = advance(weights[-1])(state, tasks.data)
-      metrics.append(means)
-    values = {name: float(np.average([means[name] for means in jax.device_get(metrics)], weights=weights))
-              for name in metrics[0]}
-    broken = [name for name, value in values.items() if not np.isfinite(value)]
-    if broken:
-      raise FloatingPointError(f"{', '.join(broken)} stopped being finite between steps {done + 1} and {done + row}; "
-                               "lower the learning rate, clip the gradient, or look at the tasks of those steps.")
-    done += row
+    first, end = done, min(done - done % steps_per_row + steps_per_row, num_steps)
+    waiting: list[Metrics] = []
+    while done < end and not stop_requested():
+      count = min(steps_per_dispatch, end - done)
+      step = advance(count)
+      with jax.transfer_guard("disallow"):  # everything is on the device; whatever is not would be sent at every step
+        state, metrics = step(state, tasks.data)
+      waiting.append(metrics)
+      done += count
+      jax.block_until_ready(waiting[-1 - _AHEAD:-_AHEAD])
+    for measured in jax.device_get(waiting):
+      for name, values in measured.items():
+        row.setdefault(name, []).extend(np.asarray(values).tolist())
+    _check(row.pop(FAULT, []), first, state, waiting)
+    if done < end:
+      raise Stopped(done, state, row)
+    means, row = _means(row), {}
     for hook in hooks:
-      hook(done, state, values)
+      hook(done, state, means)
   return state
+
+
+def _check(faults: Sequence[float], done: int, state: TrainState, waiting: Sequence[Metrics]) -> None:
+  """Raises `NonFinite` for the first fault in the steps after `done`."""
+  for step, number in enumerate(faults, done + 1):
+    if number != FINE:
+      metrics = {name: value for name, value in waiting[0].items() if name not in (_NORM, FAULT, _SKIPPED)}
+      checked = Checked(metrics, state.params, waiting[0][_NORM], state.opt_state, state.params)
+      raise NonFinite(step, path_of(int(number), checked))
+
+
+def _means(row: Row) -> dict[str, float]:
+  skipped = np.array(row.get(_SKIPPED, [0.0]), bool)
+  counted = {} if _SKIPPED not in row else {_SKIPPED: float(skipped.sum())}
+  if skipped.all():
+    return counted
+  return {name: float(np.mean(np.array(values)[~skipped] if skipped.any() else values))
+          for name, values in row.items() if name != _SKIPPED} | counted

@@ -1,33 +1,40 @@
-"""A workdir belongs to one run: it remembers the run's recipe and config, and refuses any other."""
+"""A workdir belongs to one run: it remembers the run's recipe and config, and refuses any other.
+
+It remembers, too, what the run was made with (`provenance`): other data are refused as another config is; another
+version, commit or machine is told.
+"""
 
 import json
+import os
 from pathlib import Path
-from typing import Any, Mapping
+from typing import IO, Any, Callable, Mapping
+
+import numpy as np
 
 _FILE = "run.json"
 _PARTIAL = _FILE + ".partial"
 
 
-def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any]) -> Path:
+def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any], about: Mapping[str, Any] | None = None,
+          say: Callable[[str], Any] = print) -> Path:
   """Makes the workdir this run's, or checks that it already is; returns it.
 
   Args:
     workdir: a folder, created if need be.
     recipe: the path of the recipe.
     config: its settings, as nested mappings of numbers, strings, booleans, lists and None.
+    about: what the run is made with, of the same kind; `data`, if it is there, must not change.
+    say: takes a sentence if something else of it has changed, with which the run goes on.
 
   Raises:
-    ValueError: if the folder belongs to a run with another recipe or other settings (each is named), if it holds
-      files but no run, or if it cannot be written. Nothing in it is touched.
+    ValueError: if the folder belongs to a run with another recipe, other settings or other data (each is named), if it
+      holds files but no run, or if it cannot be written. Nothing in it is touched.
   """
   workdir = Path(workdir)
-  wanted = json.loads(json.dumps({"recipe": recipe, "config": config}))
+  wanted = json.loads(json.dumps({"recipe": recipe, "config": config, "about": about or {}}))
   try:
     if (workdir / _FILE).exists():
-      differences = _differences(read(workdir), wanted)
-      if differences:
-        raise ValueError(f"workdir {workdir} belongs to another run: {'; '.join(differences)}. Give the same settings "
-                         "to go on with it, or name another workdir.")
+      _check_same(workdir, _load(workdir), wanted, say)
       return workdir
     if workdir.exists() and not workdir.is_dir():
       raise ValueError(f"workdir {workdir} is a file; name a folder.")
@@ -35,9 +42,7 @@ def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any]) -> Path:
     if workdir.is_dir() and any(path.name != _PARTIAL for path in workdir.iterdir()):
       raise ValueError(f"workdir {workdir} holds files but no run ({_FILE} is missing); name a new or an empty folder.")
     workdir.mkdir(parents=True, exist_ok=True)
-    partial = workdir / _PARTIAL
-    partial.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-    partial.replace(workdir / _FILE)
+    write_text(workdir / _FILE, json.dumps(wanted, indent=2) + "\n")
   except OSError as error:
     raise ValueError(f"workdir {workdir} cannot be written ({error.strerror}); name another.") from error
   return workdir
@@ -49,14 +54,53 @@ def read(workdir: Path | str) -> dict[str, Any]:
   Raises:
     ValueError: if there is no run, or its file is damaged.
   """
-  path = Path(workdir) / _FILE
+  run = _load(Path(workdir))
+  return {"recipe": run["recipe"], "config": run["config"]}
+
+
+def write_text(path: Path, text: str) -> None:
+  """Writes a whole text file or, whatever happens, leaves what was there."""
+  _replace(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes a whole `.npz` file or, whatever happens, leaves what was there."""
+  named: dict[str, Any] = dict(arrays)
+  _replace(path, lambda file: np.savez(file, **named))
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+  partial = path.with_name(path.name + ".partial")
+  with open(partial, "wb") as file:
+    write(file)
+    file.flush()
+    os.fsync(file.fileno())
+  partial.replace(path)
+
+
+def _load(workdir: Path) -> dict[str, Any]:
+  path = workdir / _FILE
   if not path.exists():
     raise ValueError(f"workdir {workdir} holds no run: {_FILE} is missing. Train one first, or name another workdir.")
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
-    return {"recipe": content["recipe"], "config": dict(content["config"])}
+    return {"recipe": content["recipe"], "config": dict(content["config"]), "about": dict(content.get("about", {}))}
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{path} is damaged ({error}); restore it, or name another workdir.") from error
+
+
+def _check_same(workdir: Path, old: dict[str, Any], new: dict[str, Any], say: Callable[[str], Any]) -> None:
+  before, now = old.pop("about"), new.pop("about")
+  changed = _differences({name: value for name, value in before.items() if name in now},
+                         {name: value for name, value in now.items() if name in before})
+  data = [difference for difference in changed if difference.startswith("data")]
+  differences = _differences(old, new) + data
+  if differences:
+    raise ValueError(f"workdir {workdir} belongs to another run: {'; '.join(differences)}. Give the same settings to "
+                     f"go on with it, or name another workdir; --fork={workdir} goes on from it there.")
+  others = [difference for difference in changed if difference not in data]
+  if others:
+    say(f"Going on with other tools than the run was begun with, so perhaps not to the same bits: {'; '.join(others)}.")
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

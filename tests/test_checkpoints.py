@@ -1,9 +1,11 @@
 """Checkpoints: what is saved comes back bit for bit, or not at all and with a way back."""
 
+import contextlib
 import gc
 import json
 import logging
 from pathlib import Path
+import resource
 import shutil
 
 import chex
@@ -13,7 +15,7 @@ import numpy as np
 import optax
 import pytest
 
-from metajax.checkpoints import Checkpoints, Damaged, digest
+from metajax.checkpoints import Checkpoints, Damaged, Keep, Unsaved, digest
 from metajax.sharding import replicated, task_mesh
 from metajax.training import TrainState
 
@@ -40,7 +42,7 @@ def make_state(step):
 
 
 def save(folder, *steps, keep=5):
-  with Checkpoints(folder, keep=keep) as checkpoints:
+  with Checkpoints(folder, keep=Keep(keep)) as checkpoints:
     for step in steps:
       checkpoints.save(step, make_state(step), {"loss": 1.0})
 
@@ -138,6 +140,81 @@ def test_no_flipped_bit_of_any_file_passes(folder, place):
   assert_is_step(restore(folder), 2)
 
 
+def test_notes_come_back_and_no_bit_of_them_flips(folder):
+  with Checkpoints(folder) as checkpoints:
+    checkpoints.save(1, make_state(1), notes={"loss": [0.1, float(np.float32(0.3))]})
+    checkpoints.save(2, make_state(2), notes={"loss": [0.5]})
+  assert restore(folder).notes == {"loss": [0.5]}
+  about = next((folder / "2" / "about").iterdir())
+  about.write_text(about.read_text().replace("0.5", "0.4"))
+  restored = restore(folder)
+  assert restored.step == 1 and restored.notes == {"loss": [0.1, float(np.float32(0.3))]}
+
+
+@pytest.mark.parametrize("keep, kept", [
+    (Keep(1), [7]), (Keep(1, every=3), [3, 6, 7]), (Keep(1, best="accuracy"), [2, 7]),
+    (Keep(2, best="-accuracy"), [5, 6, 7]), (Keep(2, every=4, best="accuracy"), [2, 4, 6, 7])])
+def test_what_is_kept(folder, keep, kept):
+  accuracy = {1: 0.2, 2: 0.9, 3: 0.5, 5: 0.1, 6: 0.3, 7: 0.4}  # of step 4, as on preemption, nothing is known
+  for steps in ((1, 2, 3, 4), (5, 6, 7)):  # resumed in between
+    with Checkpoints(folder, keep=keep) as checkpoints:
+      for step in steps:
+        checkpoints.save(step, make_state(step), {"accuracy": accuracy[step]} if step in accuracy else None)
+  with Checkpoints(folder, read_only=True) as checkpoints:
+    assert checkpoints.steps() == kept
+
+
+@pytest.mark.parametrize("keep", [Keep(0), Keep(1, every=-1)])
+def test_what_cannot_be_kept(folder, keep):
+  with pytest.raises(ValueError, match="at least the newest checkpoint is kept, but got"):
+    Checkpoints(folder, keep=keep)
+  assert not folder.exists()
+
+
+def test_an_older_step_can_be_asked_for(folder):
+  save(folder, 1, 3, 5)
+  with Checkpoints(folder, read_only=True) as checkpoints:
+    assert [checkpoints.restore(make_state(0), at_most=most).step for most in (1, 2, 3, 4, 9)] == [1, 1, 3, 3, 5]
+    assert checkpoints.restore(make_state(0), at_most=0) is None
+
+
+@contextlib.contextmanager
+def small_files():
+  """Within it no file may grow beyond 1 MB: what a full disk does, without one."""
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("told", ["by the next save", "by waiting", "on leaving"])
+def test_a_full_disk_is_told_and_the_last_good_one_stays(folder, told):
+  save(folder, 1)
+  large = {**make_state(2), "large": jax.random.normal(jax.random.key(0), (1024, 1024))}
+  with pytest.raises(Unsaved, match=r"the checkpoint of step 2 could not be written \(.+\); those before it are as"):
+    with Checkpoints(folder) as checkpoints, small_files():
+      checkpoints.save(2, large)
+      if told == "by the next save":
+        checkpoints.save(3, make_state(3))
+      elif told == "by waiting":
+        checkpoints.wait()
+      else:
+        checkpoints.__exit__(None)
+  assert_is_step(restore(folder), 1)
+  save(folder, 2)
+  assert_is_step(restore(folder), 2)
+
+
+def test_a_folder_that_is_gone_is_told(folder):
+  with pytest.raises(Unsaved, match="step 2 could not be written"):
+    with Checkpoints(folder) as checkpoints:
+      shutil.rmtree(folder)
+      folder.write_text("in the way")
+      checkpoints.save(2, make_state(2))
+
+
 def _truncate(step: Path):
   path = largest_file(step)
   path.write_bytes(path.read_bytes()[:100])
@@ -217,7 +294,7 @@ def test_a_reader_changes_nothing(folder):
 
 def test_arrays_may_be_donated_at_once(folder):
   spoil = jax.jit(lambda leaves: jax.tree.map(lambda leaf: leaf * 0 - 1, leaves), donate_argnums=0)
-  with Checkpoints(folder, keep=3) as checkpoints:
+  with Checkpoints(folder, keep=Keep(3)) as checkpoints:
     for step in (1, 2, 3):
       state = make_state(step)
       checkpoints.save(step, state)

@@ -44,7 +44,7 @@ def test_accuracy_is_one_where_the_largest_logit_is_the_target():
   (losses.accuracy, (4, 3), (4, 1)), (losses.accuracy, (3,), (3,)),
   (losses.squared_error, (4, 1), (4,)), (losses.squared_error, (4, 1), (4, 4))])
 def test_shapes_that_would_broadcast_are_refused(measure, outputs, targets):
-  with pytest.raises(AssertionError):
+  with pytest.raises(ValueError):
     measure(jnp.zeros(outputs), jnp.zeros(targets, jnp.float32 if measure is losses.squared_error else jnp.int32))
 
 

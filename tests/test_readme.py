@@ -1,7 +1,9 @@
 """Every Python block of README.md and of the guide to learners runs, and what it says of itself is true."""
 
+import functools
 import pathlib
 import re
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +14,14 @@ import pytest
 from metajax.descent import descend
 from tests.helpers import classification_episodes
 
-README = (pathlib.Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```", README, re.M | re.S))
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", README, re.M | re.S))
+
+
+def blocks(section):
+  """Returns the Python blocks of a section of README.md, each with the line before it."""
+  return re.findall(r"^([^\n]*)\n\n```python\n(.*?)^```", SECTIONS[section], re.M | re.S)
 
 
 @pytest.fixture
@@ -23,18 +31,27 @@ def everyday_jax():
     yield
 
 
-def test_importing_one_loss(everyday_jax):
-  block = BLOCKS["Import one loss"]
-  assert len(block.strip().splitlines()) <= 25
+@pytest.mark.parametrize("library", ["Flax linen", "Flax NNX", "Equinox", "Haiku"])
+def test_importing_one_loss(everyday_jax, library):
+  (_, block), *models = blocks("Import one loss")
+  assert len(block.strip().splitlines()) <= 25 and len(models) == 4
   names = {}
   exec(block, names)
-  data = (names["x"][:, :5], names["y"][:, :5]), (names["x"][:, 5:], names["y"][:, 5:])
-  start = jax.random.normal(names["keys"][2], (3,))
-  assert names["loss"](names["w"], *data) < names["loss"](start, *data)
+  said, model = next(each for each in models if library in each[0])
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of another library's making
+    exec(model, names)
+  params, gradient = names["params"], names["gradient"]
+  assert jax.tree.structure(params) == jax.tree.structure(gradient) and float(optax.tree.norm(gradient)) > 0
+  # The gradient is one of ConML's loss: a step along it makes the loss smaller.
+  apply = eval(re.search(r"step\(params, (.*), support, query\)", model).group(1), names)
+  loss = jax.jit(functools.partial(names["conml"], apply=apply, support=names["support"], query=names["query"]))
+  stepped = jax.tree.map(lambda w, g: w - 0.01 * g, params, gradient)
+  assert loss(stepped) < loss(params)
 
 
 def test_a_learner_of_ones_own(everyday_jax):
-  block = BLOCKS["Write your own learner"]
+  (_, block), = blocks("Write your own learner")
   assert len(block.strip().splitlines()) <= 30
   names = {}
   exec(block, names)
@@ -43,7 +60,7 @@ def test_a_learner_of_ones_own(everyday_jax):
 
 
 def test_the_guide_to_learners(everyday_jax):
-  guide = pathlib.Path(__file__).parent.parent / "docs" / "own_learner.md"
+  guide = ROOT / "docs" / "own_learner.md"
   block, = re.findall(r"^```python\n(.*?)^```", guide.read_text(encoding="utf-8"), re.M | re.S)
   assert len([line for line in block.splitlines() if line.strip()]) <= 40
   names = {}
@@ -64,3 +81,16 @@ def test_the_guide_to_learners(everyday_jax):
   rubbish = episodes._replace(support=support._replace(
       inputs=jnp.where(support.mask[..., None], support.inputs, 77.0)))
   assert step(params, rubbish, jax.random.key(1))[0][0] == step(params, episodes, jax.random.key(1))[0][0]
+
+
+def test_what_readme_links_to_is_there():
+  links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
+  assert len(links) > 8 and [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_licence_is_whole_and_the_version_is_one():
+  licence = (ROOT / "LICENSE").read_text()
+  assert "Version 2.0, January 2004" in licence and "END OF TERMS AND CONDITIONS" in licence
+  version = re.search(r"^version = (.*)$", (ROOT / "setup.cfg").read_text(), re.M).group(1)
+  assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
+  assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()

@@ -18,23 +18,16 @@ from metajax.checkpoints import Checkpoints
 from metajax.data import glyphs
 from metajax.examples import examples
 from metajax.objectives.tasks import solve
+from metajax.preemption import Preempted
 from metajax.recipe import Test as Lists
-from metajax.recipe import Training
+from metajax.sharding import usable_devices
+from tests.small_runs import build_sinusoid, stop_after
 
 
-def build_sinusoid(*, steps=8, conml=True, pictures=False):
-  """Returns a sinusoid recipe of `steps` steps, a row every 2 and a checkpoint every 4."""
-  config = sinusoid.Config(
-      shots=3, queries=3, test_queries=5, hidden=(4,), conml=conml, test=Lists(episodes=6, val_episodes=4),
-      training=Training(steps=steps, tasks_per_step=8, steps_per_row=2, steps_per_dispatch=2, rows_per_checkpoint=2))
-  built = sinusoid.build(config)
-  return built if pictures else built._replace(pictures=lambda params, key: {})
-
-
-def run(built, workdir):
+def run(built, workdir, **options):
   """Runs a recipe; returns what it said and its results."""
   said = []
-  return said, recipe_lib.run(built, workdir, say=said.append)
+  return said, recipe_lib.run(built, workdir, say=said.append, **options)
 
 
 def rows(workdir):
@@ -115,10 +108,60 @@ def test_interrupted_and_resumed_is_the_same_to_the_byte(whole, tmp_path, monkey
   monkeypatch.setattr(recipe_lib, "fit", real)
   said, _ = run(build_sinusoid(), tmp_path)
   assert any("Resuming after step 4" in sentence for sentence in said) == (seen > 1)  # 4 is the first checkpoint
-  assert (tmp_path / "metrics.csv").read_bytes() == (unbroken / "metrics.csv").read_bytes()
-  assert (tmp_path / "test.json").read_bytes() == (unbroken / "test.json").read_bytes()
+  assert_same(tmp_path, unbroken)
+
+
+def assert_same(workdir, unbroken):
+  for name in ("metrics.csv", "test.json"):
+    assert (workdir / name).read_bytes() == (unbroken / name).read_bytes(), name
   for name, values in episodes(unbroken).items():
-    np.testing.assert_array_equal(episodes(tmp_path)[name], values, strict=True)
+    np.testing.assert_array_equal(episodes(workdir)[name], values, strict=True)
+
+
+@pytest.mark.parametrize("polls, saved", [((0, 3), [0, 3]), ((4, 1, 3), [4, 5, 8])])
+def test_stopped_as_asked_and_gone_on_is_the_same_to_the_byte(whole, tmp_path, polls, saved):
+  stopped_at = []
+  for count in polls:
+    with pytest.raises(Preempted, match="Stopped as asked") as raised:
+      run(build_sinusoid(), tmp_path, stop_requested=stop_after(count))
+    stopped_at += [int(word) for word in str(raised.value).split() if word.isdigit()][:1] or [8]
+    if stopped_at[-1]:
+      with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.steps()[-1] == stopped_at[-1]
+  assert stopped_at == saved and not (tmp_path / "test.json").exists()
+  run(build_sinusoid(), tmp_path)
+  assert_same(tmp_path, whole[0])
+
+
+def test_a_run_goes_on_over_another_number_of_devices(whole, tmp_path, monkeypatch):
+  counts = (8, 4, 2, 1, 8)
+  unbroken = recipe_lib.restore(build_sinusoid(), whole[0])
+  for number, count in enumerate(counts):
+    monkeypatch.setattr(recipe_lib, "usable_devices", lambda tasks: usable_devices(tasks)[:count])
+    last = number + 1 == len(counts)
+    try:
+      state = recipe_lib.train(build_sinusoid(), tmp_path, stop_requested=stop_after(100 if last else 1),
+                               say=lambda _: None)
+    except Preempted:
+      assert not last
+  assert len(jax.tree.leaves(state.params)[0].devices()) == counts[-1]
+  assert int(state.step) == 8
+  for ours, theirs in zip(jax.tree.leaves(state.params), jax.tree.leaves(unbroken.params), strict=True):
+    np.testing.assert_allclose(jax.device_get(ours), jax.device_get(theirs), rtol=1e-5, atol=1e-6)
+  for ours, theirs in zip(rows(tmp_path), rows(whole[0]), strict=True):
+    assert ours["step"] == theirs["step"]
+    np.testing.assert_allclose(float(ours["loss"]), float(theirs["loss"]), rtol=1e-4)
+
+
+def test_what_is_kept_and_a_metric_that_is_not_measured(tmp_path):
+  built = build_sinusoid(keep_newest=1, keep_every=6, keep_best="-val_loss", rows_per_checkpoint=1)
+  recipe_lib.check(built)
+  recipe_lib.train(built, tmp_path, say=lambda _: None)
+  losses = {int(row["step"]): float(row["val_loss"]) for row in rows(tmp_path)}
+  with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+    assert checkpoints.steps() == sorted({6, 8, min(losses, key=losses.get)})
+  with pytest.raises(ValueError, match="keep_best='val_luck' is not measured; choose one of .*loss.*val_loss"):
+    recipe_lib.check(build_sinusoid(keep_best="val_luck"))
 
 
 def test_a_longer_run_goes_on_from_a_shorter_one(whole, tmp_path):
@@ -157,6 +200,7 @@ _SINUSOID = (*_DESCEND, "ridge", "cnp", "in_context")
 _OMNIGLOT = (*_DESCEND, "protonet", "protonet_cosine", "matchingnet", "matchingnet_full_context", "relationnet",
              "ridge", "cnp", "cnaps", "simple_cnaps", "in_context")
 _OF_MANY = [*(f"sinusoid:{learner}" for learner in _SINUSOID), *(f"omniglot:{learner}" for learner in _OMNIGLOT)]
+_IN_TEST_SOURCES = ("few_shot", "cifar_fs", "vectors", "clinc150", "table", "fsmol")  # tests/experiments
 _WITH_PAGE = ("sinusoid:maml", "omniglot:maml", "omniglot:protonet")
 _SMALL = {"filters": 4, "hidden": (4,), "queries": 1, "test_queries": 1, "train_ways": 5, "train_queries": 1,
           "norm": "none"}
@@ -277,7 +321,8 @@ def test_every_recipe_is_tested_here():
       module = importlib.import_module(f"experiments.{path.stem}")
       takes_one = inspect.signature(module.get_config).parameters
       expected |= {f"{path.stem}:{learner}" for learner in module.defaults()} if takes_one else {path.stem}
-  assert expected == {*_PAGES, *_OF_MANY}
+  elsewhere = {name for name in expected if name.split(":")[0] in _IN_TEST_SOURCES}
+  assert expected == {*_PAGES, *_OF_MANY, *elsewhere}
 
 
 # A value for a field that some learners do not read, and those that do.

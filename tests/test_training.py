@@ -1,6 +1,7 @@
 """Meta-training: it learns; devices, dispatches and interruptions change nothing; a diverged run is stopped."""
 
 import functools
+import json
 
 import chex
 import jax
@@ -15,9 +16,11 @@ from metajax.data.class_data import ClassData
 from metajax.data.classes import class_tasks
 from metajax.data.sampling import sample_tasks
 from metajax.data.sinusoids import sinusoids
+from metajax.faults import NonFinite, guard
 from metajax.sharding import TASKS, replicated, task_mesh, usable_devices
-from metajax.training import fit, init_state, make_advance
+from metajax.training import Stopped, TrainState, fit, init_state, make_advance, write_batch
 from tests.helpers import tanh_network
+from tests.small_runs import stop_after
 
 _KEY = jax.random.key(11)
 _NUM_TASKS = 8
@@ -65,11 +68,11 @@ class _Run:
     return make_advance(self.objective, self.optimizer, self.tasks, num_tasks=_NUM_TASKS, num_steps=num_steps,
                         key=_KEY, mesh=self.mesh)
 
-  def to(self, num_steps, state=None, *, per_dispatch=2, per_row=2, hooks=()):
+  def to(self, num_steps, state=None, *, per_dispatch=2, per_row=2, hooks=(), **options):
     """Returns the state after `num_steps` in all."""
     record = lambda step, state, metrics: self.rows.append((step, metrics))
     return fit(self.start() if state is None else state, self.tasks, self.advance, num_steps=num_steps,
-               steps_per_dispatch=per_dispatch, steps_per_row=per_row, hooks=[record, *hooks])
+               steps_per_dispatch=per_dispatch, steps_per_row=per_row, hooks=[record, *hooks], **options)
 
 
 def test_the_loss_goes_down():
@@ -124,7 +127,7 @@ def test_resumed_is_bit_identical(case, tmp_path):
   with Checkpoints(tmp_path) as checkpoints:
     broken.to(3, per_dispatch=1, per_row=3, hooks=[lambda step, state, metrics: checkpoints.save(step, state)])
   with Checkpoints(tmp_path) as checkpoints:
-    step, restored = checkpoints.restore(broken.start())
+    step, restored, _ = checkpoints.restore(broken.start())
   assert step == 3
   actual = broken.to(6, restored, per_dispatch=1, per_row=3)
   assert int(actual.step) == 6
@@ -155,6 +158,106 @@ def test_steps_per_dispatch_change_nothing():
         np.testing.assert_allclose(other_metrics[name], metrics[name], rtol=1e-5)
 
 
+@pytest.mark.parametrize("polls, stopped_at", [(0, 0), (1, 2), (2, 4), (3, 5), (4, 7)])
+def test_stopped_and_gone_on_is_bit_identical(polls, stopped_at):
+  whole, broken = _Run("maml", num_devices=2), _Run("maml", num_devices=2)
+  expected = whole.to(12, per_row=5)
+  with pytest.raises(Stopped, match=f"after step {stopped_at}") as raised:
+    broken.to(12, per_row=5, stop_requested=stop_after(polls))
+  stopped = raised.value
+  assert stopped.step == stopped_at == int(stopped.state.step)
+  row = json.loads(json.dumps(stopped.row))  # as a checkpoint keeps it
+  assert all(len(values) == stopped_at % 5 for values in row.values())
+  actual = broken.to(12, stopped.state, per_row=5, row=row)
+  chex.assert_trees_all_equal(jax.device_get(actual), jax.device_get(expected))
+  assert broken.rows == whole.rows and [step for step, _ in whole.rows] == [5, 10, 12]
+
+
+def test_asked_to_stop_at_the_end_is_the_end():
+  run = _Run("maml")
+  assert int(run.to(4, stop_requested=stop_after(2)).step) == 4
+
+
+def _sometimes_nan(bad_steps):
+  """Returns an objective whose gradient is NaN at some steps, which it tells by the parameter `steps`."""
+
+  def objective(params, episodes, key):
+    del episodes, key
+    count = params["steps"][0]  # descends by one a step that is not skipped
+    bad = jnp.isin(-count, jnp.array(bad_steps, jnp.float32))
+    return count * jnp.where(bad, jnp.nan, 1.0), {"loss": -count + jnp.where(bad, jnp.nan, 0.0)}
+
+  return objective
+
+
+def _counting_run(objective, optimizer):
+  run = _Run("maml", objective=objective)
+  run.optimizer = optimizer
+  params = {"steps": jnp.zeros(1)}
+  return run, jax.device_put(TrainState(jnp.int32(0), params, optimizer.init(params)), replicated(run.mesh))
+
+
+@pytest.mark.parametrize("per_dispatch", [1, 2, 6])
+def test_the_step_and_the_leaf_are_named(per_dispatch):
+  run, state = _counting_run(_sometimes_nan([3]), optax.sgd(1.0))
+  objective = run.objective
+  run.objective = lambda *arguments: (objective(*arguments)[0], {"loss": jnp.float32(0)})  # the gradient alone tells
+  with pytest.raises(NonFinite, match="^gradient/steps stopped being finite at step 4;") as raised:
+    run.to(12, state, per_dispatch=per_dispatch, per_row=6)
+  assert raised.value.step == 4 and not run.rows
+
+
+def test_a_stop_does_not_hide_a_fault():
+  run, state = _counting_run(_sometimes_nan([3]), optax.sgd(1.0))
+  with pytest.raises(NonFinite, match="at step 4;"):
+    run.to(12, state, per_dispatch=1, per_row=6, stop_requested=stop_after(5))
+
+
+@pytest.mark.parametrize("per_dispatch", [1, 3])
+def test_skipped_updates_are_counted_and_left_out(per_dispatch):
+  # A skipped step is tried again by the next one: bad once, the objective is bad until the guard gives up.
+  def objective(params, episodes, key):
+    bad = jax.random.randint(key, (), 0, 3) == 0  # of the step, not of the parameters
+    loss = params["steps"][0]
+    return loss * jnp.where(bad, jnp.nan, 1.0), {"loss": jnp.where(bad, jnp.nan, -loss)}
+
+  run, state = _counting_run(objective, guard(optax.sgd(1.0), skip=100))
+  state = run.to(18, state, per_dispatch=per_dispatch, per_row=6)
+  skipped = [metrics["skipped"] for _, metrics in run.rows]
+  assert [step for step, _ in run.rows] == [6, 12, 18] and 0 < sum(skipped) < 18
+  assert -int(state.params["steps"][0]) == 18 - sum(skipped)  # all others were taken
+  assert int(state.opt_state.total_notfinite) == sum(skipped)
+  taken = 0
+  for (_, metrics), count in zip(run.rows, skipped, strict=True):
+    if count < 6:
+      assert metrics["loss"] == np.mean(np.arange(taken, taken + 6 - count))
+    taken += 6 - count
+
+
+def test_a_row_of_nothing_but_skipped_updates():
+  run, state = _counting_run(_sometimes_nan([2]), guard(optax.sgd(1.0), skip=4))
+  with pytest.raises(NonFinite, match="at step 7;"):  # the fifth in a row is applied
+    run.to(12, state, per_dispatch=1, per_row=2)
+  assert [(step, metrics["skipped"]) for step, metrics in run.rows] == [(2, 0), (4, 2), (6, 2)]
+  assert set(run.rows[1][1]) == {"skipped"} and run.rows[0][1]["loss"] == 0.5
+
+
+def test_the_batch_of_a_step_is_the_one_trained_on(tmp_path):
+  seen = []
+
+  def objective(params, episodes, key):
+    jax.debug.callback(lambda inputs: seen.append(np.array(inputs)), episodes.support.inputs)
+    return _objective("maml")(params, episodes, key)
+
+  run = _Run("maml", objective=objective)
+  run.to(3, per_dispatch=1, per_row=1)
+  jax.effects_barrier()
+  write_batch(tmp_path / "step_2.npz", run.tasks, _KEY, 2, _NUM_TASKS)
+  with np.load(tmp_path / "step_2.npz") as arrays:
+    assert set(arrays) == {f"{part}.{name}" for part in ("support", "query") for name in ("inputs", "targets", "mask")}
+    np.testing.assert_array_equal(arrays["support.inputs"], seen[1], strict=True)
+
+
 def test_nothing_left_to_do_does_nothing():
   run = _Run("maml")
   state = run.to(2)
@@ -163,15 +266,16 @@ def test_nothing_left_to_do_does_nothing():
   assert run.to(2, state) is state and run.rows == rows
 
 
-@pytest.mark.parametrize("broken", ["loss", "d_out"])
-def test_a_number_that_is_none_stops_the_run_before_a_hook_sees_it(broken):
+@pytest.mark.parametrize("broken, first", [("loss", "loss"), ("d_out", "d_out"), ("both", "d_out")])
+def test_a_number_that_is_none_stops_the_run_before_a_hook_sees_it(broken, first):
 
   def objective(params, episodes, key):
     del episodes, key
     loss = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
     count = params["steps"][0]  # descends by one a step
     bad = jnp.where(count < -3.5, jnp.nan, 0.0)
-    return loss * 0 + count, {"loss": loss + (bad if broken == "loss" else 0.0), "d_out": bad}
+    return loss * 0 + count, {"loss": loss + (bad if broken != "d_out" else 0.0),
+                                "d_out": bad if broken != "loss" else 0.0}
 
   run = _Run("maml", objective=objective)
   run.optimizer = optax.sgd(1.0)
@@ -179,7 +283,7 @@ def test_a_number_that_is_none_stops_the_run_before_a_hook_sees_it(broken):
   state = init_state(learners.maml(tanh_network(1, 2, 1), losses.squared_error, optimizer=optax.sgd(0.1)),
                      run.optimizer, run.tasks, jax.random.key(0))._replace(
                          params=params, opt_state=run.optimizer.init(params))
-  with pytest.raises(FloatingPointError, match=rf"{broken}.* between steps 5 and 6; lower the learning rate"):
+  with pytest.raises(FloatingPointError, match=rf"metrics/{first}.* at step 5; lower the learning rate"):
     run.to(10, jax.device_put(state, replicated(run.mesh)))
   assert [step for step, _ in run.rows] == [2, 4]
   assert all(np.isfinite(list(metrics.values())).all() for _, metrics in run.rows)

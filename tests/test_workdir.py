@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from metajax import workdir
@@ -56,6 +57,41 @@ def test_any_other_value_is_a_difference(tmp_path, before, after):
   workdir.claim(tmp_path, "a.py", {"x": before})
   with pytest.raises(ValueError, match=r"config\.x was "):
     workdir.claim(tmp_path, "a.py", {} if after is ... else {"x": after})
+
+
+_ABOUT = {"versions": {"jax": "1.0"}, "data": "sha256:1", "devices": {"count": 8}}
+
+
+def test_what_it_was_made_with_is_kept_and_changes_are_told(tmp_path):
+  workdir.claim(tmp_path, "a.py", _CONFIG, _ABOUT)
+  assert json.loads((tmp_path / "run.json").read_text())["about"] == _ABOUT
+  before, said = contents(tmp_path), []
+  workdir.claim(tmp_path, "a.py", _CONFIG, _ABOUT, said.append)
+  workdir.claim(tmp_path, "a.py", _CONFIG, {"new": 3}, said.append)
+  assert not said
+  workdir.claim(tmp_path, "a.py", _CONFIG, {**_ABOUT, "versions": {"jax": "2.0"}, "devices": {"count": 1}}, said.append)
+  assert len(said) == 1 and "versions.jax was '1.0' and is now '2.0'" in said[0]
+  assert "devices.count was 8 and is now 1" in said[0] and contents(tmp_path) == before
+
+
+def test_other_data_are_another_run(tmp_path):
+  workdir.claim(tmp_path, "a.py", _CONFIG, _ABOUT)
+  before = contents(tmp_path)
+  with pytest.raises(ValueError, match=r"another run: data was 'sha256:1' and is now 'sha256:2'. .*--fork="):
+    workdir.claim(tmp_path, "a.py", _CONFIG, {**_ABOUT, "data": "sha256:2"})
+  assert contents(tmp_path) == before
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path):
+  path = tmp_path / "x"
+  workdir.write_text(path, "Ä")
+  assert path.read_bytes() == "Ä".encode()
+  with pytest.raises(UnicodeEncodeError):
+    workdir.write_text(path, "\ud800")
+  assert path.read_bytes() == "Ä".encode()
+  workdir.write_arrays(path, {"a.b": np.arange(3)})
+  with np.load(path) as arrays:
+    np.testing.assert_array_equal(arrays["a.b"], np.arange(3))
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

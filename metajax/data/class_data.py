@@ -1,8 +1,10 @@
-"""Labelled examples on the host, grouped by class: what every reader of a data set returns."""
+"""Labelled examples on the host, grouped by class: what every reader of a data set returns, and how to make it."""
 
-from typing import NamedTuple
+from typing import Mapping, NamedTuple, Sequence
 
 import numpy as np
+
+SPLITS = ("train", "val", "test")
 
 
 class ClassData(NamedTuple):
@@ -14,3 +16,100 @@ class ClassData(NamedTuple):
   counts: np.ndarray  # [classes] int32, at least 1 each
   names: tuple[str, ...]  # one a class
   source: str  # a sentence: where it was read from, for logs and results
+  groups: tuple[str, ...] = ()  # of each class its group (alphabet, super-class, domain); none where there are none
+
+
+def from_arrays(inputs: np.ndarray, targets: np.ndarray, source: str = "Arrays.", names: Sequence[str] | None = None,
+                groups: Sequence[str] = ()) -> ClassData:
+  """Returns a labelled data set from `inputs [n, ...]` and `targets [n]`, whose values are the classes.
+
+  Args:
+    inputs: uint8, or reals, which become float32.
+    targets: integers or strings, in any order.
+    source: the sentence to say beside results.
+    names: of integer targets, the name of class 0, 1 and so on; by default the numbers themselves.
+    groups: of each class, in the order of the sorted classes, the group it belongs to, if any.
+
+  Raises:
+    ValueError: if lengths disagree, a target is no class, or an input is not finite.
+  """
+  inputs, targets = np.asarray(inputs), np.asarray(targets)
+  if targets.ndim != 1 or inputs.ndim < 1 or len(inputs) != len(targets) or not len(targets):
+    raise ValueError(f"inputs [n, ...] and targets [n] must be of the same length, at least 1, but their shapes are "
+                     f"{list(inputs.shape)} and {list(targets.shape)}.")
+  if targets.dtype.kind not in "iuUS":
+    raise ValueError(f"the targets must be integers or strings that name the classes, but they are {targets.dtype}; "
+                     "for real targets group the rows by task instead (metajax.data.tables).")
+  if inputs.dtype != np.uint8:
+    if inputs.dtype.kind not in "fiub":
+      raise ValueError(f"the inputs must be numbers, but they are {inputs.dtype}.")
+    inputs = inputs.astype(np.float32)
+    if not np.isfinite(inputs).all():
+      raise ValueError("the inputs must be finite, but some are NaN or infinite; fill or drop those examples.")
+  classes, numbers, counts = np.unique(targets, return_inverse=True, return_counts=True)
+  if names is not None:
+    if classes.dtype.kind not in "iu" or classes[0] < 0 or classes[-1] >= len(names):
+      raise ValueError(f"with {len(names)} names, targets must be integers in [0, {len(names)}), but they go from "
+                       f"{classes[0]} to {classes[-1]}.")
+    called = tuple(str(names[number]) for number in classes)
+  else:
+    called = tuple(each.decode() if isinstance(each, bytes) else str(each) for each in classes)
+  if groups and len(groups) != len(classes):
+    raise ValueError(f"each of the {len(classes)} classes must have a group, but there are {len(groups)}.")
+  order = np.argsort(numbers, kind="stable")
+  return ClassData(inputs[order], counts.astype(np.int32), called, source, tuple(groups))
+
+
+def take_classes(data: ClassData, classes: Sequence[int]) -> ClassData:
+  """Returns the data of some classes, given by number, in that order."""
+  starts = np.concatenate([[0], np.cumsum(data.counts)])
+  rows = [np.arange(starts[number], starts[number + 1]) for number in classes]
+  return data._replace(
+      examples=data.examples[np.concatenate(rows)], counts=data.counts[list(classes)].astype(np.int32),
+      names=tuple(data.names[number] for number in classes),
+      groups=tuple(data.groups[number] for number in classes) if data.groups else ())
+
+
+def split_classes(data: ClassData, split: str, *, shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
+                  seed: int = 0) -> ClassData:
+  """Returns the classes of one split, train, val or test, drawn without overlap.
+
+  The draw depends on the names and the seed alone, not on the order of the examples.
+
+  Args:
+    data: all classes.
+    split: which.
+    shares: of the classes, for train, val and test; the last gets what rounding leaves.
+    seed: of the draw.
+
+  Raises:
+    ValueError: for another split, or if the split would have no class.
+  """
+  check_split(split)
+  if min(shares) < 0 or not np.isclose(sum(shares), 1):
+    raise ValueError(f"the shares of train, val and test must be at least 0 and sum to 1, but they are {shares}.")
+  order = np.random.default_rng(seed).permutation(len(data.names))
+  by_name = np.argsort(np.asarray(data.names))
+  edges = np.rint(np.cumsum((0.0, *shares)) * len(order)).astype(int)
+  place = SPLITS.index(split)
+  chosen = sorted(by_name[order[edges[place]:edges[place + 1]]].tolist())
+  if not chosen:
+    raise ValueError(f"{len(data.names)} classes cannot be shared into splits of {shares}: {split} would have none; "
+                     "get more classes or other shares.")
+  return take_classes(data, chosen)
+
+
+def check_split(split: str) -> None:
+  """Raises ValueError unless `split` is train, val or test."""
+  if split not in SPLITS:
+    raise ValueError(f"there are the splits {', '.join(SPLITS)}, not {split!r}; give one of these.")
+
+
+def check_disjoint(splits: Mapping[str, Sequence[str]], what: str) -> None:
+  """Raises ValueError if two splits, given by the names of their classes, share one."""
+  met: dict[str, str] = {}
+  for split, names in splits.items():
+    for name in names:
+      if met.setdefault(name, split) != split:
+        raise ValueError(f"no class of {what} may be in two splits, but {name!r} is in {met[name]} and in {split}; "
+                         "tests on classes seen in training say nothing of new ones.")

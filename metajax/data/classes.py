@@ -10,20 +10,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metajax.checks import check_integers
 from metajax.data.class_data import ClassData
+from metajax.data.host import host_gather
 from metajax.examples import examples
 from metajax.types import Array, Episode, PRNGKey, TaskDistribution
 
 
 class ClassArrays(NamedTuple):
   """A labelled data set on the device, sorted by class."""
-  examples: Array  # [n, ...] as stored, uint8 for images
+  examples: Array  # [n, ...] as stored, uint8 for images; empty where they stay on the host
   starts: Array  # [classes] int32, the first row of each class
   counts: Array  # [classes] int32, its number of rows
 
 
 def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotations: bool = False,
-                one_turn: bool = False, prepare: Callable[[Array], Array] | None = None) -> TaskDistribution:
+                one_turn: bool = False, prepare: Callable[[Array], Array] | None = None, on_host: bool = False
+                ) -> TaskDistribution:
   """Returns the distribution of `ways`-way `shots`-shot tasks with `queries` queries a class.
 
   An episode's inputs are `[ways * shots, ...]` and `[ways * queries, ...]`, its targets integers in [0, ways), class
@@ -36,6 +39,8 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
     one_turn: with rotations, all classes of a task are turned alike. Otherwise, as is usual, they are drawn from all,
       and two of them may be told apart by how they are turned.
     prepare: from stored examples to network inputs; by default uint8 in [0, 255] becomes float32 in [0, 1].
+    on_host: leave the examples on the host, from where each step fetches its own: the same episodes, slower, for data
+      that the device cannot hold.
 
   Raises:
     ValueError: if there are more ways than classes, or more shots and queries than the smallest class has examples.
@@ -46,7 +51,9 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
   _check(source, num_classes, ways, shots, queries, rotations)
   prepare = unit_range if prepare is None else prepare
   starts = np.concatenate([[0], np.cumsum(source.counts)[:-1]]).astype(np.int32)
-  data = ClassArrays(*(jnp.asarray(part) for part in (source.examples, starts, source.counts.astype(np.int32))))
+  stored = np.zeros((0,), np.uint8) if on_host else source.examples
+  data = ClassArrays(*(jnp.asarray(part) for part in (stored, starts, source.counts.astype(np.int32))))
+  from_host = host_gather(source.examples) if on_host else None
 
   def sample(data, key):
     key_classes, key_rows = jax.random.split(key)
@@ -58,7 +65,8 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
       turns, classes = jnp.divmod(choose(key_classes, jnp.int32(num_classes), ways), len(source.counts))
     keys = jax.random.split(key_rows, ways)
     rows = jax.vmap(choose, in_axes=(0, 0, None))(keys, data.counts[classes], shots + queries)
-    images = prepare(data.examples[data.starts[classes][:, None] + rows])
+    rows = data.starts[classes][:, None] + rows
+    images = prepare(from_host(rows) if from_host else data.examples[rows])
     if rotations:
       images = jax.vmap(_turn)(images, turns)
     labels = jnp.broadcast_to(jnp.arange(ways)[:, None], rows.shape)
@@ -72,12 +80,13 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
 def choose(key: PRNGKey, population: Array, num: int) -> Array:
   """Returns `[num]` distinct integers in [0, population), in random order, each such list equally likely.
 
-  The work depends on `num` alone, and `population` may be traced; it must be at least `num`.
+  The work depends on `num` alone, and `population` may be traced. Where it is less than `num`, the first `population`
+  integers are such a list, and what comes after them means nothing.
   """
 
   def draw(chosen, index_and_key):
     index, key = index_and_key
-    rank = jax.random.randint(key, (), 0, population - index)
+    rank = jax.random.randint(key, (), 0, jnp.maximum(population - index, 1))
     # The integer of this rank among those not yet chosen: step over each smaller one that is taken. With the taken
     # ones sorted, the j-th is stepped over exactly if it is at most rank + j.
     taken = jnp.sort(jnp.where(jnp.arange(num) < index, chosen, jnp.iinfo(jnp.int32).max))
@@ -100,6 +109,7 @@ def _turn(images: Array, quarters: Array) -> Array:
 
 
 def _check(source: ClassData, num_classes: int, ways: int, shots: int, queries: int, rotations: bool) -> None:
+  check_integers(ways=ways, shots=shots, queries=queries)
   if ways < 2 or shots < 1 or queries < 1:
     raise ValueError(f"a classification task needs at least 2 ways, 1 shot and 1 query, but got ways={ways}, "
                      f"shots={shots}, queries={queries}.")

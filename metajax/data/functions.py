@@ -10,6 +10,7 @@ from typing import Callable, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metajax.checks import check_integers
 from metajax.examples import examples
 from metajax.types import Array, Episode, PRNGKey, TaskDistribution
 
@@ -96,6 +97,7 @@ def function_tasks(function: FunctionClass, *, dimensions: int, points: int, cur
   Raises:
     ValueError: if there are too few dimensions or points.
   """
+  check_integers(dimensions=dimensions, points=points)
   if dimensions < 1 or points < 2:
     raise ValueError(f"a prompt needs at least 1 dimension and 2 points, but got {dimensions} and {points}.")
   whole = Extent(jnp.int32(dimensions), jnp.int32(points))

@@ -50,7 +50,8 @@ def load(split: str, *, image_size: int = 28, data_dir: Path | str | None = None
     download: whether the network may be used.
 
   Returns:
-    `examples` [20 * classes, image_size, image_size, 1] uint8 with ink 255 and paper 0; `names` 'Alphabet/characterNN'.
+    `examples` [20 * classes, image_size, image_size, 1] uint8 with ink 255 and paper 0; `names`
+    'Alphabet/characterNN', `groups` the alphabets.
 
   Raises:
     FileNotFoundError: the zips are in none of these places and cannot be downloaded.
@@ -75,7 +76,8 @@ def load(split: str, *, image_size: int = 28, data_dir: Path | str | None = None
       counts=np.full(len(chosen), _DRAWERS, np.int32),
       names=tuple(names[number] for number in chosen),
       source=f'Omniglot, the {split} classes of Vinyals et al. (2016), from the '
-             f'{"official" if official else "re-packed"} zips.')
+             f'{"official" if official else "re-packed"} zips.',
+      groups=tuple(names[number].split('/')[0] for number in chosen))
 
 
 def _find(data_dir: Path | str | None, download: bool) -> Path:

@@ -8,6 +8,7 @@ https://arxiv.org/abs/2212.04458, section 3.
 import jax
 import jax.numpy as jnp
 
+from metajax.checks import check_integers
 from metajax.examples import union
 from metajax.types import Array, Episode, Examples, PRNGKey, TaskDistribution
 
@@ -28,6 +29,7 @@ def projected(tasks: TaskDistribution, width: int, points: int | None = None) ->
   Raises:
     ValueError: if the width is not positive, there are less than 2 points or, when sampled, more than examples.
   """
+  check_integers(width=width, **({} if points is None else {"points": points}))
   if width < 1:
     raise ValueError(f"inputs are projected to 1 or more dimensions, but the width is {width}.")
   if points is not None and points < 2:

@@ -7,6 +7,7 @@ Finn et al., 2017, section 5.1, https://arxiv.org/abs/1703.03400.
 import jax
 import jax.numpy as jnp
 
+from metajax.checks import check_integers, check_reals
 from metajax.examples import examples
 from metajax.types import Episode, TaskDistribution
 
@@ -18,9 +19,11 @@ def sinusoids(shots: int, queries: int, *, amplitude: tuple[float, float] = (0.1
   Raises:
     ValueError: if there is no support or no query point, or a range is reversed.
   """
+  check_integers(shots=shots, queries=queries)
   if shots < 1 or queries < 1:
     raise ValueError(f"a sinusoid task needs at least 1 support and 1 query point, but got {shots} and {queries}.")
   for name, (low, high) in (("amplitude", amplitude), ("phase", phase), ("span", span)):
+    check_reals(**{f"the low end of {name}": low, f"the high end of {name}": high})
     if low > high:
       raise ValueError(f"the range of {name} must go from low to high, but it is [{low}, {high}].")
 

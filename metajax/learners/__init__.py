@@ -9,6 +9,7 @@ from metajax.learners.in_context import in_context as in_context
 from metajax.learners.maml import maml as maml
 from metajax.learners.matchingnet import matchingnet as matchingnet
 from metajax.learners.metasgd import metasgd as metasgd
+from metajax.learners.projection import with_projection as with_projection
 from metajax.learners.protonet import protonet as protonet
 from metajax.learners.relationnet import relationnet as relationnet
 from metajax.learners.ridge import ridge as ridge

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from metajax.checks import check_integers
 from metajax.types import Array, Examples
 
 
@@ -22,5 +23,6 @@ def class_means(examples: Examples, num_classes: int) -> tuple[Array, Array]:
 
 def check_num_classes(num_classes: int) -> None:
   """Raises ValueError if there are fewer than 2 classes to tell apart."""
+  check_integers(num_classes=num_classes)
   if num_classes < 2:
     raise ValueError(f"a classifier tells at least 2 classes apart, but num_classes is {num_classes}.")

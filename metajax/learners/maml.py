@@ -11,6 +11,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from metajax.checks import check_integers
 from metajax.descent import descend
 from metajax.examples import masked_mean, union
 from metajax.learners.identity import identity_embed, identity_represent
@@ -18,7 +19,8 @@ from metajax.types import Examples, Learner, Network, Params, PerExample
 
 
 def adapt(apply, loss: PerExample, params: Params, examples: Examples, *, optimizer: optax.GradientTransformation,
-          num_steps: int, first_order: bool = False, first_gradient: Params | None = None) -> Params:
+          num_steps: int, first_order: bool = False, first_gradient: Params | None = None,
+          unroll: bool = False) -> Params:
   """Returns the weights after `num_steps` steps down the mean loss of the examples.
 
   Args:
@@ -30,6 +32,8 @@ def adapt(apply, loss: PerExample, params: Params, examples: Examples, *, optimi
     num_steps: at least 0; the loop is unrolled up to one step, scanned with rematerialisation above.
     first_order: take the gradient as a constant when differentiating through the step (FOMAML, section 5.2).
     first_gradient: that of the first step, where it is known already.
+    unroll: unroll the loop whatever the number of steps, and compute nothing twice: faster where the network is small,
+      but the memory grows with the steps.
   """
 
   def step(carry, _=None, gradient=None):
@@ -43,22 +47,23 @@ def adapt(apply, loss: PerExample, params: Params, examples: Examples, *, optimi
   carry = (params, optimizer.init(params))
   if first_gradient is not None:
     carry, num_steps = step(carry, gradient=first_gradient)[0], num_steps - 1
-  elif num_steps == 1:
-    # One step has nothing to save by recomputing it.
-    carry, num_steps = step(carry)[0], 0
+  if unroll or num_steps == 1 and first_gradient is None:  # one step has nothing to save by recomputing it
+    for _ in range(num_steps):
+      carry = step(carry)[0]
+    return carry[0]
   return lax.scan(jax.checkpoint(step), carry, length=num_steps)[0][0]
 
 
 def adapt_both(apply, loss: PerExample, params: Params, support: Examples, query: Examples, *,
-               optimizer: optax.GradientTransformation, num_steps: int, first_order: bool = False
-               ) -> tuple[Params, Params]:
+               optimizer: optax.GradientTransformation, num_steps: int, first_order: bool = False,
+               unroll: bool = False) -> tuple[Params, Params]:
   """Returns the weights adapted to the support set, and those adapted to support and query together.
 
   Both begin at the same weights, where the gradient on the union is the mean of those on the two parts, weighted by
   their sizes: the support's is computed once for both. For networks whose outputs depend on their own input alone.
 
   Args:
-    apply, loss, params, optimizer, first_order: as in `adapt`.
+    apply, loss, params, optimizer, first_order, unroll: as in `adapt`.
     support, query: the task's examples.
     num_steps: at least 1.
   """
@@ -74,7 +79,7 @@ def adapt_both(apply, loss: PerExample, params: Params, support: Examples, query
 
   def go_on(examples, first_gradient):
     return adapt(apply, loss, params, examples, optimizer=optimizer, num_steps=num_steps, first_order=first_order,
-                 first_gradient=first_gradient)
+                 first_gradient=first_gradient, unroll=unroll)
 
   return go_on(support, on_support), go_on(union(support, query), on_both)
 
@@ -89,24 +94,25 @@ def task_gradient(apply, loss: PerExample, weights: Params, examples: Examples) 
 
 
 def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransformation, num_steps: int = 1,
-         first_order: bool = False) -> Learner:
+         first_order: bool = False, unroll: bool = False) -> Learner:
   """Returns the MAML learner; with `first_order`, FOMAML. Arguments as in `adapt`.
 
   Raises:
     ValueError: if `num_steps` is negative.
   """
+  check_integers(num_steps=num_steps)
   if num_steps < 0:
     raise ValueError(f"the number of inner steps must be 0 or more, but it is {num_steps}.")
 
   def adapt_task(params, examples, key):
     del key  # nothing is drawn
     return adapt(network.apply, loss, params, examples, optimizer=optimizer, num_steps=num_steps,
-                 first_order=first_order)
+                 first_order=first_order, unroll=unroll)
 
   def adapt_task_both(params, support, query, key):
     del key
     return adapt_both(network.apply, loss, params, support, query, optimizer=optimizer, num_steps=num_steps,
-                      first_order=first_order)
+                      first_order=first_order, unroll=unroll)
 
   def predict(params, adapted, inputs, mask):
     del params  # all is in the adapted weights

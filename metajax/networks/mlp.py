@@ -5,6 +5,7 @@ from typing import Callable, Sequence
 from flax import linen as nn
 import jax
 
+from metajax.checks import check_integers
 from metajax.networks.linen import from_linen
 from metajax.types import Network
 
@@ -27,5 +28,13 @@ class MLP(nn.Module):
 
 def mlp(hidden: Sequence[int], num_outputs: int, *, activation: Callable[[jax.Array], jax.Array] = nn.relu,
         kernel_init: Callable = nn.initializers.lecun_normal()) -> Network:
-  """Returns a fully connected network with layers of `hidden` units and `num_outputs` outputs."""
+  """Returns a fully connected network with layers of `hidden` units and `num_outputs` outputs.
+
+  Raises:
+    ValueError: if a layer has no unit.
+  """
+  for width in (*hidden, num_outputs):
+    check_integers(**{"a width of mlp": width})
+    if width < 1:
+      raise ValueError(f"a layer of mlp needs at least 1 unit, but got widths {tuple(hidden)} and {num_outputs}.")
   return from_linen(MLP(tuple(hidden), num_outputs, activation, kernel_init), independent=True)

@@ -7,6 +7,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from metajax.checks import check_integers
 from metajax.examples import masked_mean, union
 from metajax.types import Array, Episode, Examples, Learner, Params, PerExample, PRNGKey, PyTree
 
@@ -102,6 +103,7 @@ def in_chunks(chunk: int) -> TaskMap:
   Raises:
     ValueError: if the chunk is not positive; when differentiated, if a mean is with respect to the tasks.
   """
+  check_integers(chunk=chunk)
   if chunk < 1:
     raise ValueError(f"tasks are mapped in chunks of 1 or more, but the chunk is {chunk}.")
 

@@ -9,6 +9,7 @@ from typing import Callable
 import jax
 import jax.numpy as jnp
 
+from metajax.checks import check_integers
 from metajax.examples import take, union
 from metajax.types import Array, Examples, PRNGKey
 
@@ -24,6 +25,7 @@ def random_subsets(num_views: int, size: int) -> Views:
   Raises:
     ValueError: if there is no view or no example in it; when called, if the union is smaller than a view.
   """
+  check_integers(num_views=num_views, size=size)
   if num_views < 1 or size < 1:
     raise ValueError(f"random subsets need at least 1 view of at least 1 example, but got {num_views} of {size}.")
 
@@ -44,6 +46,7 @@ def balanced_subsets(num_views: int, num_classes: int, shots: int) -> Views:
   Raises:
     ValueError: if there is no view, class or shot; when called, if the union is smaller than a view.
   """
+  check_integers(num_views=num_views, num_classes=num_classes, shots=shots)
   if min(num_views, num_classes, shots) < 1:
     raise ValueError("balanced subsets need at least 1 view, 1 class and 1 shot, but got "
                      f"{num_views}, {num_classes} and {shots}.")
@@ -74,6 +77,7 @@ def leave_one_out(num_views: int, num_classes: int) -> Views:
   Raises:
     ValueError: if there is no view or no class.
   """
+  check_integers(num_views=num_views, num_classes=num_classes)
   if min(num_views, num_classes) < 1:
     raise ValueError(f"leaving one out needs at least 1 view and 1 class, but got {num_views} and {num_classes}.")
 

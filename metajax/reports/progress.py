@@ -1,10 +1,13 @@
 """Progress of meta-training: a live bar on a terminal, a plain line every few seconds anywhere else."""
 
 from collections import deque
+import os
+from pathlib import Path
 import sys
 import time
 from typing import Callable, Mapping, TextIO
 
+import jax
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -24,8 +27,8 @@ class Progress:
   """
 
   def __init__(self, total_steps: int, *, start_step: int = 0, tasks_per_step: int, file: TextIO | None = None,
-               clock: Callable[[], float] = time.monotonic) -> None:
-    """Shows on `file`, by default standard error. `clock` gives seconds.
+               clock: Callable[[], float] = time.monotonic, memory: Callable[[], int] | None = None) -> None:
+    """Shows on `file`, by default standard error. `clock` gives seconds, `memory` bytes (by default `memory_in_use`).
 
     Raises ValueError unless 0 <= start_step <= total_steps and both numbers per run are positive.
     """
@@ -33,6 +36,7 @@ class Progress:
       raise ValueError(f'progress needs positive total_steps and tasks_per_step and a start_step between 0 and '
                        f'total_steps, not {total_steps}, {tasks_per_step} and {start_step}.')
     self._total, self._tasks_per_step, self._clock = total_steps, tasks_per_step, clock
+    self._memory = memory_in_use if memory is None else memory
     self._file = sys.stderr if file is None else file
     self._live: Live | None = None
     if self._file.isatty():
@@ -80,11 +84,12 @@ class Progress:
   def _bar(self) -> Group:
     line = Table.grid(padding=(0, 2))
     # Fixed widths, or the bar would dance as the numbers change.
-    for width in (30, 4, 2 * len(str(self._total)) + 1, 12, 12):
+    for width in (20, 4, 2 * len(str(self._total)) + 1, 12, 8, 12):
       line.add_column(width=width, justify='right', no_wrap=True)
-    bar = ProgressBar(total=self._total, completed=self._step, width=30)
+    bar = ProgressBar(total=self._total, completed=self._step, width=20)
     percent = f'{100 * self._step // self._total}%'
-    line.add_row(bar, Text(percent, 'bold'), f'{self._step}/{self._total}', self._speed(), self._time())
+    line.add_row(bar, Text(percent, 'bold'), f'{self._step}/{self._total}', self._speed(),
+                 _size(self._memory()), self._time())
     return Group(line, Text(_metrics(self._values), 'cyan', no_wrap=True, overflow='ellipsis'))
 
   def _steps_per_second(self) -> float | None:
@@ -104,6 +109,26 @@ class Progress:
       return f'took {_duration(self._clock() - self._started)}'
     rate = self._steps_per_second()
     return f'{_duration((self._total - self._step) / rate)} left' if rate else ''
+
+
+def memory_in_use() -> int:
+  """Returns the bytes that the first local device holds or, where it does not tell, as no CPU does, this process.
+
+  0 where that is not known either.
+  """
+  told = jax.local_devices()[0].memory_stats()
+  if told and 'bytes_in_use' in told:
+    return told['bytes_in_use']
+  try:  # the second number counts the pages that are in memory
+    return int(Path('/proc/self/statm').read_text(encoding='ascii').split()[1]) * os.sysconf('SC_PAGE_SIZE')
+  except OSError:  # not Linux
+    return 0
+
+
+def _size(num_bytes: int) -> str:
+  if num_bytes >= 2**30:
+    return f'{num_bytes / 2**30:.1f} GiB'
+  return f'{num_bytes / 2**20:.0f} MiB' if num_bytes else ''
 
 
 def _metrics(values: Mapping[str, float]) -> str:

@@ -32,6 +32,8 @@ class _Handler(BaseHTTPRequestHandler):
   def do_GET(self):
     if self.path == '/endless':
       self._endless()
+    elif self.path.startswith('/breaks'):
+      self._break()
     elif self.path not in _ANSWERS:
       self.send_error(404)
     else:
@@ -40,6 +42,18 @@ class _Handler(BaseHTTPRequestHandler):
       self.send_header('Content-Length', str(len(_BODY) if self.path == '/short' else len(_ANSWERS[self.path])))
       self.end_headers()
       self.wfile.write(_ANSWERS[self.path])
+
+  def _break(self):
+    """Sends a third of the body and hangs up; `/breaks-anew` knows no ranges, and sends all of it the third time."""
+    self.server.asked.append(self.headers['Range'])
+    start = int((self.headers['Range'] or 'bytes=0-')[6:-1]) if self.path == '/breaks' else 0
+    self.send_response(206 if start else 200)
+    if start:
+      self.send_header('Content-Range', f'bytes {start}-{len(_BODY) - 1}/{len(_BODY)}')
+    self.send_header('Content-Length', str(len(_BODY) - start))
+    self.end_headers()
+    whole = self.path == '/breaks-anew' and len(self.server.asked) == 3
+    self.wfile.write(_BODY[start:] if whole else _BODY[start:start + len(_BODY) // 3 + len(self.server.asked)])
 
   def _endless(self):
     self.send_response(200)
@@ -58,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture(scope='module')
 def server():
   with ThreadingHTTPServer(('127.0.0.1', 0), _Handler) as running:
-    running.sent = 0
+    running.sent, running.asked = 0, []
     thread = threading.Thread(target=running.serve_forever, kwargs={'poll_interval': 0.02})
     thread.start()
     yield running
@@ -105,6 +119,16 @@ def test_bad_answer_leaves_the_folder_as_it_was(address, tmp_path, page, got, be
   assert '\n' not in str(caught.value)
   assert os.listdir(tmp_path) == ([] if before is None else ['file.zip'])
   assert before is None or target.read_bytes() == before
+
+
+@pytest.mark.parametrize('page', ['/breaks', '/breaks-anew'])
+def test_broken_connection_is_taken_up_again(server, address, tmp_path, page):
+  server.asked.clear()
+  download(address + page, tmp_path / 'file', sha256=_SUM, size=len(_BODY))
+  assert (tmp_path / 'file').read_bytes() == _BODY
+  third = len(_BODY) // 3
+  assert server.asked[:2] == [None, f'bytes={third + 1}-'] and len(server.asked) == 3
+  assert os.listdir(tmp_path) == ['file']
 
 
 def test_endless_answer_is_cut_off(server, address, tmp_path):
@@ -210,6 +234,23 @@ def test_cache_that_cannot_be_written_warns(tmp_path):
   with pytest.warns(UserWarning, match='METAJAX_CACHE_DIR'):
     arrays = cached_arrays(tmp_path / 'folder' / 'some.npz', ('a', 'b'), _numbers)
   np.testing.assert_array_equal(arrays['a'], np.arange(3000))
+
+
+def test_two_at_once_build_once(tmp_path):
+  built, results, path = [], [], tmp_path / 'some.npz'
+
+  def build():
+    built.append(1)
+    time.sleep(0.3)  # long enough for the other to come
+    return _numbers()
+
+  threads = [threading.Thread(target=lambda: results.append(cached_arrays(path, ('a', 'b'), build))) for _ in range(2)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert len(built) == 1 and len(results) == 2
+  np.testing.assert_array_equal(results[0]['a'], results[1]['a'])
 
 
 def test_failed_build_leaves_no_cache(tmp_path):

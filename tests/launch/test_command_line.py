@@ -94,6 +94,13 @@ _BAD = {
     "a workdir below a file": ([_SINUSOID, "--workdir={folder}/a_file/below"], ["a_file/below", "cannot be written"]),
     "a workdir of another config": ([_SINUSOID, *_TINY, "--config.shots=3", "--workdir={folder}/taken"],
                                     ["belongs to another run", "config.shots was 10 and is now 3"]),
+    "a fork of nothing": ([_SINUSOID, "--fork={folder}/none", "--workdir={folder}/forked"], ["none holds no run"]),
+    "a fork of a run without a checkpoint": ([_SINUSOID, "--fork={folder}/taken", "--workdir={folder}/forked"],
+                                             ["taken has no checkpoint yet to fork from"]),
+    "a fork on something": ([_SINUSOID, "--fork={folder}/taken", "--workdir={folder}/full"], ["full is not empty"]),
+    "a best by no metric": ([_SINUSOID, "--config.training.keep_best=luck"], ["keep_best='luck'", "val_loss"]),
+    "nothing kept": ([_SINUSOID, "--config.training.keep_newest=0"], ["config.training.keep_newest=0", "1 or more"]),
+    "a negative norm": ([_SINUSOID, "--config.training.clip_gradient=-1"], ["clip_gradient=-1.0", "0 or more"]),
     "unknown data": ([*_GLYPHS[:1], "--config.data=mnist"], ["config.data='mnist'", "omniglot, glyphs, auto"]),
     "unknown norm": ([*_GLYPHS, "--config.norm=layer"], ["config.norm='layer'", "batch, group, none"]),
     "one way": ([*_GLYPHS, "--config.ways=1"], ["config.ways=1", "2 or more"]),
@@ -115,6 +122,13 @@ _EVALUATE = {
     "not a number of episodes": (["--workdir={folder}/taken", "--episodes=two"], ["episodes=two"]),
     "too few episodes": (["--workdir={folder}/taken", "--episodes=1"], ["episodes=1", ">= 2"]),
     "stray argument": (["--workdir={folder}/taken", "now"], ["'now'"]),
+}
+
+_REPLAY = {
+    "no step": (["--workdir={folder}/taken"], ["--workdir and --step"]),
+    "step zero": (["--workdir={folder}/taken", "--step=0"], ["step=0", ">= 1"]),
+    "a step after the last": (["--workdir={folder}/taken", "--step=3"], ["step 3 is none", "from 1 to 2"]),
+    "no run to replay": (["--workdir={folder}/none", "--step=1"], ["none holds no run"]),
 }
 
 
@@ -163,7 +177,8 @@ def outcomes(tmp_path_factory, cache):
   workdir.claim(folder / "taken", f"{_ROOT}/experiments/sinusoid_maml.py", settings)
   workdir.claim(folder / "old", f"{_ROOT}/experiments/sinusoid_maml.py", {"test": {"lists": 1}})
   cases = [(module, name, [argument.replace("{folder}", str(folder)) for argument in arguments])
-           for module, table in (("launch.train", _BAD), ("launch.evaluate", _EVALUATE), ("launch.compare", _COMPARE))
+           for module, table in (("launch.train", _BAD), ("launch.evaluate", _EVALUATE), ("launch.replay", _REPLAY),
+                                 ("launch.compare", _COMPARE))
            for name, (arguments, _) in table.items()]
   before = _contents(folder)
   sent = json.dumps([{"module": module, "arguments": arguments, "folder": str(folder)}
@@ -195,6 +210,11 @@ def test_what_train_refuses(outcomes, name):
 @pytest.mark.parametrize("name", _EVALUATE)
 def test_what_evaluate_refuses(outcomes, name):
   _check_sentence(outcomes[0]["launch.evaluate", name], _EVALUATE[name][1])
+
+
+@pytest.mark.parametrize("name", _REPLAY)
+def test_what_replay_refuses(outcomes, name):
+  _check_sentence(outcomes[0]["launch.replay", name], _REPLAY[name][1])
 
 
 @pytest.mark.parametrize("name", _COMPARE)

@@ -54,6 +54,19 @@ def test_first_order_is_the_gradient_at_the_adapted_weights(steps):
   assert optax.tree.norm(jax.tree.map(jnp.subtract, second, want)) > 1e-2 * optax.tree.norm(want)
 
 
+@pytest.mark.parametrize("first_order", [False, True])
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_an_unrolled_loop_computes_the_same(steps, first_order, x64):
+  learner, params, episodes = setting(np.float64, num_steps=steps, first_order=first_order)
+  unrolled = setting(np.float64, num_steps=steps, first_order=first_order, unroll=True)[0]
+  if steps > 1:
+    text = lambda learner: str(jax.make_jaxpr(lambda p: learner.adapt(p, jax.tree.map(lambda leaf: leaf[0],
+                                                                                      episodes.support), None))(params))
+    assert "scan" in text(learner) and "scan" not in text(unrolled)
+  chex.assert_trees_all_close(meta_gradient(unrolled, params, episodes), meta_gradient(learner, params, episodes),
+                              rtol=1e-10, atol=1e-14)
+
+
 def test_no_step_is_no_adaptation():
   learner, params, episodes = setting(num_steps=0)
   support = jax.tree.map(lambda leaf: leaf[0], episodes.support)

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from metajax.reports.progress import Progress
+from metajax.reports.progress import Progress, memory_in_use
 
 
 class _Clock:
@@ -100,14 +100,14 @@ def test_a_terminal_gets_a_bar(monkeypatch):
   monkeypatch.setenv('TERM', 'xterm')
   monkeypatch.setenv('COLUMNS', '100')
   clock, file = _Clock(), _Terminal()
-  with Progress(200, start_step=0, tasks_per_step=4, file=file, clock=clock) as progress:
+  with Progress(200, start_step=0, tasks_per_step=4, file=file, clock=clock, memory=lambda: 3 * 2**28) as progress:
     for step in range(1, 101):
       clock.now += 0.5
       progress.update(step, {'loss': 0.41249, 'accuracy': 0.5})
   text = file.getvalue()
   assert '\x1b[' in text
-  last = text[text.rindex('100/200') - 45:]
-  for part in ('━', '50%', '100/200', '8 tasks/s', '00:50 left', 'loss 0.4125  accuracy 0.5'):
+  last = text[text.rindex('100/200') - 35:]
+  for part in ('━', '50%', '100/200', '8 tasks/s', '768 MiB', '00:50 left', 'loss 0.4125  accuracy 0.5'):
     assert part in last
   assert text.endswith('\x1b[?25h')  # the cursor is back
 
@@ -120,3 +120,7 @@ def test_no_escape_codes_without_a_terminal():
 def test_refuses_impossible_runs(total, start, tasks):
   with pytest.raises(ValueError, match='start_step between 0 and total_steps'):
     Progress(total, start_step=start, tasks_per_step=tasks, file=io.StringIO())
+
+
+def test_memory_is_that_of_something_alive():
+  assert 2**20 < memory_in_use() < 2**40

@@ -1,0 +1,84 @@
+"""Finds the layout of tasks, and the form of convolutions, that are fastest on this machine, and remembers them.
+
+  python -m benchmarks.autotune --config=experiments/omniglot_maml.py        nothing else should run
+  python -m launch.train --config=experiments/omniglot_maml.py --tuned       uses what was found
+Every candidate is compiled and run in a process of its own; one that is not ready in time is out. All candidates
+compute the same but for rounding.
+"""
+
+import itertools
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+from absl import flags
+import jax
+
+from launch import command_line, pods, tuned
+from metajax.recipe import Recipe
+from metajax.sharding import over_tasks, replicate, task_mesh, usable_devices
+from metajax.training import init_state, make_advance
+
+_LIMIT = flags.DEFINE_float("limit", 90, "seconds that a candidate may take, compilation included")
+_CANDIDATE = flags.DEFINE_boolean("candidate", False, "only time the recipe as it is; what this command asks of itself")
+_WINDOWS = 5
+
+
+def main(_: list[str]) -> None:
+  name, config = CONFIG()
+  if _CANDIDATE.value:
+    print(seconds_a_step(command_line.build(name, config)))
+    return
+  tasks = config.training.tasks_per_step
+  choices: dict[str, list[Any]] = {"training.task_chunk": [0] + [chunk for chunk in (1, 4) if chunk < tasks]}
+  if hasattr(config, "convolution"):
+    choices["convolution"] = ["patches", "library"]
+  times = {}
+  for values in itertools.product(*choices.values()):
+    settings = dict(zip(choices, values))
+    said = " ".join(f"{field}={value}" for field, value in settings.items())
+    times[values] = _in_a_process(settings)
+    print(f"{said}: " + (f"{1e3 * times[values]:.3g} ms a step" if times[values] < float("inf") else "out"), flush=True)
+  best = min(times, key=lambda values: times[values])
+  if times[best] == float("inf"):
+    raise ValueError(f"no candidate was ready within {_LIMIT.value:.0f} seconds; give a larger --limit.")
+  path = tuned.remember(name, dict(zip(choices, best)))
+  print(f"Remembered in {path}; use it with --tuned.")
+
+
+def seconds_a_step(recipe: Recipe) -> float:
+  """Returns the median time of a meta-step."""
+  mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
+  state = replicate(init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, jax.random.key(0)), mesh)
+  data = replicate(recipe.train_tasks.data, mesh)
+  steps = recipe.training.steps_per_dispatch
+  advance = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=jax.random.key(0), mesh=mesh,
+                         num_tasks=recipe.training.tasks_per_step, num_steps=steps, mapped=over_tasks)
+  times = []
+  for _ in range(_WINDOWS + 1):  # the first compiles
+    start = time.perf_counter()
+    state, metrics = advance(state, data)
+    jax.block_until_ready(metrics)
+    times.append((time.perf_counter() - start) / steps)
+  return statistics.median(times[1:])
+
+
+def _in_a_process(settings: dict[str, Any]) -> float:
+  """Returns the seconds a step, or infinity for a candidate that fails or is not ready in time."""
+  command = pods.python(["benchmarks.autotune", *sys.argv[1:], "--candidate",
+                         *(f"--config.{field}={value}" for field, value in settings.items())])
+  try:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT.value, check=False)
+  except subprocess.TimeoutExpired:
+    return float("inf")
+  if done.returncode:
+    print(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "a candidate failed", file=sys.stderr)
+    return float("inf")
+  return float(done.stdout.split()[-1])
+
+
+if __name__ == "__main__":
+  CONFIG = command_line.define_config("experiments/omniglot_maml.py")
+  command_line.run(main)

@@ -1,0 +1,112 @@
+"""Episodes per second of each way to feed a learner, and the share of a step that sampling takes.
+
+  python -m benchmarks.data        measures (nothing else may run), writes docs/results/data.json and the table in
+                                   docs/data.md
+
+5-way 1-shot episodes with 15 queries a class, 32 at a time, of Omniglot and CIFAR-FS (METAJAX_DATA_DIR), or of what is
+to be had. `device` is the compiled draw of `class_tasks`; `host` the same with the images on the host; grain reads in a
+thread or in worker processes. All end on the device.
+"""
+
+import json
+from pathlib import Path
+import sys
+import time
+from typing import Any, Callable
+
+from absl import app
+import jax
+import jax.numpy as jnp
+
+from benchmarks import tables
+from benchmarks.interleaved import interleaved
+from metajax import learners, losses, networks, objectives
+from metajax.data import cifar100, glyphs, omniglot
+from metajax.data.augmentation import augmented, crop, flip, jitter
+from metajax.data.class_data import ClassData
+from metajax.data.classes import class_tasks
+from metajax.data.pipeline import meta_batches
+from metajax.data.sampling import sample_tasks
+from metajax.networks import convolution
+
+_RESULT = Path("docs/results/data.json")
+_PAGE = Path("docs/data.md")
+_SHAPE = {"ways": 5, "shots": 1, "queries": 15}
+_TASKS = 32
+_SECONDS = 4.0  # of reading from grain, after the first meta-batches
+
+
+def main(arguments: list[str]) -> None:
+  del arguments
+  rows = []
+  for name, load in (("Omniglot", omniglot.load), ("CIFAR-FS", cifar100.load), ("glyphs", glyphs.load)):
+    try:
+      source = load("train")
+    except FileNotFoundError as error:
+      print(f"{name} is left out: {error}", file=sys.stderr)
+      continue
+    found = {**_compiled(source, name == "CIFAR-FS"), **{f"grain, {workers} workers": _grain(source, workers)
+                                                        for workers in (0, 1, 2)}}
+    share = _share(source)
+    rows.append({"data": name, "megabytes": source.examples.nbytes / 2**20, "episodes_per_second": found,
+                 "share_of_step": share})
+    print(name, {way: round(value) for way, value in found.items()}, f"sampling {100 * share:.2f} % of a step",
+          flush=True)
+  kept = {**tables.about("python -m benchmarks.data"), "results": rows}
+  _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+  write(kept)
+
+
+def write(kept: dict[str, Any]) -> None:
+  """Writes the table of the page from what is kept."""
+  lines = ["| data | way | episodes a second |", "| --- | --- | --- |"]
+  for row in kept["results"]:
+    lines += [f"| {row['data']} ({row['megabytes']:.0f} MiB) | {way} | {value:,.0f} |"
+              for way, value in row["episodes_per_second"].items()]
+  shares = ", ".join(f"{100 * row['share_of_step']:.2f} % on {row['data']}" for row in kept["results"])
+  lines += ["", f"Sampling on the device is {shares} of a step of ProtoNet with a Conv4 of 64 filters. "
+            + tables.machine(kept)]
+  tables.insert(_PAGE, kept["command"], lines)
+
+
+def _draw(tasks) -> Callable[[], Any]:
+  """Returns a program that draws 32 other episodes at each call."""
+  key, calls = jax.random.key(0), iter(range(10**9))
+  places = jnp.arange(_TASKS, dtype=jnp.int32)
+  draw = jax.jit(lambda data, step: sample_tasks(tasks, data, jax.random.fold_in(key, step), places))
+  return lambda: draw(tasks.data, next(calls))
+
+
+def _compiled(source: ClassData, photographs: bool) -> dict[str, float]:
+  device = class_tasks(source, **_SHAPE)
+  programs = {"device": _draw(device), "host": _draw(class_tasks(source, **_SHAPE, on_host=True))}
+  if photographs:
+    programs["device, augmented"] = _draw(augmented(device, crop(4), flip, jitter()))
+  return {name: _TASKS / times.median for name, times in interleaved(programs, windows=5).items()}
+
+
+def _grain(source: ClassData, workers: int) -> float:
+  batches = meta_batches(source, **_SHAPE, num_tasks=_TASKS, seed=0, num_steps=10**6, workers=workers)
+  for _ in range(8):  # workers start, buffers fill
+    next(batches)
+  start, count = time.perf_counter(), 0
+  while time.perf_counter() - start < _SECONDS:
+    jax.block_until_ready(jax.device_put(next(batches)))
+    count += 1
+  return count * _TASKS / (time.perf_counter() - start)
+
+
+def _share(source: ClassData) -> float:
+  """Returns the time to draw a meta-batch in that of a step: draw, loss and gradient."""
+  learner = learners.protonet(networks.conv4(convolve=convolution.shared), num_classes=5)
+  objective = objectives.episodic(learner, losses.softmax_cross_entropy)
+  tasks = class_tasks(source, **_SHAPE)
+  params = jax.jit(learner.init)(jax.random.key(0), tasks.sample(tasks.data, jax.random.key(0)).support.inputs)
+  draw = _draw(tasks)
+  gradient = jax.jit(lambda params, episodes: jax.grad(objective, has_aux=True)(params, episodes, jax.random.key(0)))
+  times = interleaved({"draw": draw, "step": lambda: gradient(params, draw())}, windows=3)
+  return times["draw"].median / times["step"].median
+
+
+if __name__ == "__main__":
+  app.run(main)  # grain's worker processes are told by absl how they were started

@@ -1,0 +1,88 @@
+"""Three recipes trained for a few steps in one layout of processes and devices: what they learn, and what a step costs.
+
+  python -m benchmarks.layout <file.npz> <devices> <shard_map or pmap> [--hosts=...]
+Asked by benchmarks.scaling, which compares layouts. Every process takes the first so many of all devices.
+"""
+
+import dataclasses
+import importlib
+import json
+import time
+from typing import Any
+
+from absl import app
+import jax
+import numpy as np
+import optax
+
+from launch import command_line
+from metajax import cost
+from metajax.hosts import is_writer, to_host
+from metajax.recipe import Recipe
+from metajax.sharding import over_tasks, over_tasks_by_pmap, replicate, task_mesh
+from metajax.training import init_state, make_advance
+
+STEPS = 20
+TASKS = 16
+# Recipe, learner and settings beside the recipe's own.
+CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
+    "maml": ("omniglot", "maml", {"data": "glyphs", "filters": 16, "norm": "group", "train_queries": 2}),
+    "protonet": ("omniglot", "protonet", {"data": "glyphs", "filters": 16, "train_ways": 5}),
+    "transformer": ("icl_linear", None, {"size": "tiny"})}
+
+
+def main(arguments: list[str]) -> None:
+  command_line.connect()
+  path, devices, mapping = arguments[1:]
+  arrays: dict[str, np.ndarray] = {}
+  for case in CASES:
+    arrays |= {f"{case}/{name}": value for name, value in measure(build(case), int(devices), mapping).items()}
+  if is_writer():
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def build(case: str) -> Recipe:
+  """Returns a case's recipe, of `TASKS` tasks a step, all at once, a step a dispatch."""
+  name, learner, settings = CASES[case]
+  module = importlib.import_module(f"experiments.{name}")
+  config = module.get_config(learner) if learner else module.get_config()
+  return module.build(dataclasses.replace(config, **settings, training=dataclasses.replace(
+      config.training, tasks_per_step=TASKS, steps_per_dispatch=1, task_chunk=0)))
+
+
+def measure(recipe: Recipe, devices: int, mapping: str) -> dict[str, np.ndarray]:
+  """Returns metrics step by step, the first gradient, the last parameters, and what a step costs, in JSON."""
+  mesh = task_mesh(jax.devices()[:devices])
+  mapped = {"shard_map": over_tasks, "pmap": over_tasks_by_pmap}[mapping]
+  data = replicate(recipe.train_tasks.data, mesh)
+
+  def compiled(optimizer):
+    state = replicate(init_state(recipe.learner, optimizer, recipe.train_tasks, jax.random.key(0)), mesh)
+    advance: Any = make_advance(recipe.objective, optimizer, recipe.train_tasks, key=jax.random.key(1), mesh=mesh,
+                                num_tasks=TASKS, num_steps=1, mapped=mapped)
+    return state, advance, advance.lower(state, data).compile()
+
+  state, _, step = compiled(optax.sgd(1.0))  # whose first step is the gradient
+  before = _vector(state.params)
+  gradient = before - _vector(step(state, data)[0].params)
+  state, advance, step = compiled(recipe.optimizer)
+  costs = cost.measure(advance, state, data, state.params, step)
+  history, seconds = [], []
+  for _ in range(STEPS):
+    start = time.perf_counter()
+    state, metrics = step(state, data)
+    history.append({name: float(value) for name, value in jax.device_get(metrics).items()})
+    seconds.append(time.perf_counter() - start)
+  collectives = {kind: sum(sizes) for kind, sizes in cost.collectives(step).items()}
+  about = {"flops": costs.flops, "working_bytes": costs.working_bytes, "collectives": collectives,
+           "parameters": costs.parameters, "seconds": float(np.median(seconds[STEPS // 2:]))}
+  return {"gradient": gradient, "parameters": _vector(state.params), "about": np.asarray(json.dumps(about)),
+          **{name: np.asarray([row[name] for row in history]) for name in ("loss", "d_in", "d_out")}}
+
+
+def _vector(tree: Any) -> np.ndarray:
+  return np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in jax.tree.leaves(to_host(tree))])
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,32 @@
+"""Every learner that can classify, with ConML, on CIFAR-FS, 5-way 1-shot.
+
+Bertinetto et al., 2019 (https://arxiv.org/abs/1805.08136): 64 / 16 / 20 classes of CIFAR-100, all 600 images of each,
+with the objective of Wu et al., 2025. Conv4 of 64 filters; training images are shifted, mirrored and recoloured on the
+device. Learners: those of experiments/omniglot.py.
+Expected, by their Table 2 (5-way 1-shot / 5-shot): MAML 58.9 / 71.5 %, ProtoNet 55.5 / 72.0 %, ridge (R2-D2, same
+width) 62.3 / 77.4 %, all with longer training; nearest mean of raw pixels: python -m benchmarks.pixels.
+Command: python -m launch.train --config=experiments/cifar_fs.py:ridge
+The flags people want: --config.conml=False --config.shots=5 --config.data=fc100 --config.augment=False
+"""
+
+from typing import Any, Mapping
+
+from experiments import few_shot
+from experiments.settings import choose
+from metajax.recipe import Recipe
+
+
+def defaults() -> Mapping[str, Mapping[str, Any]]:
+  """Returns the learners of this recipe, each with its own settings."""
+  return few_shot.defaults()
+
+
+def get_config(learner: str = "protonet") -> few_shot.Config:
+  """Returns the settings of a learner."""
+  return few_shot.get_config(learner)
+
+
+def build(config: few_shot.Config) -> Recipe:
+  """Returns the recipe of these settings."""
+  choose("data", config.data, {"cifar-fs": None, "fc100": None})  # any other: experiments/few_shot.py
+  return few_shot.build(config)

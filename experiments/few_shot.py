@@ -1,0 +1,87 @@
+"""Every learner that can classify, with ConML, on any images: a folder, arrays, or a benchmark by name, 5-way 1-shot.
+
+The network is the Conv4 of 64 filters. Training images are shifted, mirrored and recoloured on the device.
+Learners: those of experiments/omniglot.py.
+Command: python -m launch.train --config=experiments/few_shot.py:protonet --config.data=folder:pictures
+where pictures/<class>/ are folders of images, or pictures/{train,val,test}/<class>/ if you have splits of your own.
+The flags people want: --config.data=npz:arrays.npz (inputs [n, H, W, channels], targets [n]) or cifar-fs or fc100,
+--config.image_size=32 --config.augment=False; --config.min_ways=2 --config.min_shots=1 for unequal training tasks.
+"""
+
+from dataclasses import dataclass
+import functools
+from typing import Any, Callable, Mapping
+
+from experiments import omniglot
+from experiments.images import Tasks, image_tasks
+from experiments.settings import changed, check_at_least, choose
+from metajax.data.ragged import ragged_tasks
+from metajax.recipe import Recipe
+from metajax.types import TaskDistribution
+
+
+@dataclass
+class Config(omniglot.Config):
+  """That of experiments/omniglot.py, on other images."""
+  data: str = "cifar-fs"  # cifar-fs, fc100, folder:<path>, npz:<path>, omniglot or glyphs
+  image_size: int = 0  # side that images of a folder are reduced to; 0 is 84
+  augment: bool = True  # shift, mirror and recolour training images; for photographs, not for letters
+  min_ways: int = 0  # the fewest classes of a training task, drawn from here up to the most; 0: always the most
+  min_shots: int = 0  # the fewest support examples of a class in training, up to `shots`; 0: always `shots`
+  balanced: bool = True  # the same number of shots for all classes of a training task, where they are drawn
+  one_group: bool = False  # all classes of a training task from one alphabet or super-class
+  filters: int = 64
+
+
+def defaults() -> Mapping[str, Mapping[str, Any]]:
+  """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
+  # Photographs need more of the network than letters, and at a smaller rate.
+  photographs = {"maml": {"inner_rate": 0.1, "inner_steps": 3, "test_inner_steps": 5}}
+  photographs["fomaml"] = photographs["maml"]
+  pooled = {"max_pool": True}
+  kept = {name: {**settings} for name, settings in omniglot.defaults().items()}
+  for name, settings in kept.items():
+    settings.pop("filters", None)
+    settings.pop("one_turn", None)  # nothing is turned
+    settings.update(photographs.get(name, {}))
+    if name in ("anil", "protonet", "protonet_cosine", "matchingnet", "ridge"):
+      settings.update(pooled)
+  return kept
+
+
+def get_config(learner: str = "protonet") -> Config:
+  """Returns the settings of a learner."""
+  return changed(Config(learner=learner), choose("learner", learner, defaults()))
+
+
+def build(config: Config) -> Recipe:
+  """Returns the recipe of these settings."""
+  check_at_least(0, config, "image_size", "min_ways", "min_shots")
+  if config.data == "auto":
+    choose("data", config.data, {"omniglot": None, "glyphs": None, "cifar-fs": None, "fc100": None})
+  return omniglot.build_on(config, lambda: _images(config))
+
+
+def _images(config: Config) -> Callable[[str], Any]:
+  tasks = image_tasks(config.data, config.one_turn, config.image_size, config.augment)
+  ragged = bool(config.min_ways or config.min_shots or config.one_group or not config.balanced)
+
+  def checked(split: str) -> Any:
+    made = tasks(split)
+    shape = made.data.examples.shape
+    if len(shape) != 4 or min(shape[1:3]) < 16:
+      raise ValueError(f"config.data={config.data!r} must hold images [n, H, W, channels] of at least 16 x 16 pixels, "
+                       f"which a Conv4 halves four times, but its inputs are {list(shape)}; for vectors there is "
+                       "experiments/vectors.py.")
+    return functools.partial(_ragged, config, made) if ragged and split == "train" else made
+
+  return checked
+
+
+def _ragged(config: Config, made: Tasks, *, ways: int, shots: int, queries: int) -> TaskDistribution:
+  if made.rotations:
+    raise ValueError(f"config.data={config.data!r} takes turned classes in training, of which tasks of unequal size "
+                     "cannot be made; leave config.min_ways, min_shots, balanced and one_group as they are.")
+  tasks = ragged_tasks(made.data, ways=(config.min_ways or ways, ways), shots=(config.min_shots or shots, shots),
+                       queries=queries, balanced=config.balanced, one_group=config.one_group)
+  return made.augmented(tasks)

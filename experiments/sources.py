@@ -1,0 +1,62 @@
+"""From the name of a data set to a reader of its splits: the words of `--config.data`."""
+
+from typing import Callable, Mapping
+
+from metajax.data import cifar100, folders, glyphs, npz, omniglot, text, tfds_classes
+from metajax.data.class_data import ClassData
+from metajax.data.classes import unit_range
+from metajax.types import Array
+
+Reader = Callable[[str], ClassData]  # from a split
+
+IMAGE_SIZE = 84  # of a user's images, unless told otherwise: that of miniImageNet
+
+
+def image_reader(data: str, image_size: int = 0) -> Reader:
+  """Returns the reader of a data set of classes.
+
+  Args:
+    data: omniglot, glyphs, cifar-fs, fc100; folder:<path>, with one sub-folder of images a class; npz:<path>, with the
+      arrays inputs and targets; or tfds:<name>, a data set of tensorflow-datasets, prepared as array_record.
+    image_size: the side of images where it can be chosen; 0 is the usual: 28 for Omniglot, 84 for a folder and tfds.
+
+  Raises:
+    ValueError: for another word, a kind without its place, or an image size for data that has one of its own.
+  """
+  kind, _, place = data.partition(":")
+  placed: Mapping[str, Callable[[], Reader]] = {
+      "folder": lambda: lambda split: folders.load(place, split, image_size=image_size or IMAGE_SIZE),
+      "npz": lambda: lambda split: npz.load(place, split),
+      "tfds": lambda: lambda split: tfds_classes.load(place, split, image_size=image_size or IMAGE_SIZE)}
+  named: Mapping[str, Callable[[], Reader]] = {
+      "omniglot": lambda: lambda split: omniglot.load(split, image_size=image_size or 28),
+      "glyphs": lambda: glyphs.load,
+      "cifar-fs": lambda: lambda split: cifar100.load(split, protocol="cifar-fs"),
+      "fc100": lambda: lambda split: cifar100.load(split, protocol="fc100")}
+  if image_size and kind not in ("folder", "tfds", "omniglot"):
+    raise ValueError(f"config.image_size={image_size} means nothing to config.data={data!r}, whose images have a size "
+                     "of their own; leave it at 0.")
+  if kind in placed and place:
+    return placed[kind]()
+  if data not in named:
+    raise ValueError(f"config.data={data!r} is not known; choose one of {', '.join(named)}, folder:<path>, "
+                     "npz:<path>, tfds:<name>.")
+  return named[data]()
+
+
+def vector_reader(data: str) -> tuple[Reader, Callable[[Array], Array]]:
+  """Returns the reader of a data set of classes of vectors, and what makes a network's inputs of what is stored.
+
+  Args:
+    data: clinc150, banking77, or npz:<path>, with the arrays inputs [n, features] and targets [n].
+
+  Raises:
+    ValueError: for another word, or npz without its place.
+  """
+  kind, _, place = data.partition(":")
+  if kind == "npz" and place:
+    return lambda split: npz.load(place, split), unit_range
+  readers: Mapping[str, Reader] = {"clinc150": text.clinc150, "banking77": text.banking77}
+  if data not in readers:
+    raise ValueError(f"config.data={data!r} is not known; choose one of {', '.join(readers)}, npz:<path>.")
+  return readers[data], text.unit_counts

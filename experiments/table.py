@@ -1,0 +1,101 @@
+"""Every learner on vectors, with ConML, on a table of yours: one task for each value of its group column.
+
+A row is an example, a group (a patient, a shop, an assay) is a task; the groups are shared into training, validation
+and test, so that what is tested is learning a new group from a few of its rows. Inputs and real targets are
+standardised by the training groups.
+Learners: ridge, maml, fomaml, anil, metasgd, reptile, imaml, cnp; for classes also protonet, protonet_cosine,
+matchingnet, relationnet.
+Command: python -m launch.train --config=experiments/table.py:ridge --config.data=visits.csv --config.group=patient
+  --config.target=pressure
+The flags people want: --config.classification=True --config.inputs="('age','dose')" --config.shots=5
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Mapping
+
+import optax
+
+from experiments import settings, vector_learners
+from experiments.inner_loop import LEARNERS as DESCENDING
+from experiments.settings import Contrast, Test, Training, changed, check_at_least, choose
+from metajax import losses
+from metajax.data import tables
+from metajax.data.groups import GroupData, at_least, group_tasks
+from metajax.recipe import Recipe
+
+
+@dataclass
+class Config:
+  """A small network for tables of some thousand rows."""
+  learner: str = "ridge"  # which; given with the recipe, --config=experiments/table.py:<learner>
+  seed: int = 0  # of initialisation and training tasks
+  data: str = ""  # the table, a file .csv or .parquet
+  group: str = ""  # the column that names the task of each row
+  target: str = ""  # the column to predict
+  inputs: tuple[str, ...] = ()  # the columns to predict it from; none: all others
+  split: str = ""  # a column with the words train, val and test; none: groups are shared by a fixed draw
+  classification: bool = False  # whether the target names a class
+  shots: int = 10  # support rows of a task
+  queries: int = 20  # the most query rows of a task
+  hidden: tuple[int, ...] = (64, 64)  # units of the hidden layers
+  inner_steps: int = 1  # gradient steps in training
+  test_inner_steps: int = 1  # gradient steps in the test
+  inner_rate: float = 0.05  # of the inner gradient descent; metasgd's rates start here
+  first_order: bool = False  # FOMAML; for reptile, whose own step is always so, the contrast's gradient
+  strength: float = 1.0  # of imaml's pull towards the shared weights
+  solver_steps: int = 5  # of imaml's conjugate gradients
+  temperature: float = 0.1  # of matchingnet's cosines; protonet_cosine's, which is learned, starts here
+  conml: bool = True  # whether the contrastive term is on
+  contrast: Contrast = field(default_factory=Contrast)
+  training: Training = field(default_factory=lambda: Training(steps=2000, tasks_per_step=16))
+  test: Test = field(default_factory=lambda: Test(episodes=600))
+
+
+def defaults() -> Mapping[str, Mapping[str, Any]]:
+  """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
+  metric = {name: {"classification": True} for name in vector_learners.METRIC}
+  return {**vector_learners.defaults(), **metric}
+
+
+def get_config(learner: str = "ridge") -> Config:
+  """Returns the settings of a learner."""
+  return changed(Config(learner=learner), choose("learner", learner, defaults()))
+
+
+def build(config: Config) -> Recipe:
+  """Returns the recipe of these settings."""
+  vector_learners.check(config)
+  check_at_least(1, config, "shots", "queries")
+  for name in ("data", "group", "target"):
+    if not getattr(config, name):
+      raise ValueError(f"config.{name} must be given: --config.data=<table>.csv --config.group=<column> "
+                       "--config.target=<column>.")
+  if not config.classification and config.learner in vector_learners.METRIC:
+    raise ValueError(f"the learner {config.learner} tells classes apart; give config.classification=True, or another "
+                     "learner.")
+  table = tables.load(config.data, group=config.group, target=config.target, inputs=config.inputs, split=config.split,
+                      classification=config.classification)
+  classes = config.classification
+  outputs = len(table.classes) if classes else 1
+  loss = losses.softmax_cross_entropy if classes else losses.squared_error
+  scores = {"accuracy": losses.accuracy} if classes else {}
+  trained, tested = (vector_learners.make_learner(config, outputs, classes=classes, num_steps=steps)
+                     for steps in (config.inner_steps, config.test_inner_steps))
+  make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
+  parts = {split: at_least(data, config.shots + 1) for split, data in table.splits.items()}
+  tasks = lambda data: group_tasks(data, shots=config.shots, queries=config.queries, stratified=classes)
+  after = f" after {config.test_inner_steps} inner step(s)" if config.learner in DESCENDING else ""
+  unit = "" if classes else (f"; loss is the mean squared error in units of the training groups' variance, "
+                             f"{table.target_scale ** 2:.4g} of the table's own")
+  return Recipe(
+      learner=trained, test_learner=tested, objective=make_objective(config, trained, loss, scores),
+      optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=tasks(parts["train"]),
+      val_tasks=tasks(parts["val"]), test_tasks=tasks(parts["test"]), training=config.training, test=config.test,
+      seed=config.seed, pictures=lambda params, key: {},
+      notes=f"{_said(parts)} {config.target} from {len(table.columns)} column(s), {config.shots} shots{after}, "
+            f"predictions are inductive{unit}.")
+
+
+def _said(parts: Mapping[str, GroupData]) -> str:
+  counts = ", ".join(f"{len(data.names)} {split}" for split, data in parts.items())
+  return f"{parts['test'].source} Groups: {counts}."

@@ -1,0 +1,65 @@
+"""The learners on vectors by name, for classes and for real targets: fully connected networks."""
+
+import functools
+from typing import Any, Callable, Mapping
+
+from experiments import inner_loop
+from experiments.settings import check_at_least, check_positive, check_read, choose
+from metajax import distances, learners, losses, networks
+from metajax.types import Learner
+
+METRIC = ("protonet", "protonet_cosine", "matchingnet", "relationnet")  # for classes alone
+# Those that tell any number of classes apart, so that training tasks may have more of them: no weight counts classes.
+ANY_WAYS = (*METRIC, "ridge")
+WARM = ("protonet_cosine", "matchingnet")  # those with a temperature
+
+
+def make_learner(config: Any, outputs: int, *, classes: bool, num_steps: int) -> Learner:
+  """Returns the learner that `config.learner` names.
+
+  Args:
+    config: a recipe's, with the fields that `check` reads, and `learner`.
+    outputs: the most classes of a task, or the real numbers that a target has.
+    classes: whether targets are classes.
+    num_steps: inner steps, for learners that take them.
+
+  Raises:
+    ValueError: for a learner that is not known, or not for such targets.
+  """
+  loss = losses.softmax_cross_entropy if classes else losses.squared_error
+  *hidden, width = config.hidden
+  features, ways = networks.mlp(hidden, width), outputs if classes else None
+  makers: dict[str, Callable[[], Learner]] = {
+      **inner_loop.makers(config, loss, networks.mlp(config.hidden, outputs), body=features,
+                          head=networks.mlp((), outputs), num_steps=num_steps),
+      "ridge": lambda: learners.ridge(features, num_classes=ways),
+      "cnp": lambda: learners.cnp(features, networks.mlp(config.hidden, outputs), num_classes=ways)}
+  if classes:
+    protonet = functools.partial(learners.protonet, features, num_classes=outputs)
+    makers |= {
+        "protonet": protonet,
+        "protonet_cosine": lambda: protonet(distance=distances.cosine, learned_temperature=config.temperature),
+        "matchingnet": lambda: learners.matchingnet(features, num_classes=outputs, temperature=config.temperature),
+        "relationnet": lambda: learners.relationnet(features, networks.mlp((width,), 1), num_classes=outputs)}
+  return choose("learner", config.learner, makers)()
+
+
+def defaults(classes: bool = True) -> Mapping[str, Mapping[str, Any]]:
+  """Returns the learners, each with the settings in which it differs from the others."""
+  names = (*inner_loop.LEARNERS, "ridge", "cnp", *(METRIC if classes else ()))
+  descent = {"inner_steps": 5, "test_inner_steps": 5}
+  own: Mapping[str, Mapping[str, Any]] = {
+      "fomaml": {"first_order": True}, "reptile": {**descent, "first_order": True}, "imaml": descent}
+  return {name: own.get(name, {}) for name in names}
+
+
+def check(config: Any) -> None:
+  """Raises ValueError for a setting of a learner that cannot be, or that `config.learner` does not read."""
+  check_at_least(0, config, "inner_steps", "test_inner_steps", "inner_rate")
+  check_at_least(1, config, "hidden", "solver_steps")
+  check_positive(config, "strength")
+  if not config.hidden:
+    raise ValueError("config.hidden=() has no layer; give the units of one or more, such as (128, 64).")
+  check_read(config, inner_steps=inner_loop.LEARNERS, test_inner_steps=inner_loop.LEARNERS,
+             inner_rate=inner_loop.LEARNERS, first_order=inner_loop.WITH_ORDER, strength=["imaml"],
+             solver_steps=["imaml"])

@@ -1,0 +1,93 @@
+"""Every learner on vectors, with ConML, on classes of vectors: arrays of yours, or intents of CLINC150 or Banking77.
+
+A fully connected network on inputs [n, features]; texts come as counts of hashed n-grams.
+Learners: protonet, protonet_cosine, matchingnet, relationnet, ridge, maml, fomaml, anil, metasgd, reptile, imaml, cnp.
+Command: python -m launch.train --config=experiments/vectors.py:protonet --config.data=npz:arrays.npz
+The flags people want: --config.ways=10 --config.shots=5 --config.conml=False
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Mapping
+
+import optax
+
+from experiments import settings, vector_learners
+from experiments.inner_loop import LEARNERS as DESCENDING
+from experiments.settings import Contrast, Test, Training, changed, check_at_least, check_read, choose
+from experiments.sources import vector_reader
+from metajax import losses
+from metajax.data.class_data import ClassData
+from metajax.data.classes import class_tasks
+from metajax.recipe import Recipe
+from metajax.types import TaskDistribution
+
+
+@dataclass
+class Config:
+  """A small network, 5-way 1-shot."""
+  learner: str = "protonet"  # which; given with the recipe, --config=experiments/vectors.py:<learner>
+  seed: int = 0  # of initialisation and training tasks
+  data: str = "clinc150"  # clinc150, banking77 or npz:<path>
+  ways: int = 5  # classes of a task
+  train_ways: int = 0  # classes of a training task; 0 is as many as in the test
+  shots: int = 1  # support examples of each class
+  train_queries: int = 5  # query examples of each class in training
+  test_queries: int = 15  # query examples of each class in the test
+  hidden: tuple[int, ...] = (128, 64)  # units of the hidden layers; the last are the features
+  inner_steps: int = 1  # gradient steps in training
+  test_inner_steps: int = 3  # gradient steps in the test
+  inner_rate: float = 0.4  # of the inner gradient descent; metasgd's rates start here
+  first_order: bool = False  # FOMAML; for reptile, whose own step is always so, the contrast's gradient
+  strength: float = 1.0  # of imaml's pull towards the shared weights
+  solver_steps: int = 5  # of imaml's conjugate gradients
+  temperature: float = 0.1  # of matchingnet's cosines; protonet_cosine's, which is learned, starts here
+  conml: bool = True  # whether the contrastive term is on
+  contrast: Contrast = field(default_factory=Contrast)
+  training: Training = field(default_factory=lambda: Training(
+      steps=2000, tasks_per_step=16, steps_per_row=50, steps_per_dispatch=10))
+  test: Test = field(default_factory=lambda: Test(episodes=600))
+
+
+def defaults() -> Mapping[str, Mapping[str, Any]]:
+  """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
+  return vector_learners.defaults()
+
+
+def get_config(learner: str = "protonet") -> Config:
+  """Returns the settings of a learner."""
+  return changed(Config(learner=learner), choose("learner", learner, defaults()))
+
+
+def build(config: Config) -> Recipe:
+  """Returns the recipe of these settings."""
+  vector_learners.check(config)
+  check_at_least(2, config, "ways", *(["train_ways"] if config.train_ways else []))
+  check_at_least(1, config, "shots", "train_queries", "test_queries")
+  check_read(config, train_ways=vector_learners.ANY_WAYS, temperature=vector_learners.WARM)
+  loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
+  train_ways = config.train_ways or config.ways
+  trained = vector_learners.make_learner(config, train_ways, classes=True, num_steps=config.inner_steps)
+  tested = vector_learners.make_learner(config, config.ways, classes=True, num_steps=config.test_inner_steps)
+  make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
+  load, prepare = vector_reader(config.data)
+  parts = {split: load(split) for split in ("train", "val", "test")}
+
+  def tasks(split: str, ways: int, queries: int) -> TaskDistribution:
+    data: ClassData = parts[split]
+    if data.examples.ndim != 2:
+      raise ValueError(f"config.data={config.data!r} must hold vectors [n, features], but its inputs are "
+                       f"{list(data.examples.shape)}; for images there is experiments/few_shot.py.")
+    try:
+      return class_tasks(data, ways=ways, shots=config.shots, queries=queries, prepare=prepare)
+    except ValueError as error:
+      raise ValueError(f"there can be no such {split} tasks: {error}") from error
+
+  steps = f"{config.test_inner_steps} inner step(s), " if config.learner in DESCENDING else ""
+  return Recipe(
+      learner=trained, test_learner=tested, objective=make_objective(config, trained, loss, scores),
+      optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores,
+      train_tasks=tasks("train", train_ways, config.train_queries),
+      val_tasks=tasks("val", config.ways, config.test_queries),
+      test_tasks=tasks("test", config.ways, config.test_queries), training=config.training, test=config.test,
+      seed=config.seed, pictures=lambda params, key: {},
+      notes=f"{parts['test'].source} {config.ways}-way {config.shots}-shot, {steps}predictions are inductive.")

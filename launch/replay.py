@@ -1,0 +1,27 @@
+"""Does one step of a run again, and says what of it is not a number.
+
+  python -m launch.replay --workdir=runs/quickstart --step=120
+
+The episodes of the step are written to step_<n>.npz in the workdir; nothing else in it changes.
+"""
+
+from absl import flags
+
+from launch import command_line, fields
+from metajax import replay, workdir
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "the run; it must be given")
+_STEP = flags.DEFINE_integer("step", None, "which step, counted from 1; it must be given", lower_bound=1)
+
+
+def main(_: list[str]) -> None:
+  if not _WORKDIR.value or _STEP.value is None:
+    raise ValueError("--workdir and --step are both needed: --workdir=runs/<recipe> --step=120.")
+  run = workdir.read(_WORKDIR.value)
+  config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
+  command_line.use_compilation_cache()
+  replay.replay(command_line.build(run["recipe"], config), _WORKDIR.value, _STEP.value)
+
+
+if __name__ == "__main__":
+  command_line.run(main)

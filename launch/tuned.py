@@ -1,0 +1,56 @@
+"""What was found to be fastest on this machine, recipe by recipe: written by benchmarks.autotune, read by --tuned."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Mapping
+
+import jax
+
+from metajax.data.download import cache_dir
+
+
+def machine() -> str:
+  """Returns the kind and number of devices that a setting was found on."""
+  devices = jax.devices()
+  return f"{len(devices)} {devices[0].device_kind}, {os.cpu_count()} cores"
+
+
+def remember(recipe: str, settings: Mapping[str, Any]) -> Path:
+  """Keeps the settings of a recipe for this machine; returns the file that they are in."""
+  path = _path()
+  path.parent.mkdir(parents=True, exist_ok=True)
+  known = _read()
+  known.setdefault(machine(), {})[recipe] = dict(settings)
+  partial = path.with_name(path.name + ".partial")
+  partial.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+  partial.replace(path)
+  return path
+
+
+def apply(recipe: str, config: Any) -> list[str]:
+  """Sets the fields of a config to what was found for its recipe on this machine; returns them as they are typed.
+
+  Raises:
+    ValueError: if nothing was found for it yet.
+  """
+  settings = _read().get(machine(), {}).get(recipe)
+  if settings is None:
+    raise ValueError(f"nothing is known of {recipe} on this machine ({machine()}); first run python -m "
+                     f"benchmarks.autotune --config={recipe}.")
+  for name, value in settings.items():
+    *groups, field = name.split(".")
+    holder = config
+    for group in groups:
+      holder = getattr(holder, group)
+    setattr(holder, field, value)
+  return [f"--config.{name}={value}" for name, value in settings.items()]
+
+
+def _read() -> dict[str, Any]:
+  path = _path()
+  return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _path() -> Path:
+  return cache_dir() / "tuned.json"

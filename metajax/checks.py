@@ -1,0 +1,32 @@
+"""Arguments that cannot be, refused in a sentence."""
+
+import numbers
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metajax.types import PyTree
+
+
+def check_integers(**values: Any) -> None:
+  """Raises ValueError for the first of the named values that is no integer; `True`, `2.0` and `"2"` are none."""
+  for name, value in values.items():
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+      raise ValueError(f"{name} must be an integer, but it is {value!r}; give a whole number.")
+
+
+def check_reals(**values: Any) -> None:
+  """Raises ValueError for the first of the named values that is no finite real number."""
+  for name, value in values.items():
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real) or not np.isfinite(float(value)):
+      raise ValueError(f"{name} must be a finite number, but it is {value!r}.")
+
+
+def check_real_arrays(what: str, tree: PyTree) -> None:
+  """Raises ValueError if a leaf is no array of integers or reals; booleans, complex numbers and words are none."""
+  for leaf in jax.tree.leaves(tree):
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+    if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
+      raise ValueError(f"{what} must be arrays of real numbers, but one is of type {dtype}.")

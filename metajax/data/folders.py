@@ -1,0 +1,103 @@
+"""Image classification from a folder with one sub-folder of images a class: `<root>/<class>/<image>`.
+
+Where the root has sub-folders train, val and test, these hold the classes of each split; otherwise the classes are
+shared by a fixed draw. Decoded once and kept in the user's cache.
+"""
+
+import hashlib
+from pathlib import Path
+
+from PIL import Image, ImageOps
+import numpy as np
+
+from metajax.data import download as download_lib
+from metajax.data.class_data import SPLITS, ClassData, check_disjoint, check_split, split_classes
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+_FORMAT = 1  # of the cached arrays: to be raised whenever decoding changes
+_MAX_PIXELS = 50_000_000  # of an image; a small file can declare far more than memory holds
+
+
+def load(root: Path | str, split: str, *, image_size: int = 84, grey: bool = False,
+         shares: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0) -> ClassData:
+  """Returns the classes of one split of a folder of images.
+
+  Args:
+    root: the folder.
+    split: train, val or test.
+    image_size: the side of the squares that images are cropped (about their middle) and reduced to.
+    grey: one channel instead of red, green and blue.
+    shares, seed: how classes are shared where the folder has no splits, as in `split_classes`.
+
+  Returns:
+    `examples [n, image_size, image_size, 1 or 3]` uint8; `names` are the sub-folders'.
+
+  Raises:
+    FileNotFoundError: if there is no such folder.
+    ValueError: if it holds no class folders, a class holds no image, an image cannot be decoded (named with its path),
+      or two splits share a class.
+  """
+  check_split(split)
+  if image_size < 1:
+    raise ValueError(f"image_size must be at least 1, not {image_size}.")
+  root = Path(root).expanduser()
+  if not root.is_dir():
+    raise FileNotFoundError(f"expected a folder with one sub-folder of images a class, but there is no folder {root}.")
+  source = f"Images of the folder {root.name}, the {split} classes"
+  splits = {name: root / name for name in SPLITS if (root / name).is_dir()}
+  if not splits:
+    return split_classes(_read(root, image_size, grey, f"{source} of a fixed draw (seed {seed})."), split,
+                         shares=shares, seed=seed)
+  if missing := [name for name in SPLITS if name not in splits]:
+    raise ValueError(f"{root} has the split {' and '.join(splits)} but not {' and '.join(missing)}; give it all of "
+                     f"{', '.join(SPLITS)}, or class folders alone.")
+  check_disjoint({name: [each.name for each in _folders(path)] for name, path in splits.items()}, str(root))
+  return _read(splits[split], image_size, grey, source + ".")
+
+
+def decode(file: object, image_size: int, grey: bool = False) -> np.ndarray:
+  """Returns an image, from a path or an open file, as uint8 `[image_size, image_size, 1 or 3]`.
+
+  Raises:
+    ValueError: if it has too many pixels; and whatever Pillow raises for what is no image.
+  """
+  with Image.open(file) as image:  # type: ignore[arg-type]
+    if image.size[0] * image.size[1] > _MAX_PIXELS:
+      raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels, more than {_MAX_PIXELS}")
+    upright = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
+    square = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.LANCZOS)
+  return np.asarray(square).reshape(image_size, image_size, -1)
+
+
+def _read(root: Path, image_size: int, grey: bool, source: str) -> ClassData:
+  classes = {folder.name: _images(folder) for folder in _folders(root)}
+  if not classes:
+    raise ValueError(f"{root} must hold one sub-folder of images a class, but has no sub-folders.")
+  stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for paths in classes.values() for path in paths]
+  key = hashlib.sha256(repr((_FORMAT, str(root.resolve()), image_size, grey, stats)).encode()).hexdigest()[:16]
+  arrays = download_lib.cached_arrays(
+      download_lib.cache_dir() / f"folder-{image_size}-{key}.npz", ("images",),
+      lambda: {"images": np.stack([_decode(path, image_size, grey) for paths in classes.values() for path in paths])})
+  return ClassData(arrays["images"], np.asarray([len(paths) for paths in classes.values()], np.int32), tuple(classes),
+                   source)
+
+
+def _folders(root: Path) -> list[Path]:
+  return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+  paths = sorted(path for path in folder.iterdir()
+                 if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+  if not paths:
+    raise ValueError(f"each class folder must hold images ({', '.join(SUFFIXES)}), but {folder} holds none; fill or "
+                     "remove it.")
+  return paths
+
+
+def _decode(path: Path, image_size: int, grey: bool) -> np.ndarray:
+  try:
+    return decode(path, image_size, grey)
+  except (OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError) as error:
+    raise ValueError(f"{path} must be an image, but cannot be decoded ({error}); mend or remove it.") from error

@@ -1,0 +1,124 @@
+"""FS-Mol: whether a molecule is active in an assay, one task an assay, from a few measured molecules.
+
+Stanley et al., 2021, https://openreview.net/forum?id=701FtuyLlAd. A molecule is its stored count fingerprint of 2048
+bins, kept as its bins that are not zero; no chemistry library is needed.
+"""
+
+import gzip
+import hashlib
+import json
+import lzma
+import os
+from pathlib import Path, PurePosixPath
+import tarfile
+from typing import NamedTuple
+import zipfile
+import zlib
+
+import jax.numpy as jnp
+import numpy as np
+
+from metajax.data import download as download_lib
+from metajax.data.class_data import check_split
+from metajax.data.groups import GroupData
+from metajax.types import Array
+
+BINS = 2048
+
+_TASKS, _PRINTS, _SMILES = "fs-mol-smiles.tar.xz", "fingerprints.npz", "smiles.txt.gz"
+_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
+_MAX_TASK_BYTES = 50_000_000  # unpacked, of one assay; the largest has less than 5 MB
+_FORMAT = 1  # of the cached arrays: to be raised whenever reading changes
+
+
+class Fingerprints(NamedTuple):
+  """Count fingerprints of `n` molecules; places that are not used have count 0."""
+  bins: Array | np.ndarray  # [n, M] int16
+  counts: Array | np.ndarray  # [n, M] uint8
+
+
+def load(split: str, *, data_dir: Path | str | None = None) -> GroupData:
+  """Returns the assays of a split: their molecules as `Fingerprints`, targets 1 for active and 0 for not.
+
+  Args:
+    split: train, val (FS-Mol's valid) or test.
+    data_dir: the folder with the tasks `fs-mol-smiles.tar.xz` and the molecules `smiles.txt.gz` and
+      `fingerprints.npz` (CSR: indices, counts, indptr), in itself or in `fsmol`; by default `$METAJAX_DATA_DIR`.
+
+  Raises:
+    FileNotFoundError: if the files are in none of these places.
+    ValueError: for an unknown split, or files that are not FS-Mol.
+  """
+  check_split(split)
+  folder = _find(data_dir)
+  sums = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (_TASKS, _PRINTS, _SMILES)]
+  key = hashlib.sha256(repr((_FORMAT, split, sums)).encode()).hexdigest()[:16]
+  arrays = download_lib.cached_arrays(download_lib.cache_dir() / f"fsmol-{split}-{key}.npz",
+                                      ("bins", "molecule_counts", "targets", "counts", "names"),
+                                      lambda: _read(folder, split))
+  return GroupData(Fingerprints(arrays["bins"], arrays["molecule_counts"]), arrays["targets"], arrays["counts"],
+                   tuple(arrays["names"].tolist()), f"FS-Mol (Stanley et al., 2021), {split} assays.")
+
+
+def dense(prints: Fingerprints) -> Array:
+  """Returns fingerprints of `N` molecules as `[N, 2048]` float32, the logarithm of one plus each count."""
+  rows = jnp.arange(prints.bins.shape[0], dtype=jnp.int32)[:, None]
+  zeros = jnp.zeros((prints.bins.shape[0], BINS), jnp.float32)
+  return zeros.at[rows, prints.bins.astype(jnp.int32)].add(jnp.log1p(prints.counts.astype(jnp.float32)))
+
+
+def _find(data_dir: Path | str | None) -> Path:
+  root = data_dir or os.environ.get("METAJAX_DATA_DIR")
+  places = [Path(root).expanduser() / below for below in ("fsmol", "")] if root else []
+  for place in places:
+    if all((place / name).is_file() for name in (_TASKS, _PRINTS, _SMILES)):
+      return place
+  where = f" and found them in none of {', '.join(map(str, places))}" if places else ""
+  raise FileNotFoundError(f"Expected FS-Mol as {_TASKS}, {_PRINTS} and {_SMILES}{where}; set METAJAX_DATA_DIR to a "
+                          "folder that holds them.")
+
+
+def _read(folder: Path, split: str) -> dict[str, np.ndarray]:
+  member = ""
+  try:
+    with gzip.open(folder / _SMILES, "rt", encoding="utf-8") as lines:
+      molecules = {line.rstrip("\n"): row for row, line in enumerate(lines)}
+    with np.load(folder / _PRINTS, allow_pickle=False) as stored:
+      indices, counts, starts = (stored[name] for name in ("indices", "counts", "indptr"))
+    if len(starts) != len(molecules) + 1 or indices.max(initial=0) >= BINS:
+      raise ValueError(f"{_PRINTS} does not describe the {len(molecules)} molecules of {_SMILES}")
+    tasks: dict[str, tuple[list[int], list[int]]] = {}
+    with tarfile.open(folder / _TASKS, "r:xz") as archive:  # read as a stream; nothing is unpacked to disk
+      for info in archive:
+        member = info.name
+        path = PurePosixPath(member)
+        if not info.isfile() or path.suffix != ".jsonl" or path.parent.name != _FOLDERS[split]:
+          continue
+        if info.size > _MAX_TASK_BYTES:
+          raise ValueError(f"it declares {info.size} bytes")
+        file = archive.extractfile(info)
+        rows = [json.loads(line) for line in file] if file else []
+        tasks[path.stem] = ([molecules[row["SMILES"]] for row in rows], [int(float(row["Property"])) for row in rows])
+    member = ""
+    if not tasks:
+      raise ValueError(f"it holds no assay of {_FOLDERS[split]}")
+  except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zlib.error, lzma.LZMAError,
+          zipfile.BadZipFile, tarfile.TarError) as error:
+    raise ValueError(f"{folder} must hold FS-Mol, but {member or 'one of its files'} cannot be read ({error!r}); fetch "
+                     "it again.") from error
+  names = sorted(tasks)
+  chosen = np.concatenate([tasks[name][0] for name in names])
+  bins, molecule_counts = _padded(indices, counts, starts.astype(np.int64), chosen)
+  return {"bins": bins, "molecule_counts": molecule_counts,
+          "targets": np.concatenate([tasks[name][1] for name in names]).astype(np.int32),
+          "counts": np.asarray([len(tasks[name][0]) for name in names], np.int32), "names": np.asarray(names)}
+
+
+def _padded(indices: np.ndarray, counts: np.ndarray, starts: np.ndarray, rows: np.ndarray
+            ) -> tuple[np.ndarray, np.ndarray]:
+  """The rows of a sparse matrix, each with as many places as the longest has entries."""
+  lengths = (starts[1:] - starts[:-1])[rows]
+  places = np.arange(max(1, int(lengths.max(initial=0))))
+  there = places[None] < lengths[:, None]
+  at = np.where(there, starts[rows][:, None] + places[None], 0)
+  return np.where(there, indices[at], 0).astype(np.int16), np.where(there, counts[at], 0).astype(np.uint8)

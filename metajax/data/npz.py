@@ -1,0 +1,55 @@
+"""Classification from an .npz file with the arrays `inputs [n, ...]` and `targets [n]`.
+
+Optionally `names`, of the classes 0, 1, ..., and `split [n]` of the words train, val and test; without `split` the
+classes are shared by a fixed draw.
+"""
+
+from pathlib import Path
+import zipfile
+import zlib
+
+import numpy as np
+
+from metajax.data.class_data import SPLITS, ClassData, check_disjoint, check_split, from_arrays, split_classes
+
+
+def load(path: Path | str, split: str, *, shares: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0
+         ) -> ClassData:
+  """Returns the classes of one split of a file of arrays.
+
+  Args:
+    path: of the file.
+    split: train, val or test.
+    shares, seed: how classes are shared where the file has no splits, as in `split_classes`.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it cannot be read, lacks an array, holds what no labelled set can, or two splits share a class.
+  """
+  check_split(split)
+  path = Path(path).expanduser()
+  if not path.is_file():
+    raise FileNotFoundError(f"expected an .npz with the arrays inputs and targets, but there is no file {path}.")
+  try:
+    # Never a pickle: a file of data must not run code.
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+      arrays = {key: stored[key] for key in ("inputs", "targets", "names", "split") if key in stored.files}
+      held = ", ".join(stored.files)
+  except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    raise ValueError(f"{path} must be an .npz of plain arrays, but cannot be read ({error}).") from error
+  if not {"inputs", "targets"} <= arrays.keys():
+    raise ValueError(f"{path} must hold the arrays inputs and targets, but holds {held or 'none'}.")
+  names = arrays["names"].tolist() if "names" in arrays else None
+  source = f"Arrays of {path.name}, the {split} classes"
+  if "split" not in arrays:
+    data = from_arrays(arrays["inputs"], arrays["targets"], f"{source} of a fixed draw (seed {seed}).", names)
+    return split_classes(data, split, shares=shares, seed=seed)
+  of_each = arrays["split"]
+  if of_each.shape != arrays["targets"].shape or not np.isin(of_each, SPLITS).all():
+    raise ValueError(f"the array split of {path} must give each target one of the words {', '.join(SPLITS)}.")
+  check_disjoint({name: np.unique(arrays["targets"][of_each == name]).astype(str).tolist() for name in SPLITS},
+                 str(path))
+  rows = of_each == split
+  if not rows.any():
+    raise ValueError(f"{path} has no example in its {split} split.")
+  return from_arrays(arrays["inputs"][rows], arrays["targets"][rows], source + ".", names)

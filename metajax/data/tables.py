@@ -1,0 +1,136 @@
+"""A CSV or Parquet table with a group column: one task a group, regression or classification.
+
+Inputs, and the targets of a regression, are standardised by the mean and spread of the training groups.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple, Sequence
+
+import numpy as np
+import pyarrow
+from pyarrow import csv, parquet
+
+from metajax.data.class_data import SPLITS, check_disjoint, check_split, from_arrays, split_classes
+from metajax.data.groups import GroupData, by_group
+
+
+class Table(NamedTuple):
+  """The groups of each split, and what their numbers mean."""
+  splits: dict[str, GroupData]  # train, val and test
+  columns: tuple[str, ...]  # the inputs, in order
+  classes: tuple[str, ...]  # of the target; none for a regression
+  target_scale: float  # one unit of a regression's targets, in the table's own units
+
+
+def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (), classification: bool = False,
+         split: str = "", shares: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0) -> Table:
+  """Returns the groups of a table, shared into train, val and test.
+
+  Args:
+    path: a file `.csv` with a header, or `.parquet`.
+    group: the column that names the task of each row.
+    target: the column to predict.
+    inputs: the columns to predict it from; by default all other columns, which must be numbers.
+    classification: whether the target names a class, a number or a word; otherwise it is a real number.
+    split: a column with the words train, val and test; by default the groups are shared by a fixed draw.
+    shares, seed: of that draw.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it cannot be read, lacks a column, or a cell is missing or no number (named by row and column).
+  """
+  path = Path(path).expanduser()
+  if not path.is_file():
+    raise FileNotFoundError(f"expected a table .csv or .parquet, but there is no file {path}.")
+  table = _read(path)
+  names = table.column_names
+  chosen = tuple(inputs) or tuple(name for name in names if name not in (group, target, split))
+  for name in (group, target, *chosen, *([split] if split else [])):
+    if name not in names:
+      raise ValueError(f"{path} has no column {name!r}; its columns are {', '.join(names)}.")
+  if not chosen:
+    raise ValueError(f"{path} has no column to predict {target!r} from besides {group!r}; add one.")
+  features = np.stack([_numbers(table, name, path) for name in chosen], axis=1)
+  groups = _words(table, group, path)
+  classes: tuple[str, ...] = ()
+  targets: np.ndarray
+  if classification:
+    found, numbers = np.unique(_words(table, target, path), return_inverse=True)
+    classes, targets = tuple(map(str, found)), numbers.astype(np.int32)
+    if len(classes) < 2:
+      raise ValueError(f"column {target!r} of {path} names {len(classes)} class, but there must be 2 or more.")
+  else:
+    targets = _numbers(table, target, path)[:, None]
+  of_row = _splits(table, groups, split, shares, seed, path)
+  for name in SPLITS:
+    if not (of_row == name).any():
+      raise ValueError(f"{path} has no row in its {name} split; give it more groups or other shares.")
+  scale = 1.0
+  train = of_row == "train"
+  features, _ = _standardised(features, train)
+  if not classification:
+    targets, scale = _standardised(targets, train)
+  splits = {}
+  for name in SPLITS:
+    rows = of_row == name
+    splits[name] = by_group(features[rows], targets[rows], groups[rows],
+                            f"Table {path.name}, one task a {group}, the {name} groups.")
+  return Table(splits, chosen, classes, scale)
+
+
+def _read(path: Path) -> pyarrow.Table:
+  readers: dict[str, Any] = {".csv": csv.read_csv, ".parquet": parquet.read_table}
+  if path.suffix.lower() not in readers:
+    raise ValueError(f"a table must be a file {' or '.join(readers)}, but got {path}.")
+  try:
+    table = readers[path.suffix.lower()](path)
+  except (pyarrow.ArrowException, OSError, ValueError) as error:
+    raise ValueError(f"{path} cannot be read as a table ({error}).") from error
+  if not table.num_rows:
+    raise ValueError(f"{path} has no rows.")
+  return table
+
+
+def _numbers(table: pyarrow.Table, name: str, path: Path) -> np.ndarray:
+  """A column as float32 [n]."""
+  kind = table.column(name).type
+  if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_boolean(kind)):
+    raise ValueError(f"column {name!r} of {path} must hold numbers, but holds {kind}; name the input columns without "
+                     "it.")
+  values = np.asarray(table.column(name).cast(pyarrow.float64()).to_numpy(), np.float32)
+  if (bad := ~np.isfinite(values)).any():
+    raise ValueError(f"column {name!r} of {path} has no finite number in row {int(np.argmax(bad)) + 1}; fill or drop "
+                     "such rows.")
+  return values
+
+
+def _words(table: pyarrow.Table, name: str, path: Path) -> np.ndarray:
+  values = table.column(name)
+  if values.null_count:
+    row = int(np.argmax(values.is_null().to_numpy())) + 1
+    raise ValueError(f"column {name!r} of {path} has no value in row {row}; fill or drop such rows.")
+  return np.asarray([str(value) for value in values.to_pylist()])
+
+
+def _splits(table: pyarrow.Table, groups: np.ndarray, column: str, shares: tuple[float, float, float], seed: int,
+            path: Path) -> np.ndarray:
+  """Train, val or test for each row [n]."""
+  if column:
+    words = _words(table, column, path)
+    for word in np.unique(words).tolist():
+      check_split(word)
+    check_disjoint({split: np.unique(groups[words == split]).tolist() for split in SPLITS}, str(path))
+    return words
+  names = np.unique(groups)
+  groups_alone = from_arrays(np.zeros(len(names), np.uint8), names)
+  split_of = {name: split for split in SPLITS
+              for name in split_classes(groups_alone, split, shares=shares, seed=seed).names}
+  return np.asarray([split_of[name] for name in groups])
+
+
+def _standardised(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]:
+  """Values `[n, columns]` less the mean over the training rows, in units of their spread; and the last spread."""
+  wide = values[train].astype(np.float64)
+  mean, spread = wide.mean(axis=0), wide.std(axis=0)
+  spread = np.where(spread > 0, spread, 1.0)  # a column that is constant in training says nothing there
+  return ((values - mean) / spread).astype(np.float32), float(spread[-1])

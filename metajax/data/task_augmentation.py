@@ -1,0 +1,127 @@
+"""Changes of whole tasks, plug-ins for any task distribution: labels permuted or wrong, tasks mixed, hard ones kept.
+
+Each returns a task distribution whose draw is still a function of the task's key alone.
+"""
+
+from typing import Callable
+
+import jax
+import jax.numpy as jnp
+
+from metajax.types import Array, Episode, Examples, PRNGKey, TaskDistribution
+
+
+def permuted_labels(tasks: TaskDistribution, ways: int) -> TaskDistribution:
+  """Returns the same tasks with their labels in [0, ways) permuted at random, support and query alike.
+
+  For tasks whose labels mean the same everywhere, so that a learner must read the support set to know them.
+  Rajendran et al., Meta-Learning Requires Meta-Augmentation, 2020, https://arxiv.org/abs/2007.05549.
+
+  Raises:
+    ValueError: for fewer than 2 ways.
+  """
+  _check_ways(ways)
+
+  def sample(data, key):
+    key_task, key_order = jax.random.split(key)
+    order = jax.random.permutation(key_order, ways)
+    part = lambda examples: examples._replace(targets=order[examples.targets].astype(examples.targets.dtype))
+    return Episode(*map(part, tasks.sample(data, key_task)))
+
+  return tasks._replace(sample=sample)
+
+
+def noisy_labels(tasks: TaskDistribution, ways: int, *, support: float, query: float = 0.0) -> TaskDistribution:
+  """Returns the same tasks with a share of their labels wrong: another of the `ways` classes, each as likely.
+
+  Args:
+    tasks: with integer targets in [0, ways).
+    ways: of each task.
+    support, query: the chance of an example of either set to be labelled wrong.
+
+  Raises:
+    ValueError: for fewer than 2 ways, or a chance outside [0, 1].
+  """
+  _check_ways(ways)
+  for name, chance in (("support", support), ("query", query)):
+    if not 0 <= chance <= 1:
+      raise ValueError(f"the share of wrong labels in the {name} set must be in [0, 1], but it is {chance}.")
+
+  def spoilt(key: PRNGKey, part: Examples, chance: float) -> Examples:
+    key_which, key_other = jax.random.split(key)
+    wrong = jax.random.bernoulli(key_which, chance, part.targets.shape)
+    step = jax.random.randint(key_other, part.targets.shape, 1, ways).astype(part.targets.dtype)
+    return part._replace(targets=jnp.where(wrong, (part.targets + step) % ways, part.targets))
+
+  def sample(data, key):
+    key_task, key_support, key_query = jax.random.split(key, 3)
+    episode = tasks.sample(data, key_task)
+    return Episode(spoilt(key_support, episode.support, support), spoilt(key_query, episode.query, query))
+
+  return tasks._replace(sample=sample)
+
+
+def interpolated(tasks: TaskDistribution, *, share: float = 0.5, concentration: float = 0.5) -> TaskDistribution:
+  """Returns tasks of which a share is mixed from two: inputs, and real targets, at `weight` and `1 - weight`.
+
+  Of classes, the first of one task is mixed with the first of the other, and so on: examples of the same place and
+  label, as `class_tasks` gives them; others become padding. MLTI at the input, Yao et al., Meta-Learning with Fewer
+  Tasks through Task Interpolation, 2022, https://arxiv.org/abs/2106.02695, eqs. 5 and 7.
+
+  Args:
+    tasks: their inputs are arrays of reals.
+    share: the chance of a task to be mixed.
+    concentration: the weight is drawn from the beta distribution with this for both parameters.
+
+  Raises:
+    ValueError: for a share outside [0, 1] or a concentration that is not positive.
+  """
+  if not 0 <= share <= 1:
+    raise ValueError(f"the share of mixed tasks must be in [0, 1], but it is {share}.")
+  if not concentration > 0:
+    raise ValueError(f"the concentration of the beta distribution must be positive, but it is {concentration}.")
+
+  def mixed(weight: Array, one: Examples, other: Examples) -> Examples:
+    blend = lambda a, b: (weight * a + (1 - weight) * b).astype(a.dtype)
+    inputs = jax.tree.map(blend, one.inputs, other.inputs)
+    if jnp.issubdtype(one.targets.dtype, jnp.integer):
+      # Where nothing is mixed the other task's labels do not matter.
+      alike = (one.targets == other.targets) & other.mask | (weight == 1)
+      return Examples(inputs, one.targets, one.mask & alike)
+    return Examples(inputs, blend(one.targets, other.targets), one.mask & (other.mask | (weight == 1)))
+
+  def sample(data, key):
+    key_one, key_other, key_weight, key_share = jax.random.split(key, 4)
+    weight = jax.random.beta(key_weight, concentration, concentration)
+    weight = jnp.where(jax.random.bernoulli(key_share, share), weight, 1.0)
+    return Episode(*(mixed(weight, one, other) for one, other in
+                     zip(tasks.sample(data, key_one), tasks.sample(data, key_other))))
+
+  return tasks._replace(sample=sample)
+
+
+def hardest_of(tasks: TaskDistribution, count: int, difficulty: Callable[[Episode], Array]) -> TaskDistribution:
+  """Returns tasks each of which is the hardest of `count` that were drawn.
+
+  Args:
+    tasks: any.
+    count: how many, at least 2; all are drawn, so sampling takes so many times as long.
+    difficulty: of an episode, a scalar: such as the loss of a learner that learns nothing, on raw inputs.
+
+  Raises:
+    ValueError: for fewer than 2.
+  """
+  if count < 2:
+    raise ValueError(f"the hardest is one of at least 2 tasks, but count is {count}.")
+
+  def sample(data, key):
+    drawn = jax.vmap(tasks.sample, (None, 0))(data, jax.random.split(key, count))
+    hardest = jnp.argmax(jax.vmap(difficulty)(drawn))
+    return jax.tree.map(lambda leaf: leaf[hardest], drawn)
+
+  return tasks._replace(sample=sample)
+
+
+def _check_ways(ways: int) -> None:
+  if ways < 2:
+    raise ValueError(f"labels can be changed among at least 2 classes, but ways is {ways}.")

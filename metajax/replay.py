@@ -1,0 +1,88 @@
+"""One step of a run, done again: its episodes, all that it computed, and what of it is not a number.
+
+Tasks are a function of seed and step, so there is nothing to record: the way starts at the run's newest checkpoint
+before the step, or at its beginning. Where the run did many steps in a dispatch, those just before this one are
+compiled anew, in a shorter loop, and may round otherwise.
+"""
+
+import functools
+from pathlib import Path
+from typing import Any, Callable
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from metajax.checkpoints import Checkpoints
+from metajax.faults import FINE, Checked, first_fault, path_of
+from metajax.objectives.tasks import solve
+from metajax.recipe import Recipe, guarded_optimizer, root_keys
+from metajax.sharding import TASKS, over_tasks, replicated, task_mesh, usable_devices
+from metajax.training import TrainState, fit, init_state, make_advance, sample_batch, update, write_batch
+
+
+def replay(recipe: Recipe, workdir: Path | str, step: int, *, say: Callable[[str], Any] = print) -> Checked:
+  """Does the run's step number `step`, counted from 1, again; says what it found, writes `step_<n>.npz`.
+
+  Returns:
+    All that the step computed.
+
+  Raises:
+    ValueError: if the run has no such step.
+    metajax.checkpoints.Damaged: if there are checkpoints before the step, but none is whole.
+    metajax.faults.NonFinite: if a step before it computes a number that is none.
+  """
+  workdir, training = Path(workdir), recipe.training
+  if not 1 <= step <= training.steps:
+    raise ValueError(f"step {step} is none of this run's; choose one from 1 to {training.steps}.")
+  key_init, key, _ = root_keys(recipe)
+  mesh, optimizer = task_mesh(usable_devices(training.tasks_per_step)), guarded_optimizer(recipe)
+  tasks = recipe.train_tasks._replace(data=jax.device_put(recipe.train_tasks.data, replicated(mesh)))
+  state = jax.device_put(init_state(recipe.learner, optimizer, tasks, key_init), replicated(mesh))
+  if (workdir / "checkpoints").is_dir():
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+      restored = checkpoints.restore(state, at_most=step - 1)
+      state = state if restored is None else restored.state
+  say(f"From step {int(state.step)} to step {step}.")
+  advance = functools.cache(lambda count: make_advance(
+      recipe.objective, optimizer, tasks, num_tasks=training.tasks_per_step, num_steps=count, key=key, mesh=mesh))
+  state = fit(state, tasks, advance, num_steps=step - 1, steps_per_dispatch=training.steps_per_dispatch,
+              steps_per_row=training.steps_per_row)
+
+  share = training.tasks_per_step // mesh.size
+
+  def once(state: TrainState, data):
+    places = jnp.arange(share, dtype=jnp.int32) + lax.axis_index(TASKS) * share
+    episodes = sample_batch(tasks, data, key, state.step, places)
+    alone = jax.vmap(lambda episode: solve(recipe.learner, recipe.loss, {}, state.params, episode, key).loss)(episodes)
+    checked = update(recipe.objective, optimizer, state, episodes, key)[1]
+    return checked, first_fault(checked), lax.all_gather(alone, TASKS, tiled=True)
+
+  checked, fault, losses = jax.jit(over_tasks(once, mesh))(state, tasks.data)
+  write_batch(workdir / f"step_{step}.npz", tasks, key, step, training.tasks_per_step)
+  for sentence in _sentences(checked, int(fault), np.asarray(losses)):
+    say(sentence)
+  say(f"Its episodes are in {workdir / f'step_{step}.npz'}.")
+  return checked
+
+
+def _sentences(checked: Checked, fault: int, losses: np.ndarray) -> list[str]:
+  """Returns what to say of a step: its metrics, the first fault, all faults, and the losses `[T]` task by task."""
+  said = ["  ".join(f"{name} {float(value):.4g}" for name, value in checked.metrics.items())
+          + f"  gradient_norm {float(checked.norm):.4g}"]
+  if fault == FINE:
+    said.append("All that it computed is finite.")
+  else:
+    said.append(f"The first that is not finite: {path_of(fault, checked)}.")
+  for path, leaf in jax.tree_util.tree_leaves_with_path(checked):
+    bad = int(np.sum(~np.isfinite(np.asarray(leaf)))) if jnp.issubdtype(leaf.dtype, jnp.inexact) else 0
+    if bad:
+      said.append(f"  {jax.tree_util.keystr(path, simple=True, separator='/')}: {bad} of {leaf.size} numbers")
+  odd = np.flatnonzero(~np.isfinite(losses))
+  if odd.size:
+    said.append(f"Tasks whose own loss is not finite, by place: {', '.join(map(str, odd))}.")
+  else:
+    said.append(f"The greatest loss of a task is {losses.max():.4g}, at place {losses.argmax()}; the median is "
+                f"{np.median(losses):.4g}.")
+  return said

@@ -1,0 +1,89 @@
+"""A folder of class folders, which the tests write."""
+
+from PIL import Image
+import numpy as np
+import pytest
+
+from metajax.data import folders
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+  monkeypatch.setenv("METAJAX_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def write(root, classes, per_class=2, size=(8, 6)):
+  """Writes one-coloured images, whose red is the class and green the image."""
+  for number, name in enumerate(classes):
+    (root / name).mkdir(parents=True)
+    for image in range(per_class):
+      Image.new("RGB", size, (10 * number, 20 * image, 5)).save(root / name / f"{image}.png")
+
+
+def test_a_folder_becomes_classes_in_three_splits(tmp_path):
+  write(tmp_path / "pictures", "abcde")
+  (tmp_path / "pictures" / "a" / "notes.txt").write_text("not an image")
+  (tmp_path / "pictures" / ".hidden").mkdir()
+  parts = {split: folders.load(tmp_path / "pictures", split, image_size=4) for split in ("train", "val", "test")}
+  assert sorted(name for part in parts.values() for name in part.names) == list("abcde")
+  for split, part in parts.items():
+    assert part.examples.shape == (2 * len(part.names), 4, 4, 3) and part.examples.dtype == np.uint8
+    np.testing.assert_array_equal(part.examples[::2, 0, 0, 0], ["abcde".index(name) * 10 for name in part.names])
+    np.testing.assert_array_equal(part.examples[1::2, 2, 2, 1], [20] * len(part.names))
+    assert f"the {split} classes" in part.source and "pictures" in part.source
+
+
+def test_splits_of_ones_own_are_kept(tmp_path):
+  for split, classes in (("train", "abc"), ("val", "de"), ("test", "f")):
+    write(tmp_path / split, classes)
+  assert folders.load(tmp_path, "train", image_size=4, grey=True).examples.shape == (6, 4, 4, 1)
+  assert folders.load(tmp_path, "val").names == ("d", "e")
+  write(tmp_path / "test2", "d")
+  (tmp_path / "test2" / "d").rename(tmp_path / "test" / "d")
+  with pytest.raises(ValueError, match="'d' is in val and in test"):
+    folders.load(tmp_path, "train")
+  for image in (tmp_path / "val").rglob("*.png"):
+    image.unlink()
+  with pytest.raises(ValueError, match="val/d holds none"):
+    (tmp_path / "test" / "d").rename(tmp_path / "d")
+    folders.load(tmp_path, "val")
+
+
+def test_an_image_is_read_once_until_it_changes(tmp_path, monkeypatch):
+  write(tmp_path / "p", "abcde")
+  folders.load(tmp_path / "p", "train", image_size=4)
+  monkeypatch.setattr(folders, "decode", None)  # whoever decodes fails
+  kept = folders.load(tmp_path / "p", "train", image_size=4)
+  monkeypatch.undo()
+  monkeypatch.setenv("METAJAX_CACHE_DIR", str(tmp_path / "cache"))
+  for name in "abcde":
+    Image.new("RGB", (8, 6), (200, 0, 0)).save(tmp_path / "p" / name / "0.png")
+  changed = folders.load(tmp_path / "p", "train", image_size=4)
+  assert (kept.examples[0] != 200).all() and (changed.examples[0, :, :, 0] == 200).all()
+
+
+def test_what_cannot_be_decoded_is_named(tmp_path, monkeypatch):
+  write(tmp_path / "p", "abcde")
+  broken = tmp_path / "p" / "b" / "1.png"
+  broken.write_bytes(broken.read_bytes()[:40])
+  with pytest.raises(ValueError, match="b/1.png must be an image"):
+    folders.load(tmp_path / "p", "train")
+  broken.write_text("<html>")
+  with pytest.raises(ValueError, match="b/1.png must be an image"):
+    folders.load(tmp_path / "p", "train")
+  monkeypatch.setattr(folders, "_MAX_PIXELS", 47)
+  with pytest.raises(ValueError, match="a/0.png .* 8 x 6 pixels, more than 47"):
+    folders.load(tmp_path / "p", "train")
+
+
+def test_a_folder_that_holds_no_classes_is_refused(tmp_path):
+  with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
+    folders.load(tmp_path / "nowhere", "train")
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(ValueError, match="has no sub-folders"):
+    folders.load(tmp_path / "empty", "train")
+  (tmp_path / "empty" / "train").mkdir()
+  with pytest.raises(ValueError, match="split train but not val and test"):
+    folders.load(tmp_path / "empty", "train")
+  with pytest.raises(ValueError, match="image_size must be at least 1"):
+    folders.load(tmp_path / "empty", "train", image_size=0)

@@ -1,0 +1,173 @@
+"""From the name of a data set on the command line to tasks, and whole recipes on data that the tests write."""
+
+import dataclasses
+
+from PIL import Image
+import jax
+import numpy as np
+import pytest
+
+from experiments import cifar_fs, clinc150, few_shot, fsmol, omniglot, sources, table, vectors
+from metajax import recipe as recipe_lib
+from metajax.recipe import Test as Lists
+from tests.data import test_fsmol as molecules
+from tests.data import test_text as texts
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+  monkeypatch.setenv("METAJAX_CACHE_DIR", str(tmp_path / "cache"))
+  jax.config.update("jax_disable_most_optimizations", True)  # programs that run twice need not be good ones
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)
+
+
+def small(config, **changes):
+  training = dataclasses.replace(config.training, steps=2, tasks_per_step=2, steps_per_row=2, rows_per_checkpoint=1,
+                                 steps_per_dispatch=1)
+  return dataclasses.replace(config, training=training, test=Lists(episodes=2, val_episodes=2), **changes)
+
+
+def check(built):
+  """Traces a step of training and an episode of each test list."""
+  recipe_lib.check(built)
+  for tasks in (built.val_tasks, built.test_tasks):
+    episode = jax.eval_shape(tasks.sample, tasks.data, jax.random.key(0))
+    params = jax.eval_shape(built.learner.init, jax.random.key(0), episode.support.inputs)
+    jax.eval_shape(built.test_learner.embed, params, episode.support.inputs, episode.support.mask)
+  return built
+
+
+@pytest.fixture
+def pictures(tmp_path):
+  """A folder of 15 classes of 4 images."""
+  random = np.random.default_rng(0)
+  for number in range(15):
+    (tmp_path / "pictures" / f"kind{number:02}").mkdir(parents=True)
+    for image in range(4):
+      pixels = random.integers(0, 255, (20, 24, 3), np.uint8)
+      Image.fromarray(pixels).save(tmp_path / "pictures" / f"kind{number:02}" / f"{image}.png")
+  return tmp_path / "pictures"
+
+
+SHAPE = {"ways": 3, "filters": 4, "train_queries": 2, "test_queries": 2, "shots": 2, "norm": "none"}
+
+
+def test_a_folder_is_tasks_and_pictures(pictures):
+  config = small(few_shot.get_config("protonet"), data=f"folder:{pictures}", image_size=16,
+                 **{**SHAPE, "train_ways": 3})
+  built = check(few_shot.build(config))
+  assert "folder pictures, the test classes" in built.notes
+  params = jax.jit(built.learner.init)(jax.random.key(0), np.zeros((2, 16, 16, 3), np.float32))
+  figures = built.pictures(params, jax.random.key(0))  # of classes of no more than 4 images
+  assert set(figures) == {"episode.png", "task_map.png"}
+
+
+def test_training_images_are_augmented_and_test_images_are_not(pictures):
+  config = small(few_shot.get_config("ridge"), data=f"folder:{pictures}", image_size=16, **SHAPE)
+  draw = lambda built, part: np.asarray(jax.jit(getattr(built, part).sample)(
+      getattr(built, part).data, jax.random.key(1)).support.inputs)
+  plain, changed = (few_shot.build(dataclasses.replace(config, augment=augment)) for augment in (False, True))
+  np.testing.assert_array_equal(draw(plain, "test_tasks"), draw(changed, "test_tasks"))
+  stored = {image.tobytes() for image in np.asarray(plain.train_tasks.data.examples)}
+  told = lambda images: {np.rint(image * 255).astype(np.uint8).tobytes() for image in images}
+  assert told(draw(plain, "train_tasks")) <= stored and not told(draw(changed, "train_tasks")) & stored
+
+
+@pytest.mark.parametrize("learner", ["maml", "anil", "cnaps", "in_context"])
+def test_unequal_training_tasks_suit_every_kind_of_learner(pictures, learner):
+  ragged = {"min_ways": 2, "min_shots": 1, "balanced": False}
+  config = small(few_shot.get_config(learner), data=f"folder:{pictures}", image_size=16, **SHAPE, **ragged)
+  built = check(few_shot.build(config))
+  draw = jax.jit(jax.vmap(built.train_tasks.sample, (None, 0)))
+  episodes = draw(built.train_tasks.data, jax.random.split(jax.random.key(0), 20))
+  assert episodes.support.mask.shape == (20, 6) and 0 < np.asarray(episodes.support.mask).mean() < 1
+
+
+@pytest.mark.parametrize("learner", ["protonet", "maml", "cnp"])
+def test_arrays_are_tasks(tmp_path, learner):
+  np.savez(tmp_path / "a.npz", inputs=np.random.default_rng(0).normal(size=(60, 7)), targets=np.arange(60) % 15)
+  config = small(vectors.get_config(learner), data=f"npz:{tmp_path / 'a.npz'}", ways=3, train_queries=2, test_queries=2,
+                 hidden=(8, 4))
+  assert "a.npz, the test classes" in check(vectors.build(config)).notes
+  with pytest.raises(ValueError, match=r"at least 16 x 16 .* \[36, 7\]; for vectors there is experiments/vectors.py"):
+    few_shot.build(small(few_shot.get_config("protonet"), data=config.data))
+
+
+def test_images_are_not_taken_for_vectors(tmp_path):
+  np.savez(tmp_path / "a.npz", inputs=np.zeros((60, 16, 16, 1), np.uint8), targets=np.arange(60) % 15)
+  with pytest.raises(ValueError, match="for images there is experiments/few_shot.py"):
+    vectors.build(small(vectors.get_config("protonet"), data=f"npz:{tmp_path / 'a.npz'}", ways=3, test_queries=2,
+                        train_queries=2))
+  shape = {**SHAPE, "shots": 1}
+  check(few_shot.build(small(few_shot.get_config("ridge"), data=f"npz:{tmp_path / 'a.npz'}", augment=False, **shape)))
+
+
+@pytest.mark.parametrize("classification, learner", [(False, "ridge"), (False, "maml"), (True, "protonet"),
+                                                     (True, "reptile")])
+def test_a_table_is_tasks(tmp_path, classification, learner):
+  random = np.random.default_rng(0)
+  rows = [f"p{number % 10},{random.normal():.3f},{random.normal():.3f},{number % 2}" for number in range(80)]
+  (tmp_path / "a.csv").write_text("patient,dose,age,ill\n" + "\n".join(rows) + "\n")
+  config = small(table.get_config(learner), data=str(tmp_path / "a.csv"), group="patient", shots=3, queries=3,
+                 target="ill" if classification else "age", classification=classification, hidden=(8, 4))
+  built = check(table.build(config))
+  assert "one task a patient" in built.notes and "Groups: 6 train, 2 val, 2 test" in built.notes
+  assert ("accuracy" in built.scores) == classification
+  assert ("mean squared error" in built.notes) != classification
+
+
+def test_a_table_needs_its_columns():
+  with pytest.raises(ValueError, match="config.data must be given"):
+    table.build(table.get_config())
+  with pytest.raises(ValueError, match="protonet tells classes apart; give config.classification=True"):
+    table.build(dataclasses.replace(table.get_config("protonet"), classification=False, data="a.csv", group="a",
+                                    target="b"))
+  with pytest.raises(ValueError, match=r"config.hidden=\(\) has no layer"):
+    table.build(dataclasses.replace(table.get_config(), hidden=()))
+
+
+def test_texts_are_tasks(tmp_path, monkeypatch):
+  monkeypatch.setenv("METAJAX_DATA_DIR", str(tmp_path))
+  texts.write_clinc(tmp_path / "clinc150")
+  config = small(clinc150.get_config("protonet"), ways=2, train_queries=2, test_queries=2, hidden=(8,))
+  built = check(clinc150.build(config))
+  assert "domains banking, credit_cards" in built.notes
+  inputs = built.test_tasks.sample(built.test_tasks.data, jax.random.key(0)).query.inputs
+  np.testing.assert_allclose(np.linalg.norm(inputs, axis=1), 1, rtol=1e-5)
+  with pytest.raises(ValueError, match="choose one of clinc150, banking77"):
+    clinc150.build(dataclasses.replace(config, data="npz:a.npz"))
+
+
+def test_molecules_are_tasks(tmp_path, monkeypatch):
+  monkeypatch.setenv("METAJAX_DATA_DIR", str(tmp_path))
+  monkeypatch.setattr(molecules, "TASKS", {part: {f"{part}{number}": [("C", 0), ("CC", 1), ("N", 1), ("CCO", 0)]
+                                                 for number in range(2)} for part in molecules.TASKS})
+  molecules.write(tmp_path / "fsmol")
+  built = check(fsmol.build(small(fsmol.get_config("protonet"), shots=2, queries=2, hidden=(8,))))
+  assert "FS-Mol" in built.notes and "2 shots, stratified" in built.notes
+
+
+@pytest.mark.parametrize("data, sentence", [
+    ("cifar", "config.data='cifar' is not known; choose one of omniglot, glyphs, cifar-fs, fc100, folder:<path>"),
+    ("folder:", "is not known"), ("auto", "config.data='auto' is not known"), ("table:x", "is not known")])
+def test_a_name_that_is_not_known_is_refused(data, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    few_shot.build(small(few_shot.get_config("ridge"), data=data))
+
+
+def test_a_size_that_means_nothing_is_refused(tmp_path):
+  with pytest.raises(ValueError, match="config.image_size=32 means nothing to config.data='cifar-fs'"):
+    sources.image_reader("cifar-fs", 32)
+  with pytest.raises(FileNotFoundError, match="no folder"):
+    sources.image_reader(f"folder:{tmp_path / 'nowhere'}")("train")
+  with pytest.raises(ValueError, match="config.data='omniglot' is not known; choose one of cifar-fs, fc100"):
+    cifar_fs.build(dataclasses.replace(cifar_fs.get_config(), data="omniglot"))
+  with pytest.raises(ValueError, match="choose one of omniglot, glyphs"):
+    omniglot.build(dataclasses.replace(omniglot.get_config(), data="cifar-fs"))
+
+
+def test_every_learner_has_settings_here():
+  assert set(few_shot.defaults()) == set(cifar_fs.defaults()) == set(omniglot.defaults())
+  assert all(few_shot.get_config(learner).filters == 64 for learner in few_shot.defaults())
+  assert set(table.defaults()) == set(vectors.defaults()) == set(fsmol.defaults()) == set(clinc150.defaults())

@@ -1,0 +1,57 @@
+"""What `--help` says: every field of a recipe, its default, and the comment beside it."""
+
+from dataclasses import dataclass, field
+import os
+from pathlib import Path
+import re
+import subprocess
+import sys
+
+import pytest
+
+from experiments import omniglot, quickstart
+from launch import explain
+
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class _Group:
+  inner: float = 1e-3  # of the inner loop
+
+
+@dataclass
+class _Config:
+  plain: int = 3  # how many; see `b`
+  bare: str = "a # b"
+  shape: tuple[int, ...] = (4, 5)  # of it
+  group: _Group = field(default_factory=_Group)
+
+
+def test_fields_have_their_defaults_and_comments():
+  assert list(explain.fields(_Config(plain=4))) == [
+      ("plain", 4, "how many; see `b`"), ("bare", "a # b", ""), ("shape", (4, 5), "of it"),
+      ("group.inner", 1e-3, "of the inner loop")]
+
+
+def test_the_text_can_be_typed():
+  lines = explain.text("mine.py", "A page.\n\nIts rest.", _Config(), 60).splitlines()
+  assert lines[:4] == ["The recipe mine.py:", "", "  A page.", ""]
+  assert "  --config.shape='(4, 5)'" in lines and "  --config.group.inner=0.001" in lines
+  assert lines[lines.index("  --config.plain=3") + 1] == "      how many; see `b`"
+
+
+@pytest.mark.parametrize("config", [quickstart.get_config(), omniglot.get_config("ridge")])
+def test_every_field_of_a_recipe_is_explained(config):
+  found = list(explain.fields(config))
+  assert len(found) > 20 and [each.name for each in found if not each.about] == []
+
+
+def test_help_on_the_command_line(tmp_path):
+  done = subprocess.run([sys.executable, "-m", "launch.train", f"--config={_ROOT}/experiments/omniglot.py:ridge",
+                         "--help"], capture_output=True, text=True, cwd=tmp_path, timeout=60,
+                        env={**os.environ, "PYTHONPATH": str(_ROOT), "JAX_PLATFORMS": "cpu"})
+  explained = r"--config.training.learning_rate=[\d.]+\n      of Adam, the outer optimizer"
+  assert re.search(explained, done.stdout), done.stderr
+  assert "--config.learner=ridge" in done.stdout and "--[no]dry_run" in done.stdout
+  assert not done.stderr and not list(tmp_path.iterdir())

@@ -1,0 +1,49 @@
+"""The notebooks run from top to bottom, cut short, and each `.ipynb` is made of its text."""
+
+import os
+import pathlib
+import warnings
+
+import pytest
+
+with warnings.catch_warnings():
+  warnings.simplefilter("ignore")  # of jupyter's own making
+  import jupytext
+  from nbclient import NotebookClient
+  import nbformat
+
+ROOT = pathlib.Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "notebooks"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+
+
+def cells(notebook):
+  return [(cell.cell_type, cell.source) for cell in notebook.cells]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_its_text_and_begins_as_it_should(name):
+  notebook = jupytext.read(FOLDER / f"{name}.py")
+  kept = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+  assert cells(kept) == cells(notebook), "run: jupytext --to ipynb docs/notebooks/*.py"
+  assert not any(cell.get("outputs") for cell in kept.cells)
+  assert notebook.cells[0].source.startswith("# ") and f"/docs/notebooks/{name}.ipynb)" in notebook.cells[0].source
+  assert name == "by_hand" or "pip" in next(cell.source for cell in notebook.cells if cell.cell_type == "code")
+  assert f"({name}.py)" in (FOLDER / "index.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.filterwarnings("ignore")  # of jupyter's own making; those of the notebook's are in another process
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs(name, tmp_path):
+  assert len(NAMES) == 5
+  notebook = jupytext.read(FOLDER / f"{name}.py")
+  environment = {**os.environ, "METAJAX_SHORT": "1", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "",
+                 "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # a program that runs a few times need not be a good one
+                 "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+  client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
+  client.execute(env=environment)
+  code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+  shown = [output for cell in code for output in cell.outputs if "image/png" in output.get("data", {})]
+  assert shown, "a notebook without a picture"
+  complaints = [output.text for cell in code for output in cell.outputs if output.get("name") == "stderr"]
+  assert not complaints
