@@ -241,7 +241,9 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
         raise Preempted(f"Stopped as asked and saved, {stopped.step} of {recipe.training.steps} steps done; the same "
                         "command goes on.") from None
       except NonFinite as fault:
-        write_batch(workdir / f"step_{fault.step}.npz", tasks, key_train, fault.step, recipe.training.tasks_per_step)
+        if is_writer():
+          write_batch(workdir / f"step_{fault.step}.npz", recipe.train_tasks, key_train, fault.step,
+                      recipe.training.tasks_per_step)
         raise
       finally:
         writer.close()
