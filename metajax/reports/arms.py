@@ -14,6 +14,8 @@ _LINES = ('-', '--', '-.', ':')
 _BINS = 60
 _LOG_RATIO = 30.0  # a range wider than this is drawn on a log scale
 
+Curve = tuple[np.ndarray, np.ndarray]  # means [n] and halves of their intervals [n]
+
 
 def look(place: int) -> dict[str, Any]:
   """The colour and line of the arm at a place; the first arm is black."""
@@ -74,40 +76,48 @@ def distributions(arms: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
   return figure
 
 
-def sweep(values: Sequence[object], arms: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, x_label: str,
-          y_label: str, references: Mapping[str, np.ndarray] | None = None) -> Figure:
-  """A result against a setting of the test, an arm a line with its 95 % band over seeds.
+def sweep(values: Sequence[object], arms: Mapping[str, Curve], gaps: Mapping[str, Curve], reference: str, x_label: str,
+          y_label: str, others: Mapping[str, np.ndarray] | None = None) -> Figure:
+  """A result against a setting of the test, an arm a line with its 95 % band; beside it the differences in pairs.
 
   values: [n] numbers, or words, which then stand at equal distances
   arms: from a name to means [n] and halves of intervals [n]
-  references: from a name to what others get [n], NaN where that is not known; grey
+  gaps: the same of the paired differences to the reference, for all arms but that
+  others: from a name to what others get [n], NaN where that is not known; grey
 
   Raises ValueError if lengths do not fit.
   """
-  if any(len(part) != len(values) for curve in arms.values() for part in curve):
+  if any(len(part) != len(values) for curve in (*arms.values(), *gaps.values()) for part in curve):
     raise ValueError(f'a curve over {len(values)} values needs as many means and intervals.')
-  figure = new_figure(4.6, 3.4)
-  axes = figure.subplots()
-  style(axes, title, x_label, y_label)
   numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
   places = np.asarray(values, np.float64) if numbers else np.arange(len(values))
-  for place, (name, (mean, interval)) in enumerate(arms.items()):
-    marker = 'o' if len(values) < 12 else None
-    axes.plot(places, mean, marker=marker, markersize=3.5, linewidth=1.6, label=name, **look(place))
-    half = np.nan_to_num(np.asarray(interval, np.float64))
-    axes.fill_between(places, mean - half, mean + half, color=look(place)['color'], alpha=0.14, linewidth=0)
-  for line, (name, known) in zip(itertools.cycle(((0, (1, 1)), (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (9, 3)))),
-                                 (references or {}).items()):
-    axes.plot(places, known, color=GREY, linewidth=1.1, linestyle=line, label=name)
-  if not numbers:
-    axes.set_xticks(places, [str(value) for value in values])
-  elif all(isinstance(value, int) for value in values):
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-  means = np.concatenate([_positive(mean) for mean, _ in arms.values()])
-  if len(means) and means.max() > _LOG_RATIO * means.min():
-    axes.set_yscale('log')
-    axes.set_ylim(means.min() / 3, means.max() * 3)  # a reference may be exact; its error is of no interest then
-  axes.legend(fontsize=8, frameon=False)
+  figure = new_figure(8.8, 3.4)
+  left, right = figure.subplots(1, 2)
+  for axes, curves, title in ((left, arms, f'{y_label} against {x_label}'),
+                              (right, gaps, f'less {reference}, in pairs')):
+    style(axes, title, x_label, y_label)
+    for name, (mean, interval) in curves.items():
+      colour = look(list(arms).index(name))
+      axes.plot(places, mean, marker='o' if len(values) < 12 else None, markersize=3.5, linewidth=1.6, label=name,
+                **colour)
+      half = np.nan_to_num(np.asarray(interval, np.float64))
+      axes.fill_between(places, mean - half, mean + half, color=colour['color'], alpha=0.14, linewidth=0)
+    if not numbers:
+      axes.set_xticks(places, [str(value) for value in values])
+    elif all(isinstance(value, int) for value in values):
+      axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+  right.axhline(0.0, color=GREY, linewidth=1)
+  dashes = ((0, (1, 1)), (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (9, 3)))
+  for dash, (name, known) in zip(itertools.cycle(dashes), (others or {}).items()):
+    left.plot(places, known, color=GREY, linewidth=1.1, linestyle=dash, label=name)
+  drawn = _positive(np.concatenate([*(mean for mean, _ in arms.values()), *(others or {}).values()]))
+  drawn = drawn[drawn > 1e-4 * drawn.max(initial=0.0)]  # one of the others may be exact: by how much is of no interest
+  if len(drawn) and drawn.max() > _LOG_RATIO * drawn.min():
+    left.set_yscale('log')
+    left.set_ylim(drawn.min() / 3, drawn.max() * 3)
+  for axes in (left, right):
+    if axes.get_legend_handles_labels()[0]:
+      axes.legend(fontsize=8, frameon=False)
   return figure
 
 

@@ -83,7 +83,7 @@ def pictures(results: Mapping[str, Any], found: Mapping[str, Mapping[str, np.nda
                               f'{name}: models of ten unseen tasks, ten subsets each, the first seed. Silhouette over '
                               f'all tasks and seeds: {_number(score)}.')
   for field, swept in results['sweeps'].items():
-    drawn[f'sweep_{field}'] = _sweep(field, swept, measure)
+    drawn[f'sweep_{field}'] = _sweep(field, swept, measure, reference)
   trained = {name: {key.partition('/')[2]: values for key, values in arrays.items() if key.startswith('training/')}
              for name, arrays in found.items()}
   drawn['training'] = (figures.trainings(trained, _TRAINED), 'During training, medians over seeds.')
@@ -97,7 +97,8 @@ def report(results: Mapping[str, Any], drawn: Mapping[str, tuple[Figure, str]]) 
   drawn: as of `pictures`
   """
   reference = results['reference']
-  show = lambda *starts: [picture(*drawn[name]) for name in drawn if name.startswith(starts)]
+  show = lambda *starts: [picture(*drawn[name], half=name.startswith('map_')) for name in drawn
+                          if name.startswith(starts)]
   parts = [
       listing(verdicts(results)),
       paragraph(f'{results["notes"]} {len(results["seeds"])} seeds, {results["steps"]:,} training steps. Arms of one '
@@ -136,9 +137,12 @@ def _gaps(test: Mapping[str, Any], first: Mapping[str, Any]) -> tuple[float, flo
   return mean, interval, seeds
 
 
-def _sweep(field: str, swept: Mapping[str, Any], measure: str) -> tuple[Figure, str]:
-  curve = lambda rows, key: np.array([row[measure]['over_seeds'][key] for row in rows], np.float64)
-  curves = {name: (curve(rows, 'mean'), curve(rows, 'interval')) for name, rows in swept['arms'].items()}
+def _sweep(field: str, swept: Mapping[str, Any], measure: str, reference: str) -> tuple[Figure, str]:
+  column = lambda means, key: np.array([mean[key] for mean in means], np.float64)  # None becomes NaN
+  curve = lambda means: (column(means, 'mean'), column(means, 'interval'))
+  curves = {name: curve([row[measure]['over_seeds'] for row in rows]) for name, rows in swept['arms'].items()}
+  gaps = {name: curve([row[measure]['difference']['over_seeds'] for row in rows])
+          for name, rows in swept['arms'].items() if name != reference}
   gone = {name: max(row[measure]['diverged'] for row in rows) for name, rows in swept['arms'].items()}
   said = '; '.join(f'{name} {100 * share:.2g} %' for name, share in gone.items() if share > 0)
   gains = [f'{name}: lowest {_mean(each["relative_minimum"])} times that of the first arm'
@@ -148,7 +152,7 @@ def _sweep(field: str, swept: Mapping[str, Any], measure: str) -> tuple[Figure, 
   caption = ('Means and 95 % bands over seeds.' + (f' Tasks that diverged, at worst: {said}.' if said else '')
              + (f' {"; ".join(gains)}.' if gains else ''))
   others = {name: np.array(known, np.float64) for name, known in swept['references'].items()}
-  return figures.sweep(swept['values'], curves, f'{measure} against {field}', field, measure, others), caption
+  return figures.sweep(swept['values'], curves, gaps, reference, field, measure, others), caption
 
 
 def _mean(value: Mapping[str, Any], sign: bool = False) -> str:

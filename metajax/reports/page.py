@@ -16,6 +16,7 @@ th, td { text-align: left; padding: 0.28rem 0.8rem 0.28rem 0; border-bottom: 1px
 th { border-bottom: 2px solid #bbb; }
 .wide { overflow-x: auto; }
 figure { display: inline-block; margin: 0.6rem 0.8rem 0.6rem 0; vertical-align: top; }
+.half { width: 46%; min-width: 20rem; }
 figure img { max-width: 100%; height: auto; } figcaption { font-size: 0.82rem; color: #555; max-width: 46rem; }
 pre { background: #f6f6f6; padding: 0.8rem; overflow-x: auto; font-size: 0.8rem; }
 """
@@ -54,10 +55,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
           + ''.join(line(row, 'td') for row in rows) + '</tbody></table></div>')
 
 
-def picture(figure: Figure, caption: str) -> str:
-  """The figure, as a PNG within the page, above its caption, which is also what is read where it cannot be seen."""
+def picture(figure: Figure, caption: str, half: bool = False) -> str:
+  """The figure, as a PNG within the page, above its caption, which is also what is read where it cannot be seen.
+
+  half: two of them stand side by side
+  """
   content = BytesIO()
   FigureCanvasAgg(figure).print_figure(content, format='png', dpi=110, bbox_inches='tight')
   data = base64.b64encode(content.getvalue()).decode('ascii')
-  return (f'<figure><img src="data:image/png;base64,{data}" alt="{escape(caption)}">'
+  return (f'<figure{" class=half" if half else ""}><img src="data:image/png;base64,{data}" alt="{escape(caption)}">'
           f'<figcaption>{escape(caption)}</figcaption></figure>')

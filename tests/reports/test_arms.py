@@ -32,16 +32,19 @@ def test_distributions():
 
 def test_sweep():
   curve = (np.array([1.0, 2.0, 100.0]), np.array([0.1, np.nan, 0.2]))
-  figure = arms.sweep([1, 2, 5], {'none': curve, 'both': curve}, 'loss', 'shots', 'loss')
-  axes = figure.axes[0]
-  assert axes.get_yscale() == 'log' and axes.get_xlabel() == 'shots'
-  np.testing.assert_array_equal(axes.lines[1].get_xdata(), [1, 2, 5])
-  beside = arms.sweep([1, 2, 5], {'none': curve}, 'loss', 'shots', 'loss', {'least squares': np.array([1, 1e-30, 1])})
-  assert beside.axes[0].lines[1].get_label() == 'least squares' and beside.axes[0].get_ylim()[0] > 0.1
-  words = arms.sweep(['a', 'b', 'c'], {'none': curve}, 'loss', 'kind', 'loss').axes[0]
+  gap = (np.array([-1.0, 0.0, np.nan]), np.array([0.1, np.nan, np.nan]))
+  figure = arms.sweep([1, 2, 5], {'none': curve, 'both': curve}, {'both': gap}, 'none', 'shots', 'loss',
+                      {'least squares': np.array([1, 1e-30, np.nan])})
+  left, right = figure.axes
+  assert left.get_yscale() == 'log' and left.get_ylim()[0] > 0.1 and right.get_yscale() == 'linear'
+  assert [line.get_label() for line in left.lines] == ['none', 'both', 'least squares']
+  np.testing.assert_array_equal(left.lines[1].get_xdata(), [1, 2, 5])
+  assert right.lines[0].get_label() == 'both' and right.lines[0].get_color() == left.lines[1].get_color()
+  np.testing.assert_array_equal(right.lines[0].get_ydata(), gap[0])
+  words = arms.sweep(['a', 'b', 'c'], {'none': curve}, {}, 'none', 'kind', 'loss').axes[0]
   assert [label.get_text() for label in words.get_xticklabels()] == ['a', 'b', 'c']
   with pytest.raises(ValueError, match='3 values'):
-    arms.sweep([1, 2, 5], {'none': (np.ones(3), np.ones(2))}, 'loss', 'shots', 'loss')
+    arms.sweep([1, 2, 5], {'none': (np.ones(3), np.ones(2))}, {}, 'none', 'shots', 'loss')
 
 
 def test_trainings():
