@@ -5,24 +5,29 @@ travel to validate, 30 of banking and credit cards to test. A text is its counts
 before. Learners: those of experiments/vectors.py.
 Command: python -m launch.train --config=experiments/clinc150.py:protonet
 The flags people want: --config.conml=False --config.shots=5 --config.data=banking77
-Without learning (nearest class mean of the same n-grams): python -m benchmarks.pixels
+Without learning, the nearest class mean of the same n-grams (python -m benchmarks.pixels) gets 77.1 % of 1 shot and
+92.3 % of 5.
 """
 
 from typing import Any, Mapping
 
 from experiments import vectors
-from experiments.settings import choose
+from experiments.settings import changed, choose
+from experiments.vector_learners import ANY_WAYS
 from metajax.recipe import Recipe
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
-  """Returns the learners of this recipe, each with its own settings."""
-  return vectors.defaults()
+  """Returns the learners of this recipe, each with the settings in which it differs from `vectors.Config`."""
+  # Layers learn the words of the training domains, and nothing of the others: after 200 steps ProtoNet with two of them
+  # stood at 53 % in domains never met, where no learning at all gets 77 %. Weights of n-grams start from there.
+  weights = {"hidden": (), "training": {"steps": 500, "learning_rate": 1e-2}}
+  return {name: {**settings, **(weights if name in ANY_WAYS else {})} for name, settings in vectors.defaults().items()}
 
 
 def get_config(learner: str = "protonet") -> vectors.Config:
   """Returns the settings of a learner."""
-  return vectors.get_config(learner)
+  return changed(vectors.Config(learner=learner), choose("learner", learner, defaults()))
 
 
 def build(config: vectors.Config) -> Recipe:

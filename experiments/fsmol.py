@@ -2,7 +2,7 @@
 
 Stanley et al., 2021 (https://openreview.net/forum?id=701FtuyLlAd): one task an assay, 4,938 to train on, 40 to validate
 and 157 to test; a molecule is its stored fingerprint. Support and query sets keep the assay's share of actives. Our
-score is the accuracy; the paper's is an average precision, so the two do not compare.
+score is the accuracy; python -m benchmarks.fsmol <workdir> gives delta-AUPRC, the measure of the paper.
 Learners: protonet, protonet_cosine, matchingnet, relationnet, ridge, maml, fomaml, anil, metasgd, reptile, imaml, cnp.
 Command: python -m launch.train --config=experiments/fsmol.py:protonet
 The flags people want: --config.shots=64 --config.conml=False
@@ -29,7 +29,7 @@ class Config:
   seed: int = 0  # of initialisation and training tasks
   shots: int = 16  # support molecules of an assay, active and inactive together; FS-Mol reports 16, 32, 64, 128
   queries: int = 64  # the most query molecules of an assay
-  hidden: tuple[int, ...] = (256, 128)  # units of the hidden layers; the last are the features
+  hidden: tuple[int, ...] = (256, 128)  # units of the layers, the last the features; () weighs inputs alone
   inner_steps: int = 1  # gradient steps in training
   test_inner_steps: int = 3  # gradient steps in the test
   inner_rate: float = 0.1  # of the inner gradient descent; metasgd's rates start here

@@ -1,8 +1,9 @@
 """From the name of a data set to a reader of its splits: the words of `--config.data`."""
 
+import functools
 from typing import Callable, Mapping
 
-from metajax.data import cifar100, folders, glyphs, npz, omniglot, text, tfds_classes
+from metajax.data import cifar100, folders, glyphs, listed, npz, omniglot, text, tfds_classes
 from metajax.data.class_data import ClassData
 from metajax.data.classes import unit_range
 from metajax.types import Array
@@ -16,9 +17,10 @@ def image_reader(data: str, image_size: int = 0) -> Reader:
   """Returns the reader of a data set of classes.
 
   Args:
-    data: omniglot, glyphs, cifar-fs, fc100; folder:<path>, with one sub-folder of images a class; npz:<path>, with the
-      arrays inputs and targets; or tfds:<name>, a data set of tensorflow-datasets, prepared as array_record.
-    image_size: the side of images where it can be chosen; 0 is the usual: 28 for Omniglot, 84 for a folder and tfds.
+    data: omniglot, glyphs, cifar-fs, fc100; folder:<path>, with one sub-folder of images a class, of which
+      miniimagenet:<path>, tieredimagenet:<path> and cub:<path> take the published classes; npz:<path>, with the arrays
+      inputs and targets; or tfds:<name>, a data set of tensorflow-datasets, prepared as array_record.
+    image_size: the side of images where it can be chosen; 0 is the usual: 28 for Omniglot, 84 for folders and tfds.
 
   Raises:
     ValueError: for another word, a kind without its place, or an image size for data that has one of its own.
@@ -26,6 +28,7 @@ def image_reader(data: str, image_size: int = 0) -> Reader:
   kind, _, place = data.partition(":")
   placed: Mapping[str, Callable[[], Reader]] = {
       "folder": lambda: lambda split: folders.load(place, split, image_size=image_size or IMAGE_SIZE),
+      **{each: functools.partial(_listed, each, place, image_size) for each in listed.PROTOCOLS},
       "npz": lambda: lambda split: npz.load(place, split),
       "tfds": lambda: lambda split: tfds_classes.load(place, split, image_size=image_size or IMAGE_SIZE)}
   named: Mapping[str, Callable[[], Reader]] = {
@@ -33,15 +36,19 @@ def image_reader(data: str, image_size: int = 0) -> Reader:
       "glyphs": lambda: glyphs.load,
       "cifar-fs": lambda: lambda split: cifar100.load(split, protocol="cifar-fs"),
       "fc100": lambda: lambda split: cifar100.load(split, protocol="fc100")}
-  if image_size and kind not in ("folder", "tfds", "omniglot"):
+  if image_size and kind not in ("folder", "tfds", "omniglot", *listed.PROTOCOLS):
     raise ValueError(f"config.image_size={image_size} means nothing to config.data={data!r}, whose images have a size "
                      "of their own; leave it at 0.")
   if kind in placed and place:
     return placed[kind]()
   if data not in named:
     raise ValueError(f"config.data={data!r} is not known; choose one of {', '.join(named)}, folder:<path>, "
-                     "npz:<path>, tfds:<name>.")
+                     f"npz:<path>, tfds:<name>, {', '.join(f'{each}:<path>' for each in listed.PROTOCOLS)}.")
   return named[data]()
+
+
+def _listed(protocol: str, place: str, image_size: int) -> Reader:
+  return lambda split: listed.load(place, split, protocol=protocol, image_size=image_size or IMAGE_SIZE)
 
 
 def vector_reader(data: str) -> tuple[Reader, Callable[[Array], Array]]:

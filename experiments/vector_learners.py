@@ -3,10 +3,13 @@
 import functools
 from typing import Any, Callable, Mapping
 
+import jax
+import jax.numpy as jnp
+
 from experiments import inner_loop
 from experiments.settings import check_at_least, check_positive, check_read, choose
 from metajax import distances, learners, losses, networks
-from metajax.types import Learner
+from metajax.types import Learner, Network
 
 METRIC = ("protonet", "protonet_cosine", "matchingnet", "relationnet")  # for classes alone
 # Those that tell any number of classes apart, so that training tasks may have more of them: no weight counts classes.
@@ -27,8 +30,8 @@ def make_learner(config: Any, outputs: int, *, classes: bool, num_steps: int) ->
     ValueError: for a learner that is not known, or not for such targets.
   """
   loss = losses.softmax_cross_entropy if classes else losses.squared_error
-  *hidden, width = config.hidden
-  features, ways = networks.mlp(hidden, width), outputs if classes else None
+  *hidden, width = config.hidden or (1,)
+  features, ways = networks.mlp(hidden, width) if config.hidden else weighted(), outputs if classes else None
   makers: dict[str, Callable[[], Learner]] = {
       **inner_loop.makers(config, loss, networks.mlp(config.hidden, outputs), body=features,
                           head=networks.mlp((), outputs), num_steps=num_steps),
@@ -42,6 +45,27 @@ def make_learner(config: Any, outputs: int, *, classes: bool, num_steps: int) ->
         "matchingnet": lambda: learners.matchingnet(features, num_classes=outputs, temperature=config.temperature),
         "relationnet": lambda: learners.relationnet(features, networks.mlp((width,), 1), num_classes=outputs)}
   return choose("learner", config.learner, makers)()
+
+
+def weighted(length: float = 4.0) -> Network:
+  """Returns a network without layers: each input times a positive weight, the whole of one learned length.
+
+  At its start it changes no angle, so that a metric learner begins as the nearest mean of raw inputs. With inputs many
+  and sparse, as counts of n-grams are, it learns which of them tell classes apart, and forgets no other.
+  """
+
+  def init(key, inputs):
+    del key  # it starts the same always
+    return {"log_weights": jnp.zeros(inputs.shape[1:], inputs.dtype),
+            "log_length": jnp.full((), jnp.log(length), inputs.dtype)}
+
+  def apply(params, inputs, mask):
+    del mask
+    outputs = inputs * jnp.exp(params["log_weights"])[None, :]
+    square = jnp.sum(jnp.square(outputs), axis=-1, keepdims=True)
+    return outputs * jax.lax.rsqrt(jnp.maximum(square, 1e-12)) * jnp.exp(params["log_length"])
+
+  return Network(init, apply, independent=True)
 
 
 def defaults(classes: bool = True) -> Mapping[str, Mapping[str, Any]]:
@@ -58,8 +82,9 @@ def check(config: Any) -> None:
   check_at_least(0, config, "inner_steps", "test_inner_steps", "inner_rate")
   check_at_least(1, config, "hidden", "solver_steps")
   check_positive(config, "strength")
-  if not config.hidden:
-    raise ValueError("config.hidden=() has no layer; give the units of one or more, such as (128, 64).")
+  if not config.hidden and config.learner not in ANY_WAYS:
+    raise ValueError(f"config.hidden=() has no layer, which the learner {config.learner} needs; give the units of one "
+                     "or more, such as (128, 64).")
   check_read(config, inner_steps=inner_loop.LEARNERS, test_inner_steps=inner_loop.LEARNERS,
              inner_rate=inner_loop.LEARNERS, first_order=inner_loop.WITH_ORDER, strength=["imaml"],
              solver_steps=["imaml"])

@@ -158,19 +158,22 @@ def test_steps_per_dispatch_change_nothing():
         np.testing.assert_allclose(other_metrics[name], metrics[name], rtol=1e-5)
 
 
-@pytest.mark.parametrize("polls, stopped_at", [(0, 0), (1, 2), (2, 4), (3, 5), (4, 7)])
-def test_stopped_and_gone_on_is_bit_identical(polls, stopped_at):
-  whole, broken = _Run("maml", num_devices=2), _Run("maml", num_devices=2)
-  expected = whole.to(12, per_row=5)
-  with pytest.raises(Stopped, match=f"after step {stopped_at}") as raised:
-    broken.to(12, per_row=5, stop_requested=stop_after(polls))
-  stopped = raised.value
-  assert stopped.step == stopped_at == int(stopped.state.step)
-  row = json.loads(json.dumps(stopped.row))  # as a checkpoint keeps it
-  assert all(len(values) == stopped_at % 5 for values in row.values())
-  actual = broken.to(12, stopped.state, per_row=5, row=row)
-  chex.assert_trees_all_equal(jax.device_get(actual), jax.device_get(expected))
-  assert broken.rows == whole.rows and [step for step, _ in whole.rows] == [5, 10, 12]
+def test_stopped_and_gone_on_is_bit_identical():
+  run = _Run("maml", num_devices=2)
+  expected = run.to(12, per_row=5)
+  rows = list(run.rows)
+  assert [step for step, _ in rows] == [5, 10, 12]
+  for polls, stopped_at in ((0, 0), (1, 2), (2, 4), (3, 5), (4, 7)):
+    run.rows.clear()
+    with pytest.raises(Stopped, match=f"after step {stopped_at}") as raised:
+      run.to(12, per_row=5, stop_requested=stop_after(polls))
+    stopped = raised.value
+    assert stopped.step == stopped_at == int(stopped.state.step)
+    row = json.loads(json.dumps(stopped.row))  # as a checkpoint keeps it
+    assert all(len(values) == stopped_at % 5 for values in row.values())
+    actual = run.to(12, stopped.state, per_row=5, row=row)
+    chex.assert_trees_all_equal(jax.device_get(actual), jax.device_get(expected))
+    assert run.rows == rows
 
 
 def test_asked_to_stop_at_the_end_is_the_end():
@@ -197,7 +200,7 @@ def _counting_run(objective, optimizer):
   return run, jax.device_put(TrainState(jnp.int32(0), params, optimizer.init(params)), replicated(run.mesh))
 
 
-@pytest.mark.parametrize("per_dispatch", [1, 2, 6])
+@pytest.mark.parametrize("per_dispatch", [1, 6])
 def test_the_step_and_the_leaf_are_named(per_dispatch):
   run, state = _counting_run(_sometimes_nan([3]), optax.sgd(1.0))
   objective = run.objective

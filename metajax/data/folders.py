@@ -6,6 +6,7 @@ shared by a fixed draw. Decoded once and kept in the user's cache.
 
 import hashlib
 from pathlib import Path
+from typing import Sequence
 
 from PIL import Image, ImageOps
 import numpy as np
@@ -47,13 +48,13 @@ def load(root: Path | str, split: str, *, image_size: int = 84, grey: bool = Fal
   source = f"Images of the folder {root.name}, the {split} classes"
   splits = {name: root / name for name in SPLITS if (root / name).is_dir()}
   if not splits:
-    return split_classes(_read(root, image_size, grey, f"{source} of a fixed draw (seed {seed})."), split,
+    return split_classes(read(_folders(root), image_size, grey, f"{source} of a fixed draw (seed {seed})."), split,
                          shares=shares, seed=seed)
   if missing := [name for name in SPLITS if name not in splits]:
     raise ValueError(f"{root} has the split {' and '.join(splits)} but not {' and '.join(missing)}; give it all of "
                      f"{', '.join(SPLITS)}, or class folders alone.")
   check_disjoint({name: [each.name for each in _folders(path)] for name, path in splits.items()}, str(root))
-  return _read(splits[split], image_size, grey, source + ".")
+  return read(_folders(splits[split]), image_size, grey, source + ".")
 
 
 def decode(file: object, image_size: int, grey: bool = False) -> np.ndarray:
@@ -70,21 +71,27 @@ def decode(file: object, image_size: int, grey: bool = False) -> np.ndarray:
   return np.asarray(square).reshape(image_size, image_size, -1)
 
 
-def _read(root: Path, image_size: int, grey: bool, source: str) -> ClassData:
-  classes = {folder.name: _images(folder) for folder in _folders(root)}
-  if not classes:
-    raise ValueError(f"{root} must hold one sub-folder of images a class, but has no sub-folders.")
-  stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for paths in classes.values() for path in paths]
-  key = hashlib.sha256(repr((_FORMAT, str(root.resolve()), image_size, grey, stats)).encode()).hexdigest()[:16]
+def read(classes: Sequence[Path], image_size: int, grey: bool, source: str) -> ClassData:
+  """Returns all images of some class folders, in their order, from the user's cache if they are as they were.
+
+  Arguments and errors as for `load`; `source` is the sentence to say beside results.
+  """
+  members = {folder.name: _images(folder) for folder in classes}
+  stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
+           for paths in members.values() for path in paths]
+  key = hashlib.sha256(repr((_FORMAT, image_size, grey, stats)).encode()).hexdigest()[:16]
   arrays = download_lib.cached_arrays(
       download_lib.cache_dir() / f"folder-{image_size}-{key}.npz", ("images",),
-      lambda: {"images": np.stack([_decode(path, image_size, grey) for paths in classes.values() for path in paths])})
-  return ClassData(arrays["images"], np.asarray([len(paths) for paths in classes.values()], np.int32), tuple(classes),
+      lambda: {"images": np.stack([_decode(path, image_size, grey) for paths in members.values() for path in paths])})
+  return ClassData(arrays["images"], np.asarray([len(paths) for paths in members.values()], np.int32), tuple(members),
                    source)
 
 
 def _folders(root: Path) -> list[Path]:
-  return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+  found = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+  if not found:
+    raise ValueError(f"{root} must hold one sub-folder of images a class, but has no sub-folders.")
+  return found
 
 
 def _images(folder: Path) -> list[Path]:

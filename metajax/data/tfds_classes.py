@@ -127,8 +127,8 @@ def _builder(name: str, data_dir: Path | str | None) -> Any:
                  for path in (root / name).glob(pattern))
   if not found:
     raise FileNotFoundError(
-        f"Expected the tfds data set {name} in {root}, but it has not been prepared there; where TensorFlow is "
-        f"installed run: tfds build {name} --file_format=array_record --data_dir={root}")
+        f"Expected the tfds data set {name} in {root}, but it has not been prepared there; run once, with TensorFlow "
+        f"or without: python -c \"from metajax.data.tfds_prepare import prepare; prepare({name!r})\"")
   builder = tfds.builder_from_directory(found[-1])
   kind = str(getattr(builder.info.file_format, "value", builder.info.file_format))
   if kind != "array_record":

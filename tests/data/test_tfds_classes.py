@@ -49,7 +49,7 @@ def test_other_splits_are_put_together_and_shared_by_class(tmp_path):
 
 
 def test_what_is_not_there_or_cannot_be_is_refused(tmp_path):
-  with pytest.raises(FileNotFoundError, match="Expected the tfds data set nothing in .*tfds build nothing"):
+  with pytest.raises(FileNotFoundError, match="Expected the tfds data set nothing in .*prepare.'nothing'."):
     tfds_classes.load("nothing", "train", data_dir=tmp_path)
   with pytest.raises(ValueError, match="is in train and in test"):
     tfds_classes.store("tiny", {"train": images(2), "test": images(2)}, tmp_path)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cifar_fs, clinc150, few_shot, fsmol, omniglot, sources, table, vectors
+from experiments import cifar_fs, clinc150, few_shot, fsmol, omniglot, sources, table, vector_learners, vectors
 from metajax import recipe as recipe_lib
 from metajax.recipe import Test as Lists
 from tests.data import test_fsmol as molecules
@@ -123,8 +123,8 @@ def test_a_table_needs_its_columns():
   with pytest.raises(ValueError, match="protonet tells classes apart; give config.classification=True"):
     table.build(dataclasses.replace(table.get_config("protonet"), classification=False, data="a.csv", group="a",
                                     target="b"))
-  with pytest.raises(ValueError, match=r"config.hidden=\(\) has no layer"):
-    table.build(dataclasses.replace(table.get_config(), hidden=()))
+  with pytest.raises(ValueError, match=r"config.hidden=\(\) has no layer, which the learner maml needs"):
+    table.build(dataclasses.replace(table.get_config("maml"), hidden=()))
 
 
 def test_texts_are_tasks(tmp_path, monkeypatch):
@@ -137,6 +137,16 @@ def test_texts_are_tasks(tmp_path, monkeypatch):
   np.testing.assert_allclose(np.linalg.norm(inputs, axis=1), 1, rtol=1e-5)
   with pytest.raises(ValueError, match="choose one of clinc150, banking77"):
     clinc150.build(dataclasses.replace(config, data="npz:a.npz"))
+
+
+def test_weights_of_inputs_begin_as_the_nearest_mean_of_raw_inputs():
+  network = vector_learners.weighted(2.0)
+  inputs = jax.numpy.asarray(np.random.default_rng(0).uniform(size=(4, 6)).astype(np.float32)).at[3].set(0)
+  params, mask = network.init(jax.random.key(0), inputs), jax.numpy.ones(4, bool)
+  length = np.linalg.norm(inputs[:3], axis=1, keepdims=True)
+  np.testing.assert_allclose(network.apply(params, inputs, mask)[:3], 2 * inputs[:3] / length, rtol=1e-5)
+  gradient = jax.grad(lambda params: network.apply(params, inputs, mask)[:, 0].sum())(params)
+  assert all(np.isfinite(leaf).all() and np.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 
 def test_molecules_are_tasks(tmp_path, monkeypatch):

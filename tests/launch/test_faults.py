@@ -18,7 +18,7 @@ def _run(tmp_path, *arguments):
 
 
 def test_no_run_is_lost(tmp_path):
-  done = _run(tmp_path, "--kills=4", "--kills_per_run=2", "--recipes=sinusoid", "--devices=2")
+  done = _run(tmp_path, "--kills=3", "--kills_per_run=3", "--recipes=sinusoid", "--devices=2")
   assert done.returncode == 0, done.stdout + done.stderr
   assert re.search(r"\d+ kills in \d+ runs: 0 runs lost, 0 runs with a differing bit\.\n$", done.stdout), done.stdout
 
