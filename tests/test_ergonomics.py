@@ -14,7 +14,8 @@ from metajax import objectives
 from metajax.sharding import TASKS, task_mesh
 from tests.learners.table import ROWS, start
 
-SOME = ("maml", "protonet", "ridge_regression", "in_context")
+SOME = ("maml", "protonet", "in_context")
+FEW = ("maml", "protonet")  # to compile more would cost more than it tells
 
 
 @functools.cache
@@ -42,12 +43,12 @@ def _halved(leaf):
 
 
 def close(got, want):
-  # The gradients of MAML's second order and of a transformer, in another order of summation.
+  # Second-order gradients, in another order of summation.
   for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
     np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", [*SOME, "protonet_cosine"])
+@pytest.mark.parametrize("name", [*SOME, "protonet_cosine", "ridge_regression"])
 def test_no_nan_on_the_way(name):
   gradient, params, episodes = built(name)
   # A task without a single example of one of its classes, and two tasks that are one and the same: where norms and
@@ -68,7 +69,7 @@ def test_nothing_leaks(name):
     jax.eval_shape(jax.jit(gradient), params, episodes)
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", FEW)
 def test_vmap_over_parameters_is_one_after_another(name):
   gradient, params, episodes = built(name)
   other = jax.tree.map(lambda leaf: 0.9 * leaf, params)
@@ -79,7 +80,7 @@ def test_vmap_over_parameters_is_one_after_another(name):
 
 
 @pytest.mark.parametrize("mapping", ["pmap", "shard_map"])
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", FEW)
 def test_spread_over_devices_is_the_same(name, mapping):
   _, params, episodes = built(name)
   want = alone(name)(params, episodes)

@@ -49,7 +49,8 @@ def whole(tmp_path_factory):
 
 def test_a_run_leaves_what_it_promises(whole):
   workdir, said, results = whole
-  for name in ("metrics.csv", "test.json", "test_episodes.npz", "curves.png", "fit.png", "task_map.png"):
+  for name in ("metrics.csv", "test.json", "test_episodes.npz", "curves.png", "fit.png", "task_map.png",
+               "report.html"):
     assert (workdir / name).stat().st_size > 0, name
   assert all((workdir / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in ("curves", "fit", "task_map"))
   assert list((workdir / "tensorboard").glob("events.out.tfevents.*"))

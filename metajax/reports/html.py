@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 import platform
+import struct
 from typing import Any, Iterator, Mapping, Sequence
 from xml.etree import ElementTree
 
@@ -23,13 +24,13 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; m
 h1, h2 { line-height: 1.2; margin: 2rem 0 .5rem; overflow-wrap: anywhere }
 .wide, figure { overflow-x: auto }
 table { border-collapse: collapse }
-th, td { text-align: left; vertical-align: top; padding: .25rem 1.5rem .25rem 0; border-bottom: 1px solid #ccc }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 6rem }
+th, td { text-align: left; vertical-align: top; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid #ccc }
+td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 4rem }
 td:first-child { white-space: nowrap }
 figure { margin: 1rem 0 }
 img { max-width: 100%; height: auto }
 figcaption { color: #555 }
-@media (max-width: 40rem) { img { max-width: none; width: 40rem } }
+.broad { min-width: 40rem }
 '''
 
 
@@ -83,7 +84,10 @@ def render(title: str, run: Mapping[str, Any], tests: Mapping[str, Mapping[str, 
     figure = ElementTree.SubElement(body, 'figure')
     caption = name.replace('_', ' ')
     source = 'data:image/png;base64,' + base64.b64encode(content).decode()
-    ElementTree.SubElement(figure, 'img', src=source, alt=f'Picture: {caption}')
+    image = ElementTree.SubElement(figure, 'img', src=source, alt=f'Picture: {caption}')
+    width, height = struct.unpack('>II', content[16:24])
+    if width > 2 * height:  # a row of panels, which would be too small to read on a telephone: it is scrolled instead
+      image.set('class', 'broad')
     _add(figure, 'figcaption', caption)
   _add(body, 'h2', 'Last measured in training')
   _table(body, ('metric', 'value', 'at step'), list(_last(metrics)))
