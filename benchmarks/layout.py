@@ -71,7 +71,7 @@ def measure(recipe: Recipe, devices: int, mapping: str) -> dict[str, np.ndarray]
   for _ in range(STEPS):
     start = time.perf_counter()
     state, metrics = step(state, data)
-    history.append({name: float(value) for name, value in jax.device_get(metrics).items()})
+    history.append({name: float(np.mean(value)) for name, value in jax.device_get(metrics).items()})
     seconds.append(time.perf_counter() - start)
   collectives = {kind: sum(sizes) for kind, sizes in cost.collectives(step).items()}
   about = {"flops": costs.flops, "working_bytes": costs.working_bytes, "collectives": collectives,
