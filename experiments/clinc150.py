@@ -3,29 +3,28 @@
 CLINC150 (Larson et al., 2019, https://aclanthology.org/D19-1131): 105 intents of seven domains to train on, 15 of
 travel to validate, 30 of banking and credit cards to test. A text is its counts of hashed n-grams: nothing was trained
 before. Learners: those of experiments/vectors.py.
-Command: python -m launch.train --config=experiments/clinc150.py:protonet
+Command: python -m launch.train --config=experiments/clinc150.py:ridge
 The flags people want: --config.conml=False --config.shots=5 --config.data=banking77
 Without learning, the nearest class mean of the same n-grams (python -m benchmarks.pixels) gets 77.1 % of 1 shot and
-92.3 % of 5.
+92.3 % of 5. Ridge after 500 steps: 76.9 % of 1 shot, with ConML and without; so nothing learned here beats it yet.
 """
 
 from typing import Any, Mapping
 
 from experiments import vectors
 from experiments.settings import changed, choose
-from experiments.vector_learners import ANY_WAYS
 from metajax.recipe import Recipe
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
   """Returns the learners of this recipe, each with the settings in which it differs from `vectors.Config`."""
   # Layers learn the words of the training domains, and nothing of the others: after 200 steps ProtoNet with two of them
-  # stood at 53 % in domains never met, where no learning at all gets 77 %. Weights of n-grams start from there.
+  # stood at 53 % in domains never met. Ridge on weighted n-grams has none to be misled by.
   weights = {"hidden": (), "training": {"steps": 500, "learning_rate": 1e-2}}
-  return {name: {**settings, **(weights if name in ANY_WAYS else {})} for name, settings in vectors.defaults().items()}
+  return {name: {**settings, **(weights if name == "ridge" else {})} for name, settings in vectors.defaults().items()}
 
 
-def get_config(learner: str = "protonet") -> vectors.Config:
+def get_config(learner: str = "ridge") -> vectors.Config:
   """Returns the settings of a learner."""
   return changed(vectors.Config(learner=learner), choose("learner", learner, defaults()))
 

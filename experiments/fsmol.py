@@ -29,7 +29,7 @@ class Config:
   seed: int = 0  # of initialisation and training tasks
   shots: int = 16  # support molecules of an assay, active and inactive together; FS-Mol reports 16, 32, 64, 128
   queries: int = 64  # the most query molecules of an assay
-  hidden: tuple[int, ...] = (256, 128)  # units of the layers, the last the features; () weighs inputs alone
+  hidden: tuple[int, ...] = (256, 128)  # units of the layers, the last the features; (), for ridge, weighs inputs
   inner_steps: int = 1  # gradient steps in training
   test_inner_steps: int = 3  # gradient steps in the test
   inner_rate: float = 0.1  # of the inner gradient descent; metasgd's rates start here

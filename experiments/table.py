@@ -37,7 +37,7 @@ class Config:
   classification: bool = False  # whether the target names a class
   shots: int = 10  # support rows of a task
   queries: int = 20  # the most query rows of a task
-  hidden: tuple[int, ...] = (64, 64)  # units of the layers; () weighs inputs alone
+  hidden: tuple[int, ...] = (64, 64)  # units of the layers; (), for ridge, weighs inputs alone
   inner_steps: int = 1  # gradient steps in training
   test_inner_steps: int = 1  # gradient steps in the test
   inner_rate: float = 0.05  # of the inner gradient descent; metasgd's rates start here

@@ -33,7 +33,7 @@ class Config:
   shots: int = 1  # support examples of each class
   train_queries: int = 5  # query examples of each class in training
   test_queries: int = 15  # query examples of each class in the test
-  hidden: tuple[int, ...] = (128, 64)  # units of the layers, the last the features; () weighs inputs alone
+  hidden: tuple[int, ...] = (128, 64)  # units of the layers, the last the features; (), for ridge, weighs inputs
   inner_steps: int = 1  # gradient steps in training
   test_inner_steps: int = 3  # gradient steps in the test
   inner_rate: float = 0.4  # of the inner gradient descent; metasgd's rates start here

@@ -139,7 +139,7 @@ def test_texts_are_tasks(tmp_path, monkeypatch):
     clinc150.build(dataclasses.replace(config, data="npz:a.npz"))
 
 
-def test_weights_of_inputs_begin_as_the_nearest_mean_of_raw_inputs():
+def test_weights_of_inputs_begin_by_changing_no_angle():
   network = vector_learners.weighted(2.0)
   inputs = jax.numpy.asarray(np.random.default_rng(0).uniform(size=(4, 6)).astype(np.float32)).at[3].set(0)
   params, mask = network.init(jax.random.key(0), inputs), jax.numpy.ones(4, bool)
