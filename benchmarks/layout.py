@@ -17,7 +17,7 @@ import optax
 
 from launch import command_line
 from metajax import cost
-from metajax.hosts import is_writer, to_host
+from metajax.hosts import is_writer, to_host, wait
 from metajax.recipe import Recipe
 from metajax.sharding import over_tasks, over_tasks_by_pmap, replicate, task_mesh
 from metajax.training import init_state, make_advance
@@ -60,6 +60,7 @@ def measure(recipe: Recipe, devices: int, mapping: str) -> dict[str, np.ndarray]
   advance: Any = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=jax.random.key(1), mesh=mesh,
                               num_tasks=TASKS, num_steps=1, mapped=mapped)
   step = advance.lower(state, data).compile()
+  wait("compiled")
   costs = cost.measure(advance, state, data, state.params, step)
   history, seconds, gradient = [], [], None
   for _ in range(STEPS):

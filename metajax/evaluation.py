@@ -4,7 +4,7 @@ Episode number `i` of a list is a function of the list's key and `i`, so every l
 same episodes.
 """
 
-from typing import Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple
 
 import jax
 from jax import lax
@@ -14,6 +14,7 @@ import numpy as np
 
 from metajax.checks import check_integers
 from metajax.data.sampling import sample_tasks
+from metajax.hosts import wait
 from metajax.objectives.tasks import solve
 from metajax.sharding import TASKS, over_tasks, replicate
 from metajax.types import Learner, Params, PerExample, PRNGKey, TaskDistribution
@@ -68,8 +69,14 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
   run = jax.jit(over_tasks(part, mesh) if mesh else part)
   data = replicate(tasks.data, mesh) if mesh else tasks.data
 
+  compiled: list[Any] = []
+
   def evaluate(params: Params) -> dict[str, Estimate]:
-    return {name: estimate(values[:num_episodes]) for name, values in jax.device_get(run(params, data)).items()}
+    if not compiled:
+      compiled.append(run.lower(params, data).compile())
+      if mesh:
+        wait("compiled")
+    return {name: estimate(values[:num_episodes]) for name, values in jax.device_get(compiled[0](params, data)).items()}
 
   return evaluate
 

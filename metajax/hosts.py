@@ -10,6 +10,9 @@ from typing import Any, Callable, NamedTuple
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
+from orbax.checkpoint import multihost
+
+_PATIENCE = 20 * 60 * 1000  # milliseconds that processes wait for each other
 
 
 class Hosts(NamedTuple):
@@ -47,9 +50,12 @@ def is_writer() -> bool:
 
 
 def wait(what: str) -> None:
-  """Returns when every process has come here; `what` names the place, and is the same for all."""
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(what)
+  """Returns when every process has come here; `what` names the place, and is the same for all.
+
+  Not a collective of the devices: those give up after half a minute (gloo's, as they first meet), and processes that
+  compile may be further apart than that. So wait after compiling what they will run together.
+  """
+  multihost.get_barrier_sync_fn()(key=what, timeout_ms=_PATIENCE)
 
 
 def any_says(yes: bool) -> bool:

@@ -30,7 +30,7 @@ from metajax.checkpoints import Checkpoints, Keep
 from metajax.distances import Distance
 from metajax.evaluation import Estimate, make_evaluate
 from metajax.faults import NonFinite, guard
-from metajax.hosts import is_writer, to_host
+from metajax.hosts import is_writer, to_host, wait
 from metajax.objectives.views import Views
 from metajax.preemption import Preempted
 from metajax.reports import html
@@ -196,6 +196,7 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
     start = time.monotonic()
     compiled = compiled.lower(state, tasks.data).compile()
     say(f"Compiled {num_steps} step{'s' if num_steps > 1 else ''} a dispatch in {time.monotonic() - start:.1f} s.")
+    wait("compiled")
     return compiled
 
   evaluate = None
