@@ -217,7 +217,8 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Adv
     while done < end and not stop_requested():
       count = min(steps_per_dispatch, end - done)
       step = advance(count)
-      with jax.transfer_guard("disallow"):  # everything is on the device; whatever is not would be sent at every step
+      # Everything is on devices; whatever is not would be sent at every step.
+      with jax.transfer_guard_host_to_device("disallow"), jax.transfer_guard_device_to_host("disallow"):
         state, metrics = step(state, tasks.data)
       waiting.append(metrics)
       done += count

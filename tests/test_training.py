@@ -338,3 +338,10 @@ def test_the_seed_and_the_step_are_the_only_clock():
   fast = fast._replace(step=fast.step + 5)
   assert run.advance(1)(slow, ())[1]["loss"] != run.advance(1)(fast, ())[1]["loss"]
   assert run.advance(1)(run.start(), ())[1]["loss"] == run.advance(1)(run.start(), ())[1]["loss"]
+
+
+def test_data_left_on_the_host_are_refused_instead_of_sent_at_every_step():
+  run = _Run("protonet")
+  run.tasks = run.tasks._replace(data=jax.tree.map(np.asarray, run.tasks.data))
+  with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+    run.to(2)

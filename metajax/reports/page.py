@@ -31,18 +31,22 @@ def page(title: str, parts: Sequence[str]) -> str:
 
 
 def heading(text: str) -> str:
+  """Returns a heading of words."""
   return f'<h2>{escape(text)}</h2>'
 
 
 def paragraph(text: str) -> str:
+  """Returns a paragraph of words."""
   return f'<p>{escape(text)}</p>'
 
 
 def listing(sentences: Sequence[str]) -> str:
+  """Returns a list of sentences."""
   return '<ul>' + ''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences) + '</ul>'
 
 
 def preformatted(text: str) -> str:
+  """Returns words with their spaces and line ends kept."""
   return f'<pre>{escape(text)}</pre>'
 
 
