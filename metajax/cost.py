@@ -109,12 +109,10 @@ def _bytes_of(dtype: str) -> int:
 
 
 def _limit() -> int | None:
+  if jax.default_backend() == "cpu":  # which has no statistics, and among several processes fails to say so
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
   stats = jax.local_devices()[0].memory_stats()
-  if stats and "bytes_limit" in stats:
-    return stats["bytes_limit"]
-  if jax.default_backend() == "cpu" and hasattr(os, "sysconf"):
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-  return None
+  return stats["bytes_limit"] if stats and "bytes_limit" in stats else None
 
 
 def _size(count: int) -> str:
