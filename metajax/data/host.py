@@ -11,7 +11,7 @@ from metajax.types import Array
 
 def fits_device(num_bytes: int, share: float = 0.5) -> bool:
   """Returns whether so many bytes take at most a share of the device's memory; True where that is not known."""
-  stats = jax.devices()[0].memory_stats()
+  stats = jax.local_devices()[0].memory_stats()
   return not stats or "bytes_limit" not in stats or num_bytes <= share * stats["bytes_limit"]
 
 
