@@ -46,3 +46,9 @@ def test_what_fits_is_a_share_of_the_memory(monkeypatch):
   for stats, fits in ((None, True), ({}, True), ({"bytes_limit": 100}, True), ({"bytes_limit": 99}, False)):
     monkeypatch.setattr(jax, "devices", lambda stats=stats: [Device(stats)])
     assert host.fits_device(50) == fits
+
+
+def test_a_process_asks_its_own_devices(monkeypatch):
+  # Another process's device has no statistics to give: asking it ends the process.
+  monkeypatch.setattr(jax, "devices", lambda: pytest.fail("asked for the devices of all processes"))
+  assert host.fits_device(1)
