@@ -44,7 +44,7 @@ def test_what_fits_is_a_share_of_the_memory(monkeypatch):
       self.memory_stats = lambda: stats
 
   for stats, fits in ((None, True), ({}, True), ({"bytes_limit": 100}, True), ({"bytes_limit": 99}, False)):
-    monkeypatch.setattr(jax, "devices", lambda stats=stats: [Device(stats)])
+    monkeypatch.setattr(jax, "local_devices", lambda stats=stats: [Device(stats)])
     assert host.fits_device(50) == fits
 
 
