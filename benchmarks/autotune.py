@@ -18,7 +18,7 @@ import jax
 
 from launch import command_line, pods, tuned
 from metajax.recipe import Recipe
-from metajax.sharding import over_tasks, replicate, task_mesh, usable_devices
+from metajax.sharding import replicate, task_mesh, usable_devices
 from metajax.training import init_state, make_advance
 
 _LIMIT = flags.DEFINE_float("limit", 90, "seconds that a candidate may take, compilation included")
@@ -55,7 +55,7 @@ def seconds_a_step(recipe: Recipe) -> float:
   data = replicate(recipe.train_tasks.data, mesh)
   steps = recipe.training.steps_per_dispatch
   advance = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=jax.random.key(0), mesh=mesh,
-                         num_tasks=recipe.training.tasks_per_step, num_steps=steps, mapped=over_tasks)
+                         num_tasks=recipe.training.tasks_per_step, num_steps=steps)
   times = []
   for _ in range(_WINDOWS + 1):  # the first compiles
     start = time.perf_counter()

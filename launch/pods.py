@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Mapping, Sequence
 
+from metajax.preemption import REQUEUE
+
 _GRACE = 3.0  # seconds between a process's end in failure and that of the others
 
 
@@ -52,8 +54,9 @@ def run_together(commands: Sequence[Sequence[str]], surroundings: Mapping[str, s
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
   failed = 0
   try:
-    while any(member.poll() is None for member in pod):
-      codes = [member.returncode for member in pod if member.returncode]
+    while None in [member.poll() for member in pod]:  # every one is asked, or a failure would not be seen
+      # One that was asked to stop has saved with the others, who may be a little behind it.
+      codes = [member.returncode for member in pod if member.returncode not in (None, 0, REQUEUE)]
       if codes and not failed:
         failed = codes[0]
         time.sleep(_GRACE)  # the others may be about to say why, or to end in the same way

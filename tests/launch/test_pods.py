@@ -29,6 +29,13 @@ def test_the_first_that_fails_ends_the_others(capfd):
   assert "[0] here" in capfd.readouterr().out
 
 
+def test_one_that_was_asked_to_stop_leaves_the_others_time_to_save(capfd):
+  slow = f"import time; time.sleep({pods._GRACE + 1}); print('saved', flush=True); raise SystemExit({REQUEUE})"
+  both = [[sys.executable, "-c", f"raise SystemExit({REQUEUE})"], [sys.executable, "-c", slow]]
+  assert pods.run_together(both) == REQUEUE
+  assert "[1] saved" in capfd.readouterr().out
+
+
 def test_all_well_is_zero(capfd):
   assert pods.run_together([[sys.executable, "-c", f"print({i})"] for i in range(2)]) == 0
   assert sorted(capfd.readouterr().out.split("\n")) == ["", "[0] 0", "[1] 1"]
