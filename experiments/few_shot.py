@@ -13,11 +13,17 @@ import functools
 from typing import Any, Callable, Mapping
 
 from experiments import omniglot
+from experiments.image_learners import CNAPS
 from experiments.images import Tasks, image_tasks
-from experiments.settings import changed, check_at_least, choose
+from experiments.settings import changed, check_at_least, check_read, choose
+from metajax.data.class_data import ClassData
+from metajax.data.diverse import diverse
 from metajax.data.ragged import ragged_tasks
+from metajax.data.task_augmentation import interpolated
 from metajax.recipe import Recipe
 from metajax.types import TaskDistribution
+
+_LAYERS = 4  # of the Conv4
 
 
 @dataclass
@@ -30,6 +36,8 @@ class Config(omniglot.Config):
   min_shots: int = 0  # the fewest support examples of a class in training, up to `shots`; 0: always `shots`
   balanced: bool = True  # the same number of shots for all classes of a training task, where they are drawn
   one_group: bool = False  # all classes of a training task from one alphabet or super-class
+  mixed: float = 0.0  # share of training tasks that are two mixed before a random layer (MLTI)
+  candidates: int = 0  # tasks drawn for each meta-batch, of which a DPP takes the least alike; 0: no more than it needs
   filters: int = 64
 
 
@@ -56,32 +64,46 @@ def get_config(learner: str = "protonet") -> Config:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
-  check_at_least(0, config, "image_size", "min_ways", "min_shots")
+  check_at_least(0, config, "image_size", "min_ways", "min_shots", "mixed", "candidates")
+  check_read(config, mixed=[name for name in omniglot.defaults() if name not in CNAPS])
   if config.data == "auto":
     choose("data", config.data, {"omniglot": None, "glyphs": None, "cifar-fs": None, "fc100": None})
   return omniglot.build_on(config, lambda: _images(config))
 
 
-def _images(config: Config) -> Callable[[str], Any]:
-  tasks = image_tasks(config.data, config.one_turn, config.image_size, config.augment)
+def _images(config: Config) -> Callable[[str], Tasks]:
+  tasks = image_tasks(config.data, config.one_turn, config.image_size, config.augment, config.examples,
+                      config.workers)
   ragged = bool(config.min_ways or config.min_shots or config.one_group or not config.balanced)
 
-  def checked(split: str) -> Any:
+  def checked(split: str) -> Tasks:
     made = tasks(split)
     shape = made.data.examples.shape
     if len(shape) != 4 or min(shape[1:3]) < 16:
       raise ValueError(f"config.data={config.data!r} must hold images [n, H, W, channels] of at least 16 x 16 pixels, "
                        f"which a Conv4 halves four times, but its inputs are {list(shape)}; for vectors there is "
                        "experiments/vectors.py.")
-    return functools.partial(_ragged, config, made) if ragged and split == "train" else made
+    if split != "train":
+      return made
+    made = made._replace(plugged=functools.partial(_plugged, config))
+    if not ragged:
+      return made
+    if made.rotations:
+      raise ValueError(f"config.data={config.data!r} takes turned classes in training, of which tasks of unequal size "
+                       "cannot be made; leave config.min_ways, min_shots, balanced and one_group as they are.")
+    return made._replace(unequal=functools.partial(_ragged, config))
 
   return checked
 
 
-def _ragged(config: Config, made: Tasks, *, ways: int, shots: int, queries: int) -> TaskDistribution:
-  if made.rotations:
-    raise ValueError(f"config.data={config.data!r} takes turned classes in training, of which tasks of unequal size "
-                     "cannot be made; leave config.min_ways, min_shots, balanced and one_group as they are.")
-  tasks = ragged_tasks(made.data, ways=(config.min_ways or ways, ways), shots=(config.min_shots or shots, shots),
-                       queries=queries, balanced=config.balanced, one_group=config.one_group)
-  return made.augmented(tasks)
+def _plugged(config: Config, tasks: TaskDistribution) -> TaskDistribution:
+  if config.mixed:
+    tasks = interpolated(tasks, share=config.mixed, stages=_LAYERS)
+  if config.candidates:
+    tasks = diverse(tasks, num_tasks=config.training.tasks_per_step, candidates=config.candidates)
+  return tasks
+
+
+def _ragged(config: Config, data: ClassData, *, ways: int, shots: int, queries: int, on_host: bool) -> TaskDistribution:
+  return ragged_tasks(data, ways=(config.min_ways or ways, ways), shots=(config.min_shots or shots, shots),
+                      queries=queries, balanced=config.balanced, one_group=config.one_group, on_host=on_host)

@@ -9,7 +9,8 @@ The flags people want: --config.shots=64 --config.conml=False
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+import functools
+from typing import Any, Callable, Mapping
 
 import optax
 
@@ -17,9 +18,14 @@ from experiments import settings, vector_learners
 from experiments.inner_loop import LEARNERS as DESCENDING
 from experiments.settings import Contrast, Test, Training, changed, check_at_least, check_read, choose
 from metajax import losses
-from metajax.data import fsmol
-from metajax.data.groups import at_least, group_tasks
+from metajax.data import fsmol, tfds_groups
+from metajax.data.groups import GroupData, at_least, group_tasks
 from metajax.recipe import Recipe
+
+
+def _stored(name: str, split: str) -> GroupData:
+  data = tfds_groups.load(name, split)
+  return data._replace(inputs=fsmol.Fingerprints(*data.inputs))
 
 
 @dataclass
@@ -27,6 +33,7 @@ class Config:
   """Support sets of 16 molecules, a fully connected network."""
   learner: str = "protonet"  # which; given with the recipe, --config=experiments/fsmol.py:<learner>
   seed: int = 0  # of initialisation and training tasks
+  data: str = "fsmol"  # or tfds:<name>, as launch.to_tfds wrote it
   shots: int = 16  # support molecules of an assay, active and inactive together; FS-Mol reports 16, 32, 64, 128
   queries: int = 64  # the most query molecules of an assay
   hidden: tuple[int, ...] = (256, 128)  # units of the layers, the last the features; (), for ridge, weighs inputs
@@ -64,7 +71,11 @@ def build(config: Config) -> Recipe:
   trained, tested = (vector_learners.make_learner(config, 2, classes=True, num_steps=steps)
                      for steps in (config.inner_steps, config.test_inner_steps))
   make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
-  parts = {split: at_least(fsmol.load(split), config.shots + 1) for split in ("train", "val", "test")}
+  kind, _, name = config.data.partition(":")
+  readers: Mapping[str, Callable[[str], GroupData]] = {"fsmol": fsmol.load, "tfds:<name>": functools.partial(
+      _stored, name)}
+  load = choose("data", "tfds:<name>" if kind == "tfds" and name else config.data, readers)
+  parts = {split: at_least(load(split), config.shots + 1) for split in ("train", "val", "test")}
   train, val, test = (group_tasks(data, shots=config.shots, queries=config.queries, stratified=True,
                                   prepare=fsmol.dense) for data in parts.values())
   steps = f", {config.test_inner_steps} inner step(s)" if config.learner in DESCENDING else ""

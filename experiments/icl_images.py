@@ -81,4 +81,4 @@ def build(config: Config) -> Recipe:
       val_tasks=tested(val), test_tasks=tested(test), training=config.training, test=config.test,
       seed=config.seed, pictures=lambda params, key: {},
       notes=f"{test.source} {config.ways}-way {config.shots}-shot in context, {config.size} transformer, inputs "
-            "randomly projected for each task.")
+            "randomly projected for each task.", reading=train.reading)

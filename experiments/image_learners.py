@@ -60,7 +60,7 @@ def with_features(network: Network, learner: Learner) -> Learner:
   def init(key, inputs):
     key_network, key_learner = jax.random.split(key)
     weights = network.init(key_network, inputs)
-    features = network.apply(weights, inputs, jnp.ones(inputs.shape[:1], bool))
+    features = network.apply(weights, inputs, jnp.ones(jax.tree.leaves(inputs)[0].shape[:1], bool))
     return {"network": weights, "learner": learner.init(key_learner, features)}
 
   def embed(params, inputs, mask):

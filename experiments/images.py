@@ -1,10 +1,12 @@
 """What the recipes on images share: where the images come from, the tasks made of them, and the pictures."""
 
+import functools
 import sys
 from typing import Callable, Mapping, NamedTuple
 
 from matplotlib.figure import Figure
 
+from experiments.settings import choose
 from experiments.sources import Reader, image_reader
 from metajax import losses, pictures
 from metajax.data import glyphs, omniglot
@@ -12,6 +14,8 @@ from metajax.data.augmentation import augmented, crop, flip, jitter
 from metajax.data.class_data import ClassData
 from metajax.data.classes import class_tasks
 from metajax.data.host import fits_device
+from metajax.data.pipeline import Reading
+from metajax.data.ragged import ragged_tasks
 from metajax.objectives import views
 from metajax.types import Learner, Params, PRNGKey, TaskDistribution
 
@@ -24,6 +28,9 @@ class Tasks(NamedTuple):
   one_turn: bool = False
   augment: bool = False
   on_host: bool = False
+  reading: Reading | None = None
+  unequal: Callable[..., TaskDistribution] | None = None  # in the place of `class_tasks`
+  plugged: Callable[[TaskDistribution], TaskDistribution] | None = None  # what is made of the tasks in the end
 
   @property
   def source(self) -> str:
@@ -31,21 +38,19 @@ class Tasks(NamedTuple):
     return self.data.source
 
   def __call__(self, *, ways: int, shots: int, queries: int) -> TaskDistribution:
+    make = self.unequal or functools.partial(class_tasks, rotations=self.rotations, one_turn=self.one_turn)
     try:
-      tasks = class_tasks(self.data, ways=ways, shots=shots, queries=queries, rotations=self.rotations,
-                          one_turn=self.one_turn, on_host=self.on_host)
+      tasks = make(self.data, ways=ways, shots=shots, queries=queries, on_host=self.on_host)
     except ValueError as error:
       raise ValueError(f"there can be no such {self.split} tasks: {error}") from error
-    return self.augmented(tasks)
-
-  def augmented(self, tasks: TaskDistribution) -> TaskDistribution:
-    """Returns tasks with their images shifted, mirrored and recoloured, if that is asked for."""
     # A shift of an eighth of the side, as of 4 pixels in 32.
-    return augmented(tasks, crop(max(1, self.data.examples.shape[1] // 8)), flip, jitter()) if self.augment else tasks
+    if self.augment:
+      tasks = augmented(tasks, crop(max(1, self.data.examples.shape[1] // 8)), flip, jitter())
+    return self.plugged(tasks) if self.plugged else tasks
 
 
-def image_tasks(data: str, one_turn: bool = False, image_size: int = 0, augment: bool = False
-                ) -> Callable[[str], Tasks]:
+def image_tasks(data: str, one_turn: bool = False, image_size: int = 0, augment: bool = False,
+                examples: str = "auto", workers: int = 0) -> Callable[[str], Tasks]:
   """Returns a function from a split (train, val, test) to a maker of its tasks, `class_tasks` but for the source.
 
   Args:
@@ -54,24 +59,39 @@ def image_tasks(data: str, one_turn: bool = False, image_size: int = 0, augment:
     one_turn: turn all classes of a training task alike, where they are turned.
     image_size: as for `image_reader`.
     augment: shift, mirror and recolour the images of training tasks.
+    examples: where the images are: on the device; on the host, from where each step fetches its own; pipeline, on the
+      host, which reads ahead for training; auto: device where they take at most half of it, otherwise pipeline.
+    workers: processes that read ahead; 0 is a thread.
 
   Raises:
-    ValueError: for another word.
+    ValueError: for another word, or workers without a pipeline.
     FileNotFoundError: if the data is not to be had.
   """
+  choose("examples", examples, {"auto": None, "device": None, "host": None, "pipeline": None})
+  if workers and examples in ("device", "host"):
+    raise ValueError(f"config.workers={workers} processes read ahead where config.examples is pipeline, but it is "
+                     f"{examples}; leave it at 0.")
   load = _omniglot_or_glyphs() if data == "auto" else image_reader(data, image_size)
-  turned = lambda split: split == "train" and data == "omniglot"
+  turned = lambda split: split == "train" and data in ("omniglot", "omniglot-vinyals")
 
   def tasks(split: str) -> Tasks:
     source = load(split)
-    on_host = not fits_device(source.examples.nbytes)
-    if on_host:
-      print(f"The {split} images take {source.examples.nbytes / 2**30:.1f} GiB, too much for the device: they stay on "
-            "the host, from where each step fetches its own.", file=sys.stderr)
+    where = examples
+    if examples == "auto":
+      where = "device" if fits_device(source.examples.nbytes) else "pipeline"
+      if where == "pipeline":
+        print(f"The {split} images take {source.examples.nbytes / 2**30:.1f} GiB, too much for the device: they stay "
+              "on the host, which reads ahead what training steps need.", file=sys.stderr)
     return Tasks(split, source, rotations=turned(split), one_turn=one_turn and turned(split),
-                 augment=augment and split == "train", on_host=on_host)
+                 augment=augment and split == "train", on_host=where != "device",
+                 reading=Reading(workers) if where == "pipeline" and split == "train" else None,
+                 unequal=_within_group if data == "omniglot-lake" else None)
 
   return tasks
+
+
+def _within_group(data: ClassData, *, ways: int, shots: int, queries: int, on_host: bool) -> TaskDistribution:
+  return ragged_tasks(data, ways=(ways, ways), shots=(shots, shots), queries=queries, one_group=True, on_host=on_host)
 
 
 def whole_tasks(tasks: Tasks, ways: int) -> tuple[TaskDistribution, views.Views]:

@@ -29,7 +29,9 @@ class Config:
   """What most learners share; see `defaults` for the rest."""
   learner: str = "maml"  # which; given with the recipe, --config=experiments/omniglot.py:<learner>
   seed: int = 0  # of initialisation and training tasks
-  data: str = "omniglot"  # or glyphs, rendered from fonts, where there is no Omniglot
+  data: str = "omniglot"  # or omniglot-lake, within alphabets; or glyphs, rendered from fonts: no Omniglot needed
+  examples: str = "auto"  # device, host (each step fetches), pipeline (the host reads ahead); auto: what fits
+  workers: int = 0  # processes that read ahead, in the pipeline; 0 is a thread
   ways: int = 5  # classes of a task
   train_ways: int = 0  # classes of a training task; 0 is as many as in the test
   shots: int = 1  # support examples of each class
@@ -88,8 +90,10 @@ def get_config(learner: str = "maml") -> Config:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
-  choose("data", config.data, {"omniglot": None, "glyphs": None})  # whoever reports a number must know of what
-  return build_on(config, lambda: image_tasks(config.data, config.one_turn))
+  # Whoever reports a number must know of what.
+  choose("data", config.data, {"omniglot": None, "omniglot-vinyals": None, "omniglot-lake": None, "glyphs": None})
+  return build_on(config, lambda: image_tasks(config.data, config.one_turn, examples=config.examples,
+                                              workers=config.workers))
 
 
 def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Recipe:
@@ -113,11 +117,12 @@ def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Rec
       training=config.training, test=config.test, seed=config.seed,
       pictures=image_pictures(tested, test, ways=config.ways, shots=config.shots),
       notes=f"{test.source} {config.ways}-way {config.shots}-shot, {steps}{said}.",
-      models=Models(*whole_tasks(test, config.ways), make_distance(config.contrast)))
+      models=Models(*whole_tasks(test, config.ways), make_distance(config.contrast)),
+      reading=train.reading)
 
 
 def _check(config: Config) -> None:
-  check_at_least(0, config, "inner_steps", "test_inner_steps", "inner_rate")
+  check_at_least(0, config, "inner_steps", "test_inner_steps", "inner_rate", "workers")
   check_at_least(2, config, "ways", *(["train_ways"] if config.train_ways else []))
   check_at_least(1, config, "shots", "train_queries", "test_queries", "filters", "solver_steps")
   check_positive(config, "temperature", "strength")

@@ -17,9 +17,10 @@ def image_reader(data: str, image_size: int = 0) -> Reader:
   """Returns the reader of a data set of classes.
 
   Args:
-    data: omniglot, glyphs, cifar-fs, fc100; folder:<path>, with one sub-folder of images a class, of which
-      miniimagenet:<path>, tieredimagenet:<path> and cub:<path> take the published classes; npz:<path>, with the arrays
-      inputs and targets; or tfds:<name>, a data set of tensorflow-datasets, prepared as array_record.
+    data: omniglot (or omniglot-vinyals), omniglot-lake, glyphs, cifar-fs, fc100; folder:<path>, with one sub-folder of
+      images a class, of which miniimagenet:<path>, tieredimagenet:<path> and cub:<path> take the published classes;
+      npz:<path>, with the arrays inputs and targets; or tfds:<name>, a data set of tensorflow-datasets, prepared as
+      array_record.
     image_size: the side of images where it can be chosen; 0 is the usual: 28 for Omniglot, 84 for folders and tfds.
 
   Raises:
@@ -32,11 +33,12 @@ def image_reader(data: str, image_size: int = 0) -> Reader:
       "npz": lambda: lambda split: npz.load(place, split),
       "tfds": lambda: lambda split: tfds_classes.load(place, split, image_size=image_size or IMAGE_SIZE)}
   named: Mapping[str, Callable[[], Reader]] = {
-      "omniglot": lambda: lambda split: omniglot.load(split, image_size=image_size or 28),
+      **{name: functools.partial(_omniglot, by_alphabet, image_size) for name, by_alphabet in (
+          ("omniglot", False), ("omniglot-vinyals", False), ("omniglot-lake", True))},
       "glyphs": lambda: glyphs.load,
       "cifar-fs": lambda: lambda split: cifar100.load(split, protocol="cifar-fs"),
       "fc100": lambda: lambda split: cifar100.load(split, protocol="fc100")}
-  if image_size and kind not in ("folder", "tfds", "omniglot", *listed.PROTOCOLS):
+  if image_size and kind not in ("folder", "tfds", *(name for name in named if "omniglot" in name), *listed.PROTOCOLS):
     raise ValueError(f"config.image_size={image_size} means nothing to config.data={data!r}, whose images have a size "
                      "of their own; leave it at 0.")
   if kind in placed and place:
@@ -47,6 +49,10 @@ def image_reader(data: str, image_size: int = 0) -> Reader:
   return named[data]()
 
 
+def _omniglot(by_alphabet: bool, image_size: int) -> Reader:
+  return lambda split: omniglot.load(split, image_size=image_size or 28, by_alphabet=by_alphabet)
+
+
 def _listed(protocol: str, place: str, image_size: int) -> Reader:
   return lambda split: listed.load(place, split, protocol=protocol, image_size=image_size or IMAGE_SIZE)
 
@@ -55,15 +61,19 @@ def vector_reader(data: str) -> tuple[Reader, Callable[[Array], Array]]:
   """Returns the reader of a data set of classes of vectors, and what makes a network's inputs of what is stored.
 
   Args:
-    data: clinc150, banking77, or npz:<path>, with the arrays inputs [n, features] and targets [n].
+    data: clinc150, banking77; npz:<path>, with the arrays inputs [n, features] and targets [n]; or tfds:<name>, vectors
+      that `data.tfds_classes.store` wrote, of which counts are taken as those of texts.
 
   Raises:
-    ValueError: for another word, or npz without its place.
+    ValueError: for another word, or a kind without its place.
   """
   kind, _, place = data.partition(":")
   if kind == "npz" and place:
     return lambda split: npz.load(place, split), unit_range
+  if kind == "tfds" and place:
+    return lambda split: tfds_classes.load(place, split), text.unit_counts
   readers: Mapping[str, Reader] = {"clinc150": text.clinc150, "banking77": text.banking77}
   if data not in readers:
-    raise ValueError(f"config.data={data!r} is not known; choose one of {', '.join(readers)}, npz:<path>.")
+    raise ValueError(f"config.data={data!r} is not known; choose one of {', '.join(readers)}, npz:<path>, "
+                     "tfds:<name>.")
   return readers[data], text.unit_counts

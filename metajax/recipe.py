@@ -27,9 +27,11 @@ import optax
 
 from metajax import cost
 from metajax.checkpoints import Checkpoints, Keep
+from metajax.data.pipeline import Reading
 from metajax.distances import Distance
 from metajax.evaluation import Estimate, make_evaluate
 from metajax.faults import NonFinite, guard
+from metajax.feed import Feed
 from metajax.hosts import is_writer, to_host, wait
 from metajax.objectives.views import Views
 from metajax.preemption import Preempted
@@ -94,6 +96,7 @@ class Recipe(NamedTuple):
   pictures: Callable[[Params, PRNGKey], Mapping[str, Figure]]  # by file name
   notes: str  # what must be said beside every result: the source of the data, the kind of normalisation
   models: Models | None = None  # None where representations are not compared
+  reading: Reading | None = None  # how to read ahead what training tasks leave on the host; None: each step fetches
 
 
 def check(recipe: Recipe) -> None:
@@ -102,6 +105,9 @@ def check(recipe: Recipe) -> None:
   Raises:
     ValueError: if its parts do not fit each other.
   """
+  if recipe.reading is not None and recipe.training.pmap:
+    raise ValueError("what is read ahead goes to devices that tasks are mapped over by shard_map; give "
+                     "config.training.pmap=False, or config.examples=host, with which each step fetches its own.")
   key, optimizer = jax.random.key(recipe.seed), guarded_optimizer(recipe)
   mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
   state = jax.eval_shape(lambda: init_state(recipe.learner, optimizer, recipe.train_tasks, key))
@@ -186,15 +192,19 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
   if recipe.training.spread_state:
     state = jax.jit(lambda state: state, out_shardings=spread(state, mesh))(state)
   tasks = recipe.train_tasks._replace(data=replicate(recipe.train_tasks.data, mesh))
+  feed = None
+  if recipe.reading is not None:
+    feed = Feed(recipe.train_tasks, key_train, mesh, num_tasks=recipe.training.tasks_per_step,
+                num_steps=recipe.training.steps, reading=recipe.reading)
 
   @functools.cache
   def advance(num_steps):
-    compiled: Any = make_advance(recipe.objective, optimizer, tasks, key=key_train, mesh=mesh,
+    compiled: Any = make_advance(recipe.objective, optimizer, feed.tasks if feed else tasks, key=key_train, mesh=mesh,
                                  num_tasks=recipe.training.tasks_per_step, num_steps=num_steps,
                                  mapped=over_tasks_by_pmap if recipe.training.pmap else over_tasks,
-                                 spread_state=recipe.training.spread_state)
+                                 spread_state=recipe.training.spread_state, data_specs=feed.specs if feed else None)
     start = time.monotonic()
-    compiled = compiled.lower(state, tasks.data).compile()
+    compiled = compiled.lower(state, feed.like(num_steps) if feed else tasks.data).compile()
     say(f"Compiled {num_steps} step{'s' if num_steps > 1 else ''} a dispatch in {time.monotonic() - start:.1f} s.")
     wait("compiled")
     return compiled
@@ -233,7 +243,7 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
       try:
         state = fit(state, tasks, advance, num_steps=recipe.training.steps,
                     steps_per_dispatch=recipe.training.steps_per_dispatch, steps_per_row=recipe.training.steps_per_row,
-                    hooks=[report], row=row, stop_requested=stop_requested)
+                    hooks=[report], row=row, stop_requested=stop_requested, feed=feed)
       except Stopped as stopped:
         if stopped.step not in (0, *checkpoints.steps()):
           writer.flush()
@@ -248,6 +258,8 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
         raise
       finally:
         writer.close()
+        if feed:
+          feed.close()
   return state
 
 

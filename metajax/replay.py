@@ -15,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from metajax.checkpoints import Checkpoints
+from metajax.data.sampling import sample_batch
 from metajax.faults import FINE, Checked, first_fault, path_of
 from metajax.objectives.tasks import solve
 from metajax.recipe import Recipe, guarded_optimizer, root_keys
 from metajax.sharding import TASKS, over_tasks, replicated, task_mesh, usable_devices
-from metajax.training import TrainState, fit, init_state, make_advance, sample_batch, update, write_batch
+from metajax.training import TrainState, fit, init_state, make_advance, update, write_batch
 
 
 def replay(recipe: Recipe, workdir: Path | str, step: int, *, say: Callable[[str], Any] = print) -> Checked:

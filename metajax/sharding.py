@@ -40,13 +40,15 @@ def usable_devices(num_tasks: int) -> list[jax.Device]:
   return [device for devices in of_process.values() for device in devices[:fitting[-1]]]
 
 
-def over_tasks(function: Callable, mesh: Mesh) -> Callable:
-  """Returns `function` run on every device of the mesh, its arguments and results the same on all of them.
+def over_tasks(function: Callable, mesh: Mesh, in_specs: Any = PartitionSpec()) -> Callable:
+  """Returns `function` run on every device of the mesh, its results the same on all of them, and its arguments, too.
+
+  Unless `in_specs`, one for each argument, says that a device gets a part of one.
 
   `check_vma` is off: with it on, a gradient with respect to a replicated argument is summed over the devices without
   a word, inside an inner loop too. Here a gradient is the device's own, until the function averages it.
   """
-  return jax.shard_map(function, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False)
+  return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=PartitionSpec(), check_vma=False)
 
 
 def over_tasks_by_pmap(function: Callable, mesh: Mesh) -> Callable:

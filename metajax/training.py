@@ -11,12 +11,12 @@ from typing import Any, Callable, Mapping, NamedTuple, Protocol, Sequence
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 import numpy as np
 import optax
 
 from metajax.checks import check_integers
-from metajax.data.sampling import sample_tasks
+from metajax.data.sampling import sample_batch
 from metajax.descent import descend
 from metajax.faults import FINE, Checked, NonFinite, first_fault, path_of, was_skipped
 from metajax.sharding import Mapping as DeviceMapping
@@ -70,7 +70,7 @@ def init_state(learner: Learner, optimizer: optax.GradientTransformation, tasks:
 
 def make_advance(objective: Objective, optimizer: optax.GradientTransformation, tasks: TaskDistribution, *,
                  num_tasks: int, num_steps: int, key: PRNGKey, mesh: Mesh,
-                 mapped: DeviceMapping = over_tasks, spread_state: bool = False) -> Advance:
+                 mapped: DeviceMapping = over_tasks, spread_state: bool = False, data_specs: Any = None) -> Advance:
   """Returns the compiled `(state, data) -> (state, metrics)` that does `num_steps` steps in one dispatch.
 
   A step samples `num_tasks` tasks, each device its share, differentiates the objective, averages the gradient over
@@ -90,6 +90,8 @@ def make_advance(objective: Objective, optimizer: optax.GradientTransformation, 
     spread_state: whether the devices share the parameters and the optimizer's state between steps, each holding a part
       of every big array (`sharding.spread`), instead of holding all of it each: for big networks. A step then gathers
       the parameters; whatever the optimizer, the numbers are the same but for rounding.
+    data_specs: how the data are shared out between devices, mapped by `sharding.over_tasks`; by default all of them are
+      on each.
 
   Raises:
     ValueError: if the devices do not divide the tasks, or a number is not positive.
@@ -100,12 +102,14 @@ def make_advance(objective: Objective, optimizer: optax.GradientTransformation, 
   if num_tasks % mesh.size:
     raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be shared evenly by {mesh.size} devices; use a "
                      f"multiple of {mesh.size}.")
-  share = num_tasks // mesh.size
+  share, whole = num_tasks // mesh.size, PartitionSpec()
+  on_devices = lambda function, *specs: mapped(function, mesh) if data_specs is None else over_tasks(
+      function, mesh, specs)
   if not spread_state:
     steps = make_steps(objective, optimizer, tasks, share=share, num_steps=num_steps)
-    return jax.jit(mapped(lambda state, data: steps(state, data, key), mesh), donate_argnums=0)
+    return jax.jit(on_devices(lambda state, data: steps(state, data, key), whole, data_specs), donate_argnums=0)
   by_hand = make_steps(objective, optimizer, tasks, share=share, num_steps=num_steps,
-                       around=lambda differentiate: mapped(differentiate, mesh))
+                       around=lambda differentiate: on_devices(differentiate, whole, whole, data_specs, whole))
 
   def shared_out(state, data):
     # Only the tasks are mapped by hand; the optimizer's arithmetic is left to the partitioner, which knows how to
@@ -149,11 +153,6 @@ def make_steps(objective: Objective, optimizer: optax.GradientTransformation, ta
   return steps
 
 
-def sample_batch(tasks: TaskDistribution, data: PyTree, key: PRNGKey, step: Array, places: Array) -> Episode:
-  """Returns the tasks at some places of the meta-batch that follows after `step` steps, with leading `T`."""
-  return sample_tasks(tasks, tasks.at_step(data, step), jax.random.split(jax.random.fold_in(key, step))[0], places)
-
-
 def write_batch(path: Path, tasks: TaskDistribution, key: PRNGKey, step: int, num_tasks: int) -> None:
   """Writes the meta-batch of a step, counted from 1, as NumPy arrays: `support.inputs [T, N, ...]` and so on."""
   places = jnp.arange(num_tasks, dtype=jnp.int32)
@@ -191,7 +190,8 @@ def _descend(optimizer: optax.GradientTransformation, state: TrainState, gradien
 
 def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Advance], *, num_steps: int,
         steps_per_dispatch: int, steps_per_row: int, hooks: Sequence[Hook] = (), row: Row | None = None,
-        stop_requested: Callable[[], bool] = lambda: False) -> TrainState:
+        stop_requested: Callable[[], bool] = lambda: False, feed: Callable[[int, int], PyTree] | None = None
+        ) -> TrainState:
   """Returns the state after `num_steps` steps in all, having called each hook after each row of steps.
 
   Args:
@@ -205,6 +205,8 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Adv
       was skipped are left out of the means; `skipped` is how many they were.
     row: what the row in which `state` stands has measured, as `Stopped` told it.
     stop_requested: asked before each dispatch. Processes that train together must all get the same answers.
+    feed: from the steps done and those of a dispatch to the data that it gets, on the devices, asked in the order of
+      the steps; by default `tasks.data`, always.
 
   Raises:
     metajax.faults.NonFinite: if a step computed a number that is none, before any hook has seen it.
@@ -216,10 +218,10 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Adv
     waiting: list[Metrics] = []
     while done < end and not stop_requested():
       count = min(steps_per_dispatch, end - done)
-      step = advance(count)
+      step, data = advance(count), tasks.data if feed is None else feed(done, count)
       # Everything is on devices; whatever is not would be sent at every step.
       with jax.transfer_guard_host_to_device("disallow"), jax.transfer_guard_device_to_host("disallow"):
-        state, metrics = step(state, tasks.data)
+        state, metrics = step(state, data)
       waiting.append(metrics)
       done += count
       jax.block_until_ready(waiting[-1 - _AHEAD:-_AHEAD])

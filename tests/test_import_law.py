@@ -16,7 +16,7 @@ LAYERS = (
   ("metajax.objectives",),
   ("metajax.sharding", "metajax.cost", "metajax.checkpoints", "metajax.reports", "metajax.workdir", "metajax.faults",
    "metajax.preemption", "metajax.provenance"),
-  ("metajax.training", "metajax.evaluation", "metajax.task_models"),
+  ("metajax.training", "metajax.feed", "metajax.evaluation", "metajax.task_models"),
   ("metajax.pictures",),
   ("metajax.recipe", "metajax.replay", "metajax.forks"),
   ("metajax.seeds",),

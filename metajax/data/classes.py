@@ -12,14 +12,14 @@ import numpy as np
 
 from metajax.checks import check_integers
 from metajax.data.class_data import ClassData
-from metajax.data.host import host_gather
+from metajax.data.host import HostExamples
 from metajax.examples import examples
 from metajax.types import Array, Episode, PRNGKey, TaskDistribution
 
 
 class ClassArrays(NamedTuple):
   """A labelled data set on the device, sorted by class."""
-  examples: Array  # [n, ...] as stored, uint8 for images; empty where they stay on the host
+  examples: Array | HostExamples  # [n, ...] as stored, uint8 for images
   starts: Array  # [classes] int32, the first row of each class
   counts: Array  # [classes] int32, its number of rows
 
@@ -39,8 +39,8 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
     one_turn: with rotations, all classes of a task are turned alike. Otherwise, as is usual, they are drawn from all,
       and two of them may be told apart by how they are turned.
     prepare: from stored examples to network inputs; by default uint8 in [0, 255] becomes float32 in [0, 1].
-    on_host: leave the examples on the host, from where each step fetches its own: the same episodes, slower, for data
-      that the device cannot hold.
+    on_host: leave the examples on the host, for data that the device cannot hold: the same episodes, of examples that
+      each step fetches, or that are read before it (`data.pipeline`).
 
   Raises:
     ValueError: if there are more ways than classes, or more shots and queries than the smallest class has examples.
@@ -50,10 +50,6 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
   num_classes = len(source.counts) * (4 if rotations and not one_turn else 1)
   _check(source, num_classes, ways, shots, queries, rotations)
   prepare = unit_range if prepare is None else prepare
-  starts = np.concatenate([[0], np.cumsum(source.counts)[:-1]]).astype(np.int32)
-  stored = np.zeros((0,), np.uint8) if on_host else source.examples
-  data = ClassArrays(*(jnp.asarray(part) for part in (stored, starts, source.counts.astype(np.int32))))
-  from_host = host_gather(source.examples) if on_host else None
 
   def sample(data, key):
     key_classes, key_rows = jax.random.split(key)
@@ -66,7 +62,7 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
     keys = jax.random.split(key_rows, ways)
     rows = jax.vmap(choose, in_axes=(0, 0, None))(keys, data.counts[classes], shots + queries)
     rows = data.starts[classes][:, None] + rows
-    images = prepare(from_host(rows) if from_host else data.examples[rows])
+    images = prepare(data.examples[rows])
     if rotations:
       images = jax.vmap(_turn)(images, turns)
     labels = jnp.broadcast_to(jnp.arange(ways)[:, None], rows.shape)
@@ -74,7 +70,14 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
     return Episode(examples(flat(images[:, :shots]), flat(labels[:, :shots])),
                    examples(flat(images[:, shots:]), flat(labels[:, shots:])))
 
-  return TaskDistribution(sample, data)
+  return TaskDistribution(sample, class_arrays(source, on_host))
+
+
+def class_arrays(source: ClassData, on_host: bool = False) -> ClassArrays:
+  """Returns a labelled data set on the device, its examples only if they are not to stay `on_host`."""
+  starts = np.concatenate([[0], np.cumsum(source.counts)[:-1]]).astype(np.int32)
+  stored = HostExamples(source.examples) if on_host else jnp.asarray(source.examples)
+  return ClassArrays(stored, jnp.asarray(starts), jnp.asarray(source.counts.astype(np.int32)))
 
 
 def choose(key: PRNGKey, population: Array, num: int) -> Array:

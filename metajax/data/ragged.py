@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from metajax.data.class_data import ClassData
-from metajax.data.classes import ClassArrays, choose, unit_range
+from metajax.data.classes import choose, class_arrays, unit_range
 from metajax.examples import examples
 from metajax.types import Array, Episode, TaskDistribution
 
 
 def ragged_tasks(source: ClassData, *, ways: tuple[int, int], shots: tuple[int, int], queries: int,
-                 balanced: bool = True, one_group: bool = False, prepare: Callable[[Array], Array] | None = None
-                 ) -> TaskDistribution:
+                 balanced: bool = True, one_group: bool = False, prepare: Callable[[Array], Array] | None = None,
+                 on_host: bool = False) -> TaskDistribution:
   """Returns the distribution of tasks with ways and shots drawn uniformly from ranges, both ends included.
 
   An episode's inputs are `[W * S, ...]` and `[W * queries, ...]` for the most ways `W` and shots `S`, its targets
@@ -33,6 +33,7 @@ def ragged_tasks(source: ClassData, *, ways: tuple[int, int], shots: tuple[int, 
     one_group: draw all classes of a task from one of `source.groups`, each group of enough classes as likely; a small
       group has fewer ways than the most.
     prepare: from stored examples to network inputs; by default uint8 in [0, 255] becomes float32 in [0, 1].
+    on_host: leave the examples on the host, as in `class_tasks`.
 
   Raises:
     ValueError: if a range is empty or begins too low, there are fewer classes, or examples of one, than it asks for,
@@ -43,9 +44,8 @@ def ragged_tasks(source: ClassData, *, ways: tuple[int, int], shots: tuple[int, 
   usable = np.flatnonzero(sizes >= ways[0])
   most, deepest = ways[1], shots[1]
   prepare = unit_range if prepare is None else prepare
-  starts = np.concatenate([[0], np.cumsum(source.counts)[:-1]]).astype(np.int32)
-  data = ClassArrays(*(jnp.asarray(part) for part in (source.examples, starts, source.counts.astype(np.int32)))), *(
-      jnp.asarray(part, jnp.int32) for part in (members, starts_of_group[usable], sizes[usable]))
+  data = class_arrays(source, on_host), *(jnp.asarray(part, jnp.int32) for part in (
+      members, starts_of_group[usable], sizes[usable]))
 
   def sample(data, key):
     arrays, members, group_starts, group_sizes = data

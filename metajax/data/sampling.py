@@ -10,5 +10,9 @@ def sample_tasks(tasks: TaskDistribution, data: PyTree, key: PRNGKey, places: Ar
 
   An episode is a function of `(data, key, place)`: it does not depend on who else is sampled, where, or when.
   """
-  keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, places)
-  return jax.vmap(tasks.sample, in_axes=(None, 0))(data, keys)
+  return jax.vmap(tasks.sample, in_axes=(None, 0))(data, tasks.keys(data, key, places))
+
+
+def sample_batch(tasks: TaskDistribution, data: PyTree, key: PRNGKey, step: Array, places: Array) -> Episode:
+  """Returns the tasks at some places of the meta-batch that follows after `step` steps, with leading `T`."""
+  return sample_tasks(tasks, tasks.at_step(data, step), jax.random.split(jax.random.fold_in(key, step))[0], places)

@@ -8,6 +8,7 @@ from typing import Callable
 import jax
 import jax.numpy as jnp
 
+from metajax.networks.mixture import Mixture
 from metajax.types import Array, Episode, Examples, PRNGKey, TaskDistribution
 
 
@@ -61,29 +62,38 @@ def noisy_labels(tasks: TaskDistribution, ways: int, *, support: float, query: f
   return tasks._replace(sample=sample)
 
 
-def interpolated(tasks: TaskDistribution, *, share: float = 0.5, concentration: float = 0.5) -> TaskDistribution:
+def interpolated(tasks: TaskDistribution, *, share: float = 0.5, concentration: float = 0.5, stages: int = 1
+                 ) -> TaskDistribution:
   """Returns tasks of which a share is mixed from two: inputs, and real targets, at `weight` and `1 - weight`.
 
   Of classes, the first of one task is mixed with the first of the other, and so on: examples of the same place and
-  label, as `class_tasks` gives them; others become padding. MLTI at the input, Yao et al., Meta-Learning with Fewer
-  Tasks through Task Interpolation, 2022, https://arxiv.org/abs/2106.02695, eqs. 5 and 7.
+  label, as `class_tasks` gives them; others become padding. MLTI, Yao et al., Meta-Learning with Fewer Tasks through
+  Task Interpolation, 2022, https://arxiv.org/abs/2106.02695, eqs. 5 and 7.
 
   Args:
     tasks: their inputs are arrays of reals.
     share: the chance of a task to be mixed.
     concentration: the weight is drawn from the beta distribution with this for both parameters.
+    stages: mix before a layer drawn from the first so many, for each task, of which the input is the first. With more
+      than 1, inputs are `networks.mixture.Mixture`, which mlp and conv4 take, and the work is that of two tasks.
 
   Raises:
-    ValueError: for a share outside [0, 1] or a concentration that is not positive.
+    ValueError: for a share outside [0, 1], a concentration that is not positive, or no stage.
   """
+  if stages < 1:
+    raise ValueError(f"tasks are mixed at the first of 1 or more layers, but stages is {stages}.")
   if not 0 <= share <= 1:
     raise ValueError(f"the share of mixed tasks must be in [0, 1], but it is {share}.")
   if not concentration > 0:
     raise ValueError(f"the concentration of the beta distribution must be positive, but it is {concentration}.")
 
-  def mixed(weight: Array, one: Examples, other: Examples) -> Examples:
+  def mixed(weight: Array, stage: Array, one: Examples, other: Examples) -> Examples:
     blend = lambda a, b: (weight * a + (1 - weight) * b).astype(a.dtype)
-    inputs = jax.tree.map(blend, one.inputs, other.inputs)
+    if stages == 1:
+      inputs = jax.tree.map(blend, one.inputs, other.inputs)
+    else:
+      each = lambda value: jnp.broadcast_to(value, one.mask.shape)
+      inputs = Mixture(one.inputs, other.inputs, each(weight), each(stage))
     if jnp.issubdtype(one.targets.dtype, jnp.integer):
       # Where nothing is mixed the other task's labels do not matter.
       alike = (one.targets == other.targets) & other.mask | (weight == 1)
@@ -94,7 +104,8 @@ def interpolated(tasks: TaskDistribution, *, share: float = 0.5, concentration: 
     key_one, key_other, key_weight, key_share = jax.random.split(key, 4)
     weight = jax.random.beta(key_weight, concentration, concentration)
     weight = jnp.where(jax.random.bernoulli(key_share, share), weight, 1.0)
-    return Episode(*(mixed(weight, one, other) for one, other in
+    stage = jax.random.randint(jax.random.fold_in(key_share, 1), (), 0, stages)
+    return Episode(*(mixed(weight, stage, one, other) for one, other in
                      zip(tasks.sample(data, key_one), tasks.sample(data, key_other))))
 
   return tasks._replace(sample=sample)

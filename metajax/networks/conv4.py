@@ -5,18 +5,19 @@ has no head (Snell et al., 2017); MAML's network for Omniglot halves by stride 2
 space, and has a linear head (Finn et al., 2017).
 """
 
+import functools
 from typing import Callable
 
 from flax import linen as nn
 import jax.numpy as jnp
 
-from metajax.networks import convolution, normalisation
+from metajax.networks import convolution, mixture, normalisation
 from metajax.networks.linen import from_linen
 from metajax.types import Array, Network
 
 
 class Conv4(nn.Module):
-  """Images `[N, H, W, channels]` to `[N, num_outputs]`, or to flat features where there is no head."""
+  """Images `[N, H, W, channels]`, or mixtures of two, to `[N, num_outputs]`, without a head to flat features."""
   filters: int
   num_outputs: int | None
   normalise: normalisation.Normalise
@@ -26,19 +27,23 @@ class Conv4(nn.Module):
 
   @nn.compact
   def __call__(self, inputs, mask):
-    x = inputs
+    x, channels, dtype = inputs, mixture.first(inputs).shape[-1], mixture.first(inputs).dtype
+    vector = lambda name, start: self.param(name, start, (1, 1, 1, self.filters), dtype)
     for layer in range(4):
-      kernel = self.param(f"kernel{layer}", nn.initializers.glorot_uniform(), (3, 3, x.shape[-1], self.filters),
-                          x.dtype)
-      x = self.convolve(x, kernel, 1 if self.max_pool else 2)
-      x = self.normalise(x, mask)
-      if self.normalise is not normalisation.none:
-        x = x * self.param(f"scale{layer}", nn.initializers.ones, (1, 1, 1, self.filters), x.dtype)
-      x = x + self.param(f"bias{layer}", nn.initializers.zeros, (1, 1, 1, self.filters), x.dtype)
-      # Pooling before the ReLU is the same function, on a quarter of the numbers.
-      x = convolution.relu(convolution.max_pool(x) if self.max_pool else x)
+      kernel = self.param(f"kernel{layer}", nn.initializers.glorot_uniform(), (3, 3, channels, self.filters), dtype)
+      normalised = self.normalise is not normalisation.none
+      scale = vector(f"scale{layer}", nn.initializers.ones) if normalised else None
+      bias, channels = vector(f"bias{layer}", nn.initializers.zeros), self.filters
+      x = mixture.through(x, layer, functools.partial(self._block, mask, kernel, scale, bias))
+    x = mixture.mixed(x, 4)
     x = jnp.mean(x, axis=(1, 2)) if self.average else x.reshape(x.shape[0], -1)
     return x if self.num_outputs is None else nn.Dense(self.num_outputs, param_dtype=x.dtype)(x)
+
+  def _block(self, mask, kernel, scale, bias, x):
+    x = self.normalise(self.convolve(x, kernel, 1 if self.max_pool else 2), mask)
+    x = (x if scale is None else x * scale) + bias
+    # Pooling before the ReLU is the same function, on a quarter of the numbers.
+    return convolution.relu(convolution.max_pool(x) if self.max_pool else x)
 
 
 def conv4(num_outputs: int | None = None, *, filters: int = 64,

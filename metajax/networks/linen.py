@@ -1,6 +1,7 @@
 """From a flax module to the two pure functions of a `Network`."""
 
 from flax import linen as nn
+import jax
 import jax.numpy as jnp
 
 from metajax.types import Network
@@ -15,7 +16,7 @@ def from_linen(module: nn.Module, *, independent: bool = False) -> Network:
   """
 
   def init(key, inputs):
-    mask = jnp.ones(jnp.shape(inputs)[:1], bool)
+    mask = jnp.ones(jnp.shape(jax.tree.leaves(inputs)[0])[:1], bool)
     return module.init(key, inputs, mask)["params"]
 
   def apply(params, inputs, mask):

@@ -17,10 +17,17 @@ DATA = from_arrays(np.random.default_rng(0).integers(0, 255, (40, 4, 4, 1), np.u
 def test_the_same_episodes_as_from_the_device(rotations):
   make = lambda on_host: class_tasks(DATA, ways=3, shots=2, queries=2, rotations=rotations, on_host=on_host)
   device, from_host = make(False), make(True)
-  assert from_host.data.examples.size == 0  # nothing of it is on the device
+  sizes = [leaf.size for leaf in jax.tree.leaves(from_host.data)]
+  assert max(sizes) == 5  # of it, a checksum alone is on the device
   keys = jax.random.split(jax.random.key(0), 6)
   draw = lambda tasks: jax.jit(jax.vmap(tasks.sample, (None, 0)))(tasks.data, keys)
   jax.tree.map(np.testing.assert_array_equal, draw(device), draw(from_host))
+
+
+def test_whoever_compares_data_sees_that_examples_differ():
+  numbers = [host.HostExamples(DATA.examples + np.uint8(add)) for add in (0, 0, 1)]
+  first, again, other = [[int(leaf) for leaf in jax.tree.leaves(each)] for each in numbers]
+  assert first == again != other
 
 
 def test_devices_fetch_each_their_share():

@@ -80,3 +80,18 @@ def test_the_hardest_of_many_is_kept():
 def test_what_cannot_be_is_refused(make, sentence):
   with pytest.raises(ValueError, match=sentence):
     make()
+
+
+def test_tasks_are_mixed_at_a_random_layer():
+  tasks = interpolated(TASKS, share=1.0, stages=3)
+  support, query = sample(tasks, 300)
+  stage = support.inputs.stage
+  np.testing.assert_array_equal(stage, np.broadcast_to(stage[:, :1], stage.shape))  # one for all of a task
+  np.testing.assert_array_equal(stage[:, 0], query.inputs.stage[:, 0])
+  assert np.abs(np.bincount(stage[:, 0]) - 100).max() < 35  # standard deviation 8
+  at_input = sample(interpolated(TASKS, share=1.0), 300).support  # the same draw, mixed at once
+  weight = support.inputs.weight[..., None]
+  np.testing.assert_allclose(at_input.inputs, weight * support.inputs.one + (1 - weight) * support.inputs.other,
+                             atol=1e-5)
+  with pytest.raises(ValueError, match="stages is 0"):
+    interpolated(TASKS, stages=0)
