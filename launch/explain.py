@@ -8,6 +8,8 @@ import textwrap
 import tokenize
 from typing import Any, Iterator, NamedTuple
 
+from launch.fields import names
+
 
 class Field(NamedTuple):
   """One setting of a recipe."""
@@ -19,12 +21,12 @@ class Field(NamedTuple):
 def fields(config: Any, prefix: str = "") -> Iterator[Field]:
   """Yields the fields of a dataclass, those of nested ones in their places."""
   comments = _comments(type(config))
-  for each in dataclasses.fields(config):
-    value = getattr(config, each.name)
+  for name in names(config):
+    value = getattr(config, name)
     if dataclasses.is_dataclass(value):
-      yield from fields(value, f"{prefix}{each.name}.")
+      yield from fields(value, f"{prefix}{name}.")
     else:
-      yield Field(prefix + each.name, value, comments.get(each.name, ""))
+      yield Field(prefix + name, value, comments.get(name, ""))
 
 
 def text(recipe: str, page: str, config: Any, width: int) -> str:

@@ -54,6 +54,7 @@ _BAD = {
     "an argument too few": (["--config={folder}/needs.py"], ["needs.py needs an argument", "needs.py:<argument>"]),
     "an argument given as a field": ([_LEARNERS, "--config.learner=ridge"], ["config.learner is chosen",
                                                                             "sinusoid.py:ridge"]),
+    "another learner than a page's": ([_SINUSOID, "--config.learner=ridge"], ["page about maml", "sinusoid.py:ridge"]),
     "an argument too many": ([_SINUSOID + ":ridge"], ["takes no argument", "'ridge'"]),
     "a field of another learner": ([f"{_LEARNERS}:ridge", "--config.inner_rate=0.1"],
                                    ["config.inner_rate=0.1", "ridge"]),
