@@ -94,6 +94,8 @@ def rows() -> tuple[Row, ...]:
       _range("rate", "--config.inner_rate=0.1", "0.1,1,10,100,1000", "cosine of the weights, inner rate 0.1"),
       _range("steps", "--config.inner_steps=5 --config.test_inner_steps=5", "0.1,1,10,100,1000",
              "cosine of the weights, 5 inner steps"),
+      Row(_SINE, "sinusoid_maml_init", f"{_SINE_MAML} --config.first_weights=lecun --config.training.steps=40000 "
+          "--arms=none,in,out,both", _AT_5_AND_10, 70_000, "first weights of the usual size, of which fewer units die"),
       _prompts("linear", 10, "0.42 ± 0.09", "−4.68 ± 0.45"), _prompts("sparse", 10, "0.49 ± 0.06", "−3.94 ± 0.62"),
       _prompts("tree", 20, "0.81 ± 0.12", "−4.22 ± 1.29"), _prompts("network", 40, "0.74 ± 0.19", "−11.25 ± 2.07"),
       _omniglot("maml", "98.7 ± 0.4 % (Finn et al.)", 60_000, "64 filters, 32 tasks a step"),

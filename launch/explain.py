@@ -8,8 +8,6 @@ import textwrap
 import tokenize
 from typing import Any, Iterator, NamedTuple
 
-from launch.fields import names
-
 
 class Field(NamedTuple):
   """One setting of a recipe."""
@@ -21,7 +19,7 @@ class Field(NamedTuple):
 def fields(config: Any, prefix: str = "") -> Iterator[Field]:
   """Yields the fields of a dataclass, those of nested ones in their places."""
   comments = _comments(type(config))
-  for name in names(config):
+  for name in _names(type(config)):
     value = getattr(config, name)
     if dataclasses.is_dataclass(value):
       yield from fields(value, f"{prefix}{name}.")
@@ -43,6 +41,12 @@ def text(recipe: str, page: str, config: Any, width: int) -> str:
     lines.append(f"  --config.{field.name}={_typed(field.default)}")
     lines += textwrap.wrap(field.about, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
   return "\n".join(lines)
+
+
+def _names(cls: type) -> list[str]:
+  """Returns the fields of a dataclass: what it adds to the classes it inherits from before what they have."""
+  declared = [name for each in cls.__mro__ for name in vars(each).get("__annotations__", ())]
+  return list(dict.fromkeys(reversed(declared)))[::-1]  # a default that is changed leaves a field where it was
 
 
 def _typed(value: Any) -> str:

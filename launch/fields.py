@@ -6,25 +6,16 @@ import difflib
 from typing import Any, Iterator, Mapping
 
 
-def names(config: Any) -> list[str]:
-  """Returns the fields of a dataclass: what it adds to the classes it inherits from before what they have.
-
-  `dataclasses.fields` begins with the oldest, which is the last that a reader of a recipe asks for.
-  """
-  declared = [name for each in type(config).__mro__ for name in vars(each).get("__annotations__", ())]
-  return list(dict.fromkeys(reversed(declared)))[::-1]  # a default that is changed leaves a field where it was
-
-
 def check_setting(config: Any, field: str, value: str | None) -> None:
   """Raises ValueError unless `value`, as typed (None if nothing was), can be that of a field such as `test.seed`."""
   holder = config
   for name in field.split("."):
-    if not dataclasses.is_dataclass(holder) or name not in names(holder):
+    if not dataclasses.is_dataclass(holder) or name not in _fields(holder):
       raise ValueError(_unknown(field, config))
     holder = getattr(holder, name)
   if dataclasses.is_dataclass(holder):
     raise ValueError(f"config.{field} is a group; set one of its fields: "
-                     f"{', '.join(f'config.{field}.{name}' for name in names(holder))}.")
+                     f"{', '.join(f'config.{field}.{name}' for name in _fields(holder))}.")
   if value is None:
     # absl would take the next word; for a switch it would not, and the word would be lost.
     raise ValueError(f"config.{field} needs a value: --config.{field}=<{_type_name(holder)}>.")
@@ -40,7 +31,7 @@ def from_mapping(config: Any, values: Mapping[str, Any], prefix: str = "") -> An
   """
   changes = {}
   for name, value in values.items():
-    if name not in names(config):
+    if name not in _fields(config):
       raise ValueError(_unknown(name, config, prefix))
     old = getattr(config, name)
     changes[name] = (from_mapping(old, value, f"{prefix}{name}.") if dataclasses.is_dataclass(old)
@@ -70,14 +61,18 @@ def _type_name(default: Any) -> str:
 
 
 def _unknown(field: str, config: Any, prefix: str = "") -> str:
-  known = list(_nested_names(config))
-  close = difflib.get_close_matches(field, known, n=3, cutoff=0.5)
+  names = list(_names(config))
+  close = difflib.get_close_matches(field, names, n=3, cutoff=0.5)
   hint = " or ".join(f"config.{prefix}{name}" for name in close)
-  hint = f"did you mean {hint}?" if close else f"there are {', '.join(prefix + name for name in known)}."
+  hint = f"did you mean {hint}?" if close else f"there are {', '.join(prefix + name for name in names)}."
   return f"config.{prefix}{field} is not a field of this recipe; {hint}"
 
 
-def _nested_names(config: Any, prefix: str = "") -> Iterator[str]:
-  for name in names(config):
+def _names(config: Any, prefix: str = "") -> Iterator[str]:
+  for name in _fields(config):
     value = getattr(config, name)
-    yield from _nested_names(value, f"{prefix}{name}.") if dataclasses.is_dataclass(value) else [prefix + name]
+    yield from _names(value, f"{prefix}{name}.") if dataclasses.is_dataclass(value) else [prefix + name]
+
+
+def _fields(config: Any) -> list[str]:
+  return [field.name for field in dataclasses.fields(config)]

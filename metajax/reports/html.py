@@ -31,7 +31,6 @@ figure { margin: 1rem 0 }
 img { max-width: 100%; height: auto }
 figcaption { color: #555 }
 .broad { min-width: 40rem }
-@media (max-width: 40rem) { table { font-size: 14px } td:first-child { white-space: normal } }
 '''
 
 
