@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments import inner_loop, settings
-from experiments.settings import Contrast, Test, Training, changed, check_at_least, check_positive, check_read, choose
+from experiments.settings import Contrast, Test, Training, changed, check_at_least, check_read, choose
 from metajax import learners, losses, networks, pictures
 from metajax.data.sinusoids import sinusoids
 from metajax.learners.in_context import read
@@ -31,7 +31,7 @@ _MOVED = ("maml", "fomaml", "reptile", "imaml")  # learners whose task models ar
 
 
 @dataclass
-class Config:
+class Config(inner_loop.Descent):
   """MAML's own setting; what the ConML paper does not restate is MAML's."""
   learner: str = "maml"  # which; given with the recipe, --config=experiments/sinusoid.py:<learner>
   seed: int = 0  # of initialisation and training tasks
@@ -43,12 +43,8 @@ class Config:
   hidden: tuple[int, ...] = (40, 40)  # units of the hidden layers
   first_weights: str = "small"  # of maml, fomaml, metasgd: small (MAML's, 0.01; units die of it) or lecun (flax's own)
   size: str = "tiny"  # of in_context's transformer: tiny, small or standard
-  inner_steps: int = 1  # gradient steps in training
-  test_inner_steps: int = 1  # gradient steps in the test
-  inner_rate: float = 0.01  # of the inner gradient descent; metasgd's rates start here
-  first_order: bool = False  # FOMAML; for reptile, whose own step is always so, the contrast's gradient
-  strength: float = 1.0  # of imaml's pull towards the shared weights
-  solver_steps: int = 5  # of imaml's conjugate gradients
+  test_inner_steps: int = 1
+  inner_rate: float = 0.01
   psi: str = "weights"  # what is contrasted: adapted weights (the paper's), or their change, which is ours
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
@@ -86,22 +82,22 @@ def sweeps(config: Config) -> str:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
-  check_at_least(0, config, "inner_steps", "test_inner_steps", "inner_rate", "test_shift")
-  check_at_least(1, config, "shots", "queries", "test_shots", "test_queries", "hidden", "solver_steps")
-  check_positive(config, "strength")
-  check_read(config, hidden=[name for name in defaults() if name != "in_context"], size=["in_context"],
-             inner_steps=inner_loop.LEARNERS, test_inner_steps=inner_loop.LEARNERS, inner_rate=inner_loop.LEARNERS,
-             first_weights=["maml", "fomaml", "metasgd"], first_order=inner_loop.WITH_ORDER,
-             strength=["imaml"], solver_steps=["imaml"], psi=_MOVED)
+  inner_loop.check(config)
+  check_at_least(0, config, "test_shift")
+  check_at_least(1, config, "shots", "queries", "test_shots", "test_queries", "hidden")
+  check_read(config, hidden=[name for name in defaults() if name != "in_context"], size=["in_context"], psi=_MOVED,
+             first_weights=["maml", "fomaml", "metasgd"])
   descends = config.learner in inner_loop.LEARNERS
   # What models of unseen tasks are learned from: a hundred points, and subsets as large as a support set.
   whole_tasks = sinusoids(5 * config.shots, 5 * config.shots), views.random_subsets(10, config.shots)
 
   def draw(params, key):
     dense = sinusoids(config.test_shots, 500)
-    steps = {count: make_learner(config, count) for count in (0, 1, 10)} if descends else {
-        0: _unlearned(tested), 1: tested}
-    fit = pictures.fit_picture(steps, params, dense, key, span=(-5.0, 5.0))
+    before, after = _unlearned(tested), {"after adaptation": tested}
+    if descends:
+      before, once, often = (make_learner(config, count) for count in (0, 1, 10))
+      after = {"after 1 step": once, "after 10 steps": often}
+    fit = pictures.fit_picture(before, after, params, dense, key, span=(-5.0, 5.0))
     task_map, _ = pictures.map_picture(
         tested, params, *whole_tasks, key, "Models of ten sinusoids, ten subsets each")
     return {"fit.png": fit, "task_map.png": task_map}
