@@ -41,6 +41,7 @@ class Config:
   test_queries: int = 100  # query points in the test
   test_shift: float = 0.0  # added to both ends of the range of amplitudes in the test: tasks unlike those of training
   hidden: tuple[int, ...] = (40, 40)  # units of the hidden layers
+  activation: str = "relu"  # of those of maml, fomaml and metasgd; tanh starts from usual weights, not near zero
   size: str = "tiny"  # of in_context's transformer: tiny, small or standard
   inner_steps: int = 1  # gradient steps in training
   test_inner_steps: int = 1  # gradient steps in the test
@@ -92,6 +93,7 @@ def build(config: Config) -> Recipe:
              inner_steps=inner_loop.LEARNERS, test_inner_steps=inner_loop.LEARNERS, inner_rate=inner_loop.LEARNERS,
              first_order=inner_loop.WITH_ORDER, strength=["imaml"], solver_steps=["imaml"],
              psi=_MOVED)
+  check_read(config, activation=("maml", "fomaml", "metasgd"))
   descends = config.learner in inner_loop.LEARNERS
   # What models of unseen tasks are learned from: a hundred points, and subsets as large as a support set.
   whole_tasks = sinusoids(5 * config.shots, 5 * config.shots), views.random_subsets(10, config.shots)
@@ -125,7 +127,9 @@ def make_learner(config: Config, num_steps: int) -> Learner:
   loss, mlp = losses.squared_error, functools.partial(networks.mlp, config.hidden)
   features = mlp(_FEATURES)
   small = nn.initializers.truncated_normal(0.01)  # MAML's own, from which the slower learners hardly move
-  whole = mlp(1, activation=nn.tanh) if config.learner in ("reptile", "imaml") else mlp(1, kernel_init=small)
+  smooth = choose("activation", config.activation, {"relu": False, "tanh": True})
+  whole = (mlp(1, activation=nn.tanh) if smooth or config.learner in ("reptile", "imaml")
+           else mlp(1, kernel_init=small))
   makers: Mapping[str, Callable[[], Learner]] = {
       **inner_loop.makers(config, loss, whole, body=features, head=networks.mlp((), 1), num_steps=num_steps),
       "ridge": lambda: learners.ridge(features),
