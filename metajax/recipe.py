@@ -39,7 +39,7 @@ from metajax.reports.progress import Progress
 from metajax.reports.writers import CsvWriter, TensorBoardWriter, Writer, combine, read_csv
 from metajax.sharding import over_tasks, over_tasks_by_pmap, replicate, spread, task_mesh, usable_devices
 from metajax.training import Stopped, TrainState, fit, init_state, make_advance, write_batch
-from metajax.types import Learner, Objective, Params, PerExample, PRNGKey, TaskDistribution
+from metajax.types import Learner, Objective, Params, PerExample, PerSet, PRNGKey, TaskDistribution
 from metajax.workdir import write_arrays, write_text
 
 
@@ -93,6 +93,7 @@ class Recipe(NamedTuple):
   seed: int
   pictures: Callable[[Params, PRNGKey], Mapping[str, Figure]]  # by file name
   notes: str  # what must be said beside every result: the source of the data, the kind of normalisation
+  measures: Mapping[str, PerSet] = {}  # tested besides, of a query set as a whole; the first is what arms are judged by
   models: Models | None = None  # None where representations are not compared
 
 
@@ -261,7 +262,8 @@ def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "te
   """Returns the results on the frozen test episodes, also written to `<name>.json` and `<name>_episodes.npz`."""
   mesh = task_mesh()
   evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.test_tasks,
-                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed), mesh=mesh)
+                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed), mesh=mesh,
+                           measures=recipe.measures)
   results = evaluate(replicate(to_host(params), mesh))
   if not is_writer():
     return results
