@@ -1,8 +1,9 @@
 """Every learner that can classify, with ConML, on FS-Mol: is a molecule active in an assay, from 16 measured ones.
 
 Stanley et al., 2021 (https://openreview.net/forum?id=701FtuyLlAd): one task an assay, 4,938 to train on, 40 to validate
-and 157 to test; a molecule is its stored fingerprint. Support and query sets keep the assay's share of actives. Our
-score is the accuracy; python -m benchmarks.fsmol <workdir> gives delta-AUPRC, the measure of the paper.
+and 157 to test, which the test takes in turn; a molecule is its stored fingerprint. Support and query sets keep the
+assay's share of actives. Tested by delta-AUPRC, the measure of the paper; what no learning gets in it:
+python -m benchmarks.fsmol <workdir>.
 Learners: protonet, protonet_cosine, matchingnet, relationnet, ridge, maml, fomaml, anil, metasgd, reptile, imaml, cnp.
 Command: python -m launch.train --config=experiments/fsmol.py:protonet
 The flags people want: --config.shots=64 --config.conml=False
@@ -16,10 +17,11 @@ import optax
 
 from experiments import settings, vector_learners
 from experiments.inner_loop import LEARNERS as DESCENDING
-from experiments.settings import Contrast, Test, Training, changed, check_at_least, check_read, choose
+from experiments.settings import Training, changed, check_at_least, check_read, choose
 from metajax import losses
 from metajax.data import fsmol, tfds_groups
 from metajax.data.groups import GroupData, at_least, group_tasks
+from metajax.measures import delta_average_precision
 from metajax.recipe import Recipe
 
 
@@ -29,26 +31,17 @@ def _stored(name: str, split: str) -> GroupData:
 
 
 @dataclass
-class Config:
+class Config(vector_learners.Config):
   """Support sets of 16 molecules, a fully connected network."""
-  learner: str = "protonet"  # which; given with the recipe, --config=experiments/fsmol.py:<learner>
-  seed: int = 0  # of initialisation and training tasks
   data: str = "fsmol"  # or tfds:<name>, as launch.to_tfds wrote it
   shots: int = 16  # support molecules of an assay, active and inactive together; FS-Mol reports 16, 32, 64, 128
+  test_shots: int = 0  # support molecules of a test assay; 0 is as many as in training
+  test_queries: int = 1024  # the most query molecules of a test assay
   queries: int = 64  # the most query molecules of an assay
-  hidden: tuple[int, ...] = (256, 128)  # units of the layers, the last the features; (), for ridge, weighs inputs
-  inner_steps: int = 1  # gradient steps in training
-  test_inner_steps: int = 3  # gradient steps in the test
-  inner_rate: float = 0.1  # of the inner gradient descent; metasgd's rates start here
-  first_order: bool = False  # FOMAML; for reptile, whose own step is always so, the contrast's gradient
-  strength: float = 1.0  # of imaml's pull towards the shared weights
-  solver_steps: int = 5  # of imaml's conjugate gradients
-  temperature: float = 0.1  # of matchingnet's cosines; protonet_cosine's, which is learned, starts here
-  conml: bool = True  # whether the contrastive term is on
-  contrast: Contrast = field(default_factory=Contrast)
+  hidden: tuple[int, ...] = (256, 128)
+  inner_rate: float = 0.1
   training: Training = field(default_factory=lambda: Training(
       steps=2000, tasks_per_step=16, learning_rate=3e-4, steps_per_row=50, steps_per_dispatch=10))
-  test: Test = field(default_factory=lambda: Test(episodes=600))
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
@@ -61,11 +54,19 @@ def get_config(learner: str = "protonet") -> Config:
   return changed(Config(learner=learner), choose("learner", learner, defaults()))
 
 
+def sweeps(config: Config) -> str:
+  """Returns the further tests of a comparison: the support sizes that Stanley et al. report."""
+  del config
+  return "config.test_shots=16,32,64,128"
+
+
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
   vector_learners.check(config)
   check_at_least(2, config, "shots")
-  check_at_least(1, config, "queries")
+  check_at_least(1, config, "queries", "test_queries")
+  if config.test_shots:
+    check_at_least(2, config, "test_shots")
   check_read(config, temperature=vector_learners.WARM)
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
   trained, tested = (vector_learners.make_learner(config, 2, classes=True, num_steps=steps)
@@ -75,13 +76,18 @@ def build(config: Config) -> Recipe:
   readers: Mapping[str, Callable[[str], GroupData]] = {"fsmol": fsmol.load, "tfds:<name>": functools.partial(
       _stored, name)}
   load = choose("data", "tfds:<name>" if kind == "tfds" and name else config.data, readers)
-  parts = {split: at_least(load(split), config.shots + 1) for split in ("train", "val", "test")}
-  train, val, test = (group_tasks(data, shots=config.shots, queries=config.queries, stratified=True,
-                                  prepare=fsmol.dense) for data in parts.values())
+  test_shots = config.test_shots or config.shots
+  parts = {split: at_least(load(split), (test_shots if split == "test" else config.shots) + 1)
+           for split in ("train", "val", "test")}
+  tasks = functools.partial(group_tasks, stratified=True, prepare=fsmol.dense)
+  train, val = (tasks(parts[split], shots=config.shots, queries=config.queries) for split in ("train", "val"))
+  test = tasks(parts["test"], shots=test_shots, queries=config.test_queries, in_turn=True)
   steps = f", {config.test_inner_steps} inner step(s)" if config.learner in DESCENDING else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=make_objective(config, trained, loss, scores),
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=train, val_tasks=val,
       test_tasks=test, training=config.training, test=config.test, seed=config.seed,
       pictures=lambda params, key: {},
-      notes=f"{parts['test'].source} {config.shots} shots{steps}, stratified, predictions are inductive.")
+      notes=f"{parts['test'].source} {len(parts['test'].names)} of them in turn, {test_shots} shots{steps}, at most "
+            f"{config.test_queries:,} queries, stratified, predictions are inductive; fingerprints, no graph network.",
+      measures={"delta_auprc": delta_average_precision})

@@ -19,7 +19,7 @@ import io
 import json
 from pathlib import Path
 import time
-from typing import Any, Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import jax
 from matplotlib.figure import Figure
@@ -38,10 +38,10 @@ from metajax.preemption import Preempted
 from metajax.reports import html
 from metajax.reports.figures import learning_curves, save
 from metajax.reports.progress import Progress
-from metajax.reports.writers import CsvWriter, TensorBoardWriter, combine, read_csv
+from metajax.reports.writers import CsvWriter, TensorBoardWriter, Writer, combine, read_csv
 from metajax.sharding import over_tasks, over_tasks_by_pmap, replicate, spread, task_mesh, usable_devices
 from metajax.training import Stopped, TrainState, fit, init_state, make_advance, write_batch
-from metajax.types import Learner, Objective, Params, PerExample, PRNGKey, TaskDistribution
+from metajax.types import Learner, Objective, Params, PerExample, PerSet, PRNGKey, TaskDistribution
 from metajax.workdir import write_arrays, write_text
 
 
@@ -95,6 +95,7 @@ class Recipe(NamedTuple):
   seed: int
   pictures: Callable[[Params, PRNGKey], Mapping[str, Figure]]  # by file name
   notes: str  # what must be said beside every result: the source of the data, the kind of normalisation
+  measures: Mapping[str, PerSet] = {}  # tested besides, of a query set as a whole; the first is what arms are judged by
   models: Models | None = None  # None where representations are not compared
   reading: Reading | None = None  # how to read ahead what training tasks leave on the host; None: each step fetches
 
@@ -142,10 +143,12 @@ def dry_run(recipe: Recipe, *, say: Callable[[str], Any] = print) -> cost.Cost:
 
 
 def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = print,
-        stop_requested: Callable[[], bool] = lambda: False) -> dict[str, Estimate]:
+        stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
+        ) -> dict[str, Estimate]:
   """Trains, tests and pictures a recipe in a workdir, going on from its newest checkpoint if it has one.
 
-  `stop_requested` is asked before each dispatch; processes that train together must all be told the same.
+  `stop_requested` is asked before each dispatch; processes that train together must all be told the same. `writers`
+  open further places for the metrics, given the step that the run goes on from.
 
   Returns:
     The test results by name, `loss` and each score.
@@ -158,7 +161,7 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
   workdir = Path(workdir)
   say = say if is_writer() else _silence
   say(recipe.notes)
-  state = train(recipe, workdir, say=say, stop_requested=stop_requested)
+  state = train(recipe, workdir, say=say, stop_requested=stop_requested, writers=writers)
   if stop_requested():
     raise Preempted("Stopped as asked, with the training done and saved; the same command tests.")
   results = test(recipe, state.params, workdir, say=say)
@@ -184,7 +187,8 @@ def root_keys(recipe: Recipe) -> PRNGKey:
 
 
 def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
-          stop_requested: Callable[[], bool] = lambda: False) -> TrainState:
+          stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
+          ) -> TrainState:
   """Returns the state at the end of training, or of what is left of it; errors as in `run`."""
   (key_init, key_train, key_val), optimizer = root_keys(recipe), guarded_optimizer(recipe)
   mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
@@ -223,7 +227,9 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
         f"{recipe.training.tasks_per_step} tasks on {mesh.size} device{'s' if mesh.size > 1 else ''}.")
     writer = combine()
     if is_writer():
-      writer = combine(CsvWriter(workdir / "metrics.csv", start), TensorBoardWriter(workdir / "tensorboard", start))
+      further = [opened(start) for opened in writers]  # first: they may be refused elsewhere
+      writer = combine(CsvWriter(workdir / "metrics.csv", start), TensorBoardWriter(workdir / "tensorboard", start),
+                       *further)
     with Progress(recipe.training.steps, start_step=start, tasks_per_step=recipe.training.tasks_per_step,
                   file=None if is_writer() else io.StringIO()) as progress:
       period = recipe.training.rows_per_checkpoint * recipe.training.steps_per_row
@@ -268,7 +274,8 @@ def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "te
   """Returns the results on the frozen test episodes, also written to `<name>.json` and `<name>_episodes.npz`."""
   mesh = task_mesh()
   evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.test_tasks,
-                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed), mesh=mesh)
+                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed), mesh=mesh,
+                           measures=recipe.measures)
   results = evaluate(replicate(to_host(params), mesh))
   if not is_writer():
     return results

@@ -5,7 +5,7 @@ read in threads or processes while the device is busy. The episodes are those of
 """
 
 import functools
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Any, Iterator, NamedTuple
 
 import grain
 import jax
@@ -53,7 +53,7 @@ def fed(tasks: TaskDistribution) -> TaskDistribution:
         leaf.dtype, jnp.floating) else leaf, episode)
 
   keys = lambda data, key, places: tasks.keys(data.data, key, places)
-  return TaskDistribution(sample, (), at_step, keys)
+  return TaskDistribution(sample, at_step=at_step, keys=keys)
 
 
 def read_ahead(tasks: TaskDistribution, key: PRNGKey, *, num_tasks: int, num_steps: int, start: int = 0,
@@ -118,7 +118,7 @@ class _Source:
   def __init__(self, tasks: TaskDistribution, key: PRNGKey, places: np.ndarray, num_steps: int):
     read_shapes(tasks, 1)  # it raises if they cannot be read
     self._stored, = stores(tasks.data)
-    self._sample, self._rest = tasks.sample, (tasks.at_step, tasks.keys)
+    self._sample, self._at_step, self._keys = tasks.sample, tasks.at_step, tasks.keys
     # As NumPy arrays: a worker process gets them before it has a device.
     self._data, self._key = jax.tree.map(np.asarray, tasks.data), np.asarray(jax.random.key_data(key))
     self._places, self._num_steps = places, num_steps
@@ -139,12 +139,12 @@ class _Source:
 
   @functools.cached_property
   def _draw(self) -> Any:
-    asking: Any = TaskDistribution(_asking(self._sample), (), *self._rest)  # type: ignore[arg-type]
+    asking = TaskDistribution(_asking(self._sample), at_step=self._at_step, keys=self._keys)
     return jax.jit(lambda data, key_data, step, places: sample_batch(
         asking, data, jax.random.wrap_key_data(key_data), step, places))
 
 
-def _asking(sample: Sample) -> Callable[[PyTree, PRNGKey], Any]:
+def _asking(sample: Sample) -> Any:
   """Returns `(data, key) -> (the key as numbers, the rows that its task asks for)`."""
   return lambda data, key: (jax.random.key_data(key), rows_asked(sample, data, key))
 
