@@ -105,5 +105,6 @@ def _plugged(config: Config, tasks: TaskDistribution) -> TaskDistribution:
 
 
 def _ragged(config: Config, data: ClassData, *, ways: int, shots: int, queries: int, on_host: bool) -> TaskDistribution:
+  within = config.one_group or config.data == "omniglot-lake"
   return ragged_tasks(data, ways=(config.min_ways or ways, ways), shots=(config.min_shots or shots, shots),
-                      queries=queries, balanced=config.balanced, one_group=config.one_group, on_host=on_host)
+                      queries=queries, balanced=config.balanced, one_group=within, on_host=on_host)

@@ -15,6 +15,7 @@ from metajax.types import Learner, Network
 METRIC = ("protonet", "protonet_cosine", "matchingnet", "relationnet")  # for classes alone
 # Those that tell any number of classes apart, so that training tasks may have more of them: no weight counts classes.
 ANY_WAYS = (*METRIC, "ridge")
+WEIGHING = ("ridge", "protonet")  # those that can do without layers
 WARM = ("protonet_cosine", "matchingnet")  # those with a temperature
 
 
@@ -23,7 +24,7 @@ class Config(inner_loop.Descent):
   """What the recipes on vectors share."""
   learner: str = "protonet"  # which; given with the recipe, after a colon
   seed: int = 0  # of initialisation and training tasks
-  hidden: tuple[int, ...] = (128, 64)  # units of the layers, the last the features; (), for ridge, weighs inputs
+  hidden: tuple[int, ...] = (128, 64)  # units of the layers, the last the features; () weighs inputs: ridge, protonet
   temperature: float = 0.1  # of matchingnet's cosines; protonet_cosine's, which is learned, starts here
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
@@ -53,7 +54,8 @@ def make_learner(config: Config, outputs: int, *, classes: bool, num_steps: int)
       "ridge": lambda: learners.ridge(features, num_classes=ways),
       "cnp": lambda: learners.cnp(features, networks.mlp(config.hidden, outputs), num_classes=ways)}
   if classes:
-    protonet = functools.partial(learners.protonet, features, num_classes=outputs)
+    protonet = functools.partial(learners.protonet, features, num_classes=outputs,
+                                 distance=distances.squared_euclidean if config.hidden else _by_products)
     makers |= {
         "protonet": protonet,
         "protonet_cosine": lambda: protonet(distance=distances.cosine, learned_temperature=config.temperature),
@@ -83,6 +85,14 @@ def weighted(length: float = 4.0) -> Network:
   return Network(init, apply, independent=True)
 
 
+def _by_products(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Returns the squared Euclidean distance of two vectors of about one length, by matrix products where mapped.
+
+  The gradient of the differences of many vectors of 2,048 features crashes XLA:CPU; WORKSPACE.md has the condition.
+  """
+  return jnp.vdot(a, a) - 2 * jnp.vdot(a, b) + jnp.vdot(b, b)
+
+
 def defaults(classes: bool = True) -> Mapping[str, Mapping[str, Any]]:
   """Returns the learners, each with the settings in which it differs from the others."""
   names = (*inner_loop.LEARNERS, "ridge", "cnp", *(METRIC if classes else ()))
@@ -96,7 +106,6 @@ def check(config: Config) -> None:
   """Raises ValueError for a setting of a learner that cannot be, or that `config.learner` does not read."""
   inner_loop.check(config)
   check_at_least(1, config, "hidden")
-  if not config.hidden and config.learner != "ridge":
-    # ProtoNet's gradient at 2,048 features crashes XLA:CPU (jaxlib 0.10.2), so it is not let there.
+  if not config.hidden and config.learner not in WEIGHING:
     raise ValueError(f"config.hidden=() has no layer, which the learner {config.learner} needs; give the units of one "
-                     "or more, such as (128, 64). Ridge alone does without.")
+                     f"or more, such as (128, 64). {' and '.join(WEIGHING)} alone do without.")

@@ -12,6 +12,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from metajax.networks.mixture import mixed
 from metajax.types import Array, Episode, PRNGKey, TaskDistribution
 
 _LEAST = 1e-6  # an eigenvalue, and what is left of one: in float32 nothing smaller means anything
@@ -25,6 +26,7 @@ def diverse(tasks: TaskDistribution, *, num_tasks: int, candidates: int,
 
   Args:
     tasks: any. All candidates are drawn by each device, so sampling takes `candidates` times as long as of one task.
+      Other plug-ins go first: what is chosen is a key, and a plug-in makes another task of it.
     num_tasks: of a meta-batch, `k`. Tasks at later places, as of a list of test episodes, are drawn apart.
     candidates: at least as many.
     describe: from an episode to a vector; tasks are alike if theirs are. By default the mean of the class means of its
@@ -49,9 +51,12 @@ def diverse(tasks: TaskDistribution, *, num_tasks: int, candidates: int,
 
 
 def mean_of_class_means(episode: Episode) -> Array:
-  """Returns `[D]`: of the support inputs `[N, ...]`, as vectors, the mean of the means of all classes present."""
+  """Returns `[D]`: of the support inputs `[N, ...]`, as vectors, the mean of the means of all classes present.
+
+  A mixture of two inputs is taken as one.
+  """
   support = episode.support
-  inputs = support.inputs.reshape(support.mask.shape[0], -1)
+  inputs = mixed(support.inputs, 0).reshape(support.mask.shape[0], -1)
   alike = (support.targets[:, None] == support.targets[None, :]) & support.mask[None, :] & support.mask[:, None]
   size = jnp.maximum(jnp.sum(alike, axis=1), 1).astype(inputs.dtype)
   weights = jnp.where(support.mask, 1 / size, jnp.zeros_like(size))

@@ -92,8 +92,12 @@ def read_ahead(tasks: TaskDistribution, key: PRNGKey, *, num_tasks: int, num_ste
 
 def read_shapes(tasks: TaskDistribution, num_tasks: int) -> Read:
   """Returns the shapes and types of a `Read` of so many tasks; nothing is read. Errors as in `rows_asked`."""
-  keys, rows = jax.eval_shape(jax.vmap(_asking(tasks.sample), (None, 0)), tasks.data,
-                              jax.random.split(jax.random.key(0), num_tasks))
+  try:
+    keys, rows = jax.eval_shape(jax.vmap(_asking(tasks.sample), (None, 0)), tasks.data,
+                                jax.random.split(jax.random.key(0), num_tasks))
+  except jax.errors.UnexpectedTracerError as error:
+    raise ValueError("tasks of which several are drawn at once, as by hardest_of, cannot be read ahead; let each step "
+                     "fetch its own.") from error
   array = stores(tasks.data)[0].array
   return Read(keys, tuple(jax.ShapeDtypeStruct((*each.shape, *array.shape[1:]), array.dtype) for each in rows))
 

@@ -12,6 +12,7 @@ from metajax.data.class_data import from_arrays
 from metajax.data.classes import class_tasks
 from metajax.data.diverse import diverse, k_dpp, mean_of_class_means
 from metajax.data.sampling import sample_tasks
+from metajax.data.task_augmentation import interpolated
 
 RANDOM = np.random.default_rng(0)
 
@@ -59,15 +60,15 @@ def test_tasks_of_a_meta_batch_are_less_alike():
   assert apart(chosen) > 1.1 * apart(plain)
 
 
-def test_a_task_is_a_function_of_its_place_and_goes_through_plug_ins():
-  chosen = augmented(diverse(tasks(), num_tasks=4, candidates=8), flip)
+def test_a_task_is_a_function_of_its_place():
+  chosen = diverse(interpolated(augmented(tasks(), flip), stages=2), num_tasks=4, candidates=8)
   draw = jax.jit(lambda places: sample_tasks(chosen, chosen.data, jax.random.key(2), places))
   whole = draw(jnp.arange(6, dtype=jnp.int32))
   for place in range(6):  # those at 4 and 5 are drawn apart
     alone = draw(jnp.full(6, place, jnp.int32))
     jax.tree.map(lambda one, all_of_them, place=place: np.testing.assert_array_equal(one[0], all_of_them[place]),
                  alone, whole)
-  assert len({image.tobytes() for image in np.asarray(whole.support.inputs)}) == 6
+  assert len({task.tobytes() for task in np.asarray(whole.support.inputs.one)}) == 6
 
 
 def test_classes_count_alike_whatever_their_shots():

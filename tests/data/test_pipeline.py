@@ -15,6 +15,7 @@ from metajax.data.pipeline import Fed, Reading, fed, meta_batches, read_ahead, r
 from metajax.data.ragged import ragged_tasks
 from metajax.data.sampling import sample_batch
 from metajax.data.sinusoids import sinusoids
+from metajax.data.task_augmentation import hardest_of
 
 DATA = from_arrays(np.random.default_rng(0).integers(0, 255, (40, 4, 4, 1), np.uint8), np.repeat(np.arange(5), 8))
 KEY = jax.random.key(3)
@@ -88,6 +89,12 @@ def test_a_task_for_which_nothing_was_read_is_no_number():
 def test_impossible_readings_are_refused_in_a_sentence(settings, sentence):
   with pytest.raises(ValueError, match=sentence):
     read(**settings)
+
+
+def test_tasks_drawn_several_at_once_are_refused():
+  tasks = hardest_of(KINDS["plain"](True), 2, lambda episode: episode.support.inputs.sum())
+  with pytest.raises(ValueError, match="as by hardest_of, cannot be read ahead"):
+    read_ahead(tasks, KEY, **LENGTH)
 
 
 @pytest.mark.parametrize("tasks", [sinusoids(2, 2), KINDS["plain"](False)])

@@ -9,6 +9,7 @@ import pytest
 
 from experiments import cifar_fs, clinc150, few_shot, fsmol, omniglot, sources, table, vector_learners, vectors
 from metajax import recipe as recipe_lib
+from metajax.data.class_data import from_arrays
 from metajax.recipe import Test as Lists
 from tests.data import test_fsmol as molecules
 from tests.data import test_text as texts
@@ -84,6 +85,34 @@ def test_unequal_training_tasks_suit_every_kind_of_learner(pictures, learner):
   assert episodes.support.mask.shape == (20, 6) and 0 < np.asarray(episodes.support.mask).mean() < 1
 
 
+@pytest.mark.parametrize("learner", ["ridge", "in_context"])
+def test_training_tasks_are_mixed_and_chosen_to_be_unlike(pictures, learner):
+  config = small(few_shot.get_config(learner), data=f"folder:{pictures}", image_size=16, mixed=0.5, candidates=6,
+                 **SHAPE)
+  built = check(few_shot.build(config))
+  episode = jax.eval_shape(built.train_tasks.sample, built.train_tasks.data, jax.random.key(0))
+  assert episode.support.inputs.one.shape == episode.support.inputs.other.shape == (6, 16, 16, 3)
+  with pytest.raises(ValueError, match="config.mixed=0.5 means nothing to the learner cnaps"):
+    few_shot.build(dataclasses.replace(config, learner="cnaps"))
+  with pytest.raises(ValueError, match="num_tasks=2 and candidates=1"):
+    few_shot.build(dataclasses.replace(config, candidates=1))
+
+
+def test_alphabets_keep_to_themselves(monkeypatch):
+  random = np.random.default_rng(0)
+  alphabets = from_arrays(random.integers(0, 255, (60, 28, 28, 1), np.uint8), np.arange(60) % 12,
+                          groups=["a"] * 4 + ["b"] * 5 + ["c"] * 3)
+  monkeypatch.setattr(sources.omniglot, "load", lambda split, image_size, by_alphabet: alphabets)
+  config = small(omniglot.get_config("ridge"), data="omniglot-lake", ways=4, train_queries=2, test_queries=2, filters=4)
+  built = check(omniglot.build(config))
+  group_of = {image.tobytes(): "aaaabbbbbccc"[row // 5] for row, image in enumerate(np.asarray(alphabets.examples))}
+  for tasks in (built.train_tasks, built.test_tasks):
+    drawn = jax.jit(jax.vmap(tasks.sample, (None, 0)))(tasks.data, jax.random.split(jax.random.key(0), 9))
+    images = np.rint(np.asarray(drawn.support.inputs) * 255).astype(np.uint8)
+    groups = [{group_of[image.tobytes()] for image in task} for task in images]
+    assert all(len(group) == 1 for group in groups) and set.union(*groups) == {"a", "b"}  # c has too few
+
+
 @pytest.mark.parametrize("learner", ["protonet", "maml", "cnp"])
 def test_arrays_are_tasks(tmp_path, learner):
   np.savez(tmp_path / "a.npz", inputs=np.random.default_rng(0).normal(size=(60, 7)), targets=np.arange(60) % 15)
@@ -147,6 +176,21 @@ def test_weights_of_inputs_begin_by_changing_no_angle():
   np.testing.assert_allclose(network.apply(params, inputs, mask)[:3], 2 * inputs[:3] / length, rtol=1e-5)
   gradient = jax.grad(lambda params: network.apply(params, inputs, mask)[:, 0].sum())(params)
   assert all(np.isfinite(leaf).all() and np.any(leaf) for leaf in jax.tree.leaves(gradient))
+
+
+def test_who_has_no_layers_starts_as_the_nearest_mean(tmp_path):
+  np.savez(tmp_path / "a.npz", inputs=np.random.default_rng(0).uniform(size=(60, 7)), targets=np.arange(60) % 15)
+  config = small(vectors.get_config("protonet"), data=f"npz:{tmp_path / 'a.npz'}", ways=3, train_queries=2,
+                 test_queries=2, hidden=())
+  learner, tasks = (built := check(vectors.build(config))).learner, built.train_tasks
+  support, query = tasks.sample(tasks.data, jax.random.key(0))
+  params = learner.init(jax.random.key(0), support.inputs)
+  embed = lambda part: learner.embed(params, part.inputs, part.mask)
+  adapted = learner.adapt(params, support._replace(inputs=embed(support)), jax.random.key(1))
+  logits = learner.predict(params, adapted, embed(query), query.mask)
+  unit = lambda rows: 4 * rows / np.linalg.norm(rows, axis=1, keepdims=True)
+  gaps = unit(np.asarray(query.inputs))[:, None] - unit(np.asarray(support.inputs))[None]
+  np.testing.assert_allclose(logits, -np.square(gaps).sum(axis=2), rtol=1e-4, atol=1e-4)
 
 
 def test_molecules_are_tasks(tmp_path, monkeypatch):
