@@ -46,7 +46,9 @@ def plain(app, what, name, obj, options, lines):
     aligned = indented and any(re.search(r"\S {2,}\S", each) for each in paragraph)
     # `name: what it is` lines that belong together, such as the fields of a NamedTuple.
     listed = len(paragraph) > 1 and all(re.match(r"\w+:? {2,}|\w+: |  ", each) for each in paragraph)
-    if paragraph and (aligned or listed):
+    if paragraph and paragraph[0].lstrip().startswith(">>> "):  # an example: code, shown as it is
+      result += paragraph
+    elif paragraph and (aligned or listed):
       result += ["::", "", *(f"    {each}" for each in paragraph)]
     else:
       result += [_escaped(each) for each in paragraph]

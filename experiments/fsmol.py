@@ -17,7 +17,7 @@ import optax
 
 from experiments import settings, vector_learners
 from experiments.inner_loop import LEARNERS as DESCENDING
-from experiments.settings import Contrast, Test, Training, changed, check_at_least, check_read, choose
+from experiments.settings import Training, changed, check_at_least, check_read, choose
 from metajax import losses
 from metajax.data import fsmol
 from metajax.data.groups import at_least, group_tasks
@@ -26,27 +26,16 @@ from metajax.recipe import Recipe
 
 
 @dataclass
-class Config:
+class Config(vector_learners.Config):
   """Support sets of 16 molecules, a fully connected network."""
-  learner: str = "protonet"  # which; given with the recipe, --config=experiments/fsmol.py:<learner>
-  seed: int = 0  # of initialisation and training tasks
   shots: int = 16  # support molecules of an assay, active and inactive together; FS-Mol reports 16, 32, 64, 128
   test_shots: int = 0  # support molecules of a test assay; 0 is as many as in training
   test_queries: int = 1024  # the most query molecules of a test assay
   queries: int = 64  # the most query molecules of an assay
-  hidden: tuple[int, ...] = (256, 128)  # units of the layers, the last the features; (), for ridge, weighs inputs
-  inner_steps: int = 1  # gradient steps in training
-  test_inner_steps: int = 3  # gradient steps in the test
-  inner_rate: float = 0.1  # of the inner gradient descent; metasgd's rates start here
-  first_order: bool = False  # FOMAML; for reptile, whose own step is always so, the contrast's gradient
-  strength: float = 1.0  # of imaml's pull towards the shared weights
-  solver_steps: int = 5  # of imaml's conjugate gradients
-  temperature: float = 0.1  # of matchingnet's cosines; protonet_cosine's, which is learned, starts here
-  conml: bool = True  # whether the contrastive term is on
-  contrast: Contrast = field(default_factory=Contrast)
+  hidden: tuple[int, ...] = (256, 128)
+  inner_rate: float = 0.1
   training: Training = field(default_factory=lambda: Training(
       steps=2000, tasks_per_step=16, learning_rate=3e-4, steps_per_row=50, steps_per_dispatch=10))
-  test: Test = field(default_factory=lambda: Test(episodes=600))
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:

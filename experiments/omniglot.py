@@ -25,7 +25,7 @@ from metajax.recipe import Models, Recipe
 
 
 @dataclass
-class Config:
+class Config(inner_loop.Descent):
   """What most learners share; see `defaults` for the rest."""
   learner: str = "maml"  # which; given with the recipe, --config=experiments/omniglot.py:<learner>
   seed: int = 0  # of initialisation and training tasks
@@ -43,12 +43,8 @@ class Config:
   max_pool: bool = False  # halve by max-pooling instead of by stride 2; what adapts its weights then does not average
   temperature: float = 0.1  # of matching networks' cosines; protonet_cosine's, which is learned, starts here
   size: str = "tiny"  # of in_context's transformer: tiny, small or standard
-  inner_steps: int = 1  # gradient steps in training
-  test_inner_steps: int = 3  # gradient steps in the test
-  inner_rate: float = 0.4  # of the inner gradient descent; metasgd's rates start here
-  first_order: bool = False  # FOMAML; for reptile, whose own step is always so, the contrast's gradient
-  strength: float = 0.5  # of imaml's pull towards the shared weights
-  solver_steps: int = 3  # of imaml's conjugate gradients
+  strength: float = 0.5
+  solver_steps: int = 3
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(
@@ -117,11 +113,9 @@ def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Rec
 
 
 def _check(config: Config) -> None:
-  check_at_least(0, config, "inner_steps", "test_inner_steps", "inner_rate")
+  inner_loop.check(config)
   check_at_least(2, config, "ways", *(["train_ways"] if config.train_ways else []))
-  check_at_least(1, config, "shots", "train_queries", "test_queries", "filters", "solver_steps")
-  check_positive(config, "temperature", "strength")
+  check_at_least(1, config, "shots", "train_queries", "test_queries", "filters")
+  check_positive(config, "temperature")
   check_read(config, train_ways=ANY_WAYS, max_pool=[name for name in defaults() if name not in CNAPS],
-             temperature=WARM, size=["in_context"], inner_steps=inner_loop.LEARNERS,
-             test_inner_steps=inner_loop.LEARNERS, inner_rate=inner_loop.LEARNERS, first_order=inner_loop.WITH_ORDER,
-             strength=["imaml"], solver_steps=["imaml"])
+             temperature=WARM, size=["in_context"])

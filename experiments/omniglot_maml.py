@@ -16,6 +16,7 @@ It is still rising at the end, after a sixth of MAML's steps at half the tasks a
 """
 
 from experiments import omniglot
+from experiments.settings import check_page
 from metajax.recipe import Recipe
 
 
@@ -26,4 +27,5 @@ def get_config() -> omniglot.Config:
 
 def build(config: omniglot.Config) -> Recipe:
   """Returns the recipe of these settings."""
+  check_page(config, "maml", "omniglot")
   return omniglot.build(config)

@@ -14,6 +14,7 @@ The end of its log on two cores, shared with other work:
 """
 
 from experiments import omniglot
+from experiments.settings import check_page
 from metajax.recipe import Recipe
 
 
@@ -24,4 +25,5 @@ def get_config() -> omniglot.Config:
 
 def build(config: omniglot.Config) -> Recipe:
   """Returns the recipe of these settings."""
+  check_page(config, "protonet", "omniglot")
   return omniglot.build(config)

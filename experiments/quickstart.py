@@ -38,7 +38,7 @@ class Config:
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(
-      steps=500, tasks_per_step=16, steps_per_row=10, steps_per_dispatch=1, rows_per_checkpoint=10))
+      steps=500, tasks_per_step=8, learning_rate=2e-3, steps_per_row=10, steps_per_dispatch=1, rows_per_checkpoint=10))
   test: Test = field(default_factory=lambda: Test(episodes=600))
 
 
@@ -60,7 +60,8 @@ def build(config: Config) -> Recipe:
   return Recipe(
       learner=learner, test_learner=learner,
       objective=make_objective(config, learner, losses.softmax_cross_entropy, scores),
-      optimizer=optax.adam(config.training.learning_rate), loss=losses.softmax_cross_entropy, scores=scores,
+      optimizer=optax.adam(optax.cosine_decay_schedule(config.training.learning_rate, config.training.steps)),
+      loss=losses.softmax_cross_entropy, scores=scores,
       train_tasks=train(**shape), val_tasks=val(**shape), test_tasks=test(**shape),
       training=config.training, test=config.test, seed=config.seed,
       pictures=image_pictures(learner, test, ways=config.ways, shots=config.shots),

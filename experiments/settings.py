@@ -78,6 +78,13 @@ def check_read(config: Any, **readers: Collection[str]) -> None:
                        f"read by {', '.join(learners)}.")
 
 
+def check_page(config: Any, learner: str, recipe: str) -> None:
+  """Raises ValueError if `config.learner` is not the one that a page is about; `recipe` is that of all learners."""
+  if config.learner != learner:
+    raise ValueError(f"config.learner={config.learner!r} cannot be here: this recipe is a page about {learner}; give "
+                     f"--config=experiments/{recipe}.py:{config.learner}.")
+
+
 def changed(config: T, changes: Mapping[str, Any]) -> T:
   """Returns a dataclass with some fields changed; a mapping changes some fields of a group, such as `training`."""
   new = {name: changed(getattr(config, name), value) if isinstance(value, Mapping) else value

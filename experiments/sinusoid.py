@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments import inner_loop, settings
-from experiments.settings import Contrast, Test, Training, changed, check_at_least, check_positive, check_read, choose
+from experiments.settings import Contrast, Test, Training, changed, check_at_least, check_read, choose
 from metajax import learners, losses, networks, pictures
 from metajax.data.sinusoids import sinusoids
 from metajax.learners.in_context import read
@@ -27,11 +27,12 @@ from metajax.recipe import Models, Recipe
 from metajax.types import Learner, Objective, SequenceNetwork
 
 _FEATURES = 40  # of a point, where a learner describes points, and of a task, where one describes tasks
+_WHOLE = ("maml", "fomaml", "metasgd")  # those that adapt a whole network of the first weights and activation chosen
 _MOVED = ("maml", "fomaml", "reptile", "imaml")  # learners whose task models are of the parameters' own structure
 
 
 @dataclass
-class Config:
+class Config(inner_loop.Descent):
   """MAML's own setting; what the ConML paper does not restate is MAML's."""
   learner: str = "maml"  # which; given with the recipe, --config=experiments/sinusoid.py:<learner>
   seed: int = 0  # of initialisation and training tasks
@@ -42,13 +43,10 @@ class Config:
   test_shift: float = 0.0  # added to both ends of the range of amplitudes in the test: tasks unlike those of training
   hidden: tuple[int, ...] = (40, 40)  # units of the hidden layers
   activation: str = "relu"  # of those of maml, fomaml and metasgd; tanh starts from usual weights, not near zero
+  first_weights: str = "small"  # of these with relu: small (MAML's, 0.01; units die of it) or lecun (flax's own)
   size: str = "tiny"  # of in_context's transformer: tiny, small or standard
-  inner_steps: int = 1  # gradient steps in training
-  test_inner_steps: int = 1  # gradient steps in the test
-  inner_rate: float = 0.01  # of the inner gradient descent; metasgd's rates start here
-  first_order: bool = False  # FOMAML; for reptile, whose own step is always so, the contrast's gradient
-  strength: float = 1.0  # of imaml's pull towards the shared weights
-  solver_steps: int = 5  # of imaml's conjugate gradients
+  test_inner_steps: int = 1
+  inner_rate: float = 0.01
   psi: str = "weights"  # what is contrasted: adapted weights (the paper's), or their change, which is ours
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
@@ -86,23 +84,22 @@ def sweeps(config: Config) -> str:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
-  check_at_least(0, config, "inner_steps", "test_inner_steps", "inner_rate", "test_shift")
-  check_at_least(1, config, "shots", "queries", "test_shots", "test_queries", "hidden", "solver_steps")
-  check_positive(config, "strength")
-  check_read(config, hidden=[name for name in defaults() if name != "in_context"], size=["in_context"],
-             inner_steps=inner_loop.LEARNERS, test_inner_steps=inner_loop.LEARNERS, inner_rate=inner_loop.LEARNERS,
-             first_order=inner_loop.WITH_ORDER, strength=["imaml"], solver_steps=["imaml"],
-             psi=_MOVED)
-  check_read(config, activation=("maml", "fomaml", "metasgd"))
+  inner_loop.check(config)
+  check_at_least(0, config, "test_shift")
+  check_at_least(1, config, "shots", "queries", "test_shots", "test_queries", "hidden")
+  check_read(config, hidden=[name for name in defaults() if name != "in_context"], size=["in_context"], psi=_MOVED,
+             activation=_WHOLE, first_weights=_WHOLE)
   descends = config.learner in inner_loop.LEARNERS
   # What models of unseen tasks are learned from: a hundred points, and subsets as large as a support set.
   whole_tasks = sinusoids(5 * config.shots, 5 * config.shots), views.random_subsets(10, config.shots)
 
   def draw(params, key):
     dense = sinusoids(config.test_shots, 500)
-    steps = {count: make_learner(config, count) for count in (0, 1, 10)} if descends else {
-        0: _unlearned(tested), 1: tested}
-    fit = pictures.fit_picture(steps, params, dense, key, span=(-5.0, 5.0))
+    before, after = _unlearned(tested), {"after adaptation": tested}
+    if descends:
+      before, once, often = (make_learner(config, count) for count in (0, 1, 10))
+      after = {"after 1 step": once, "after 10 steps": often}
+    fit = pictures.fit_picture(before, after, params, dense, key, span=(-5.0, 5.0))
     task_map, _ = pictures.map_picture(
         tested, params, *whole_tasks, key, "Models of ten sinusoids, ten subsets each")
     return {"fit.png": fit, "task_map.png": task_map}
@@ -126,10 +123,12 @@ def make_learner(config: Config, num_steps: int) -> Learner:
   """Returns the learner that `config.learner` names, with `num_steps` inner steps if it takes any."""
   loss, mlp = losses.squared_error, functools.partial(networks.mlp, config.hidden)
   features = mlp(_FEATURES)
-  small = nn.initializers.truncated_normal(0.01)  # MAML's own, from which the slower learners hardly move
+  # MAML's own are so small that the slower learners hardly move from them.
+  first = choose("first_weights", config.first_weights, {
+      "small": nn.initializers.truncated_normal(0.01), "lecun": nn.initializers.lecun_normal()})
   smooth = choose("activation", config.activation, {"relu": False, "tanh": True})
   whole = (mlp(1, activation=nn.tanh) if smooth or config.learner in ("reptile", "imaml")
-           else mlp(1, kernel_init=small))
+           else mlp(1, kernel_init=first))
   makers: Mapping[str, Callable[[], Learner]] = {
       **inner_loop.makers(config, loss, whole, body=features, head=networks.mlp((), 1), num_steps=num_steps),
       "ridge": lambda: learners.ridge(features),

@@ -13,6 +13,7 @@ The two distances are tiny because weights are theta plus a little: at lambda 0.
 """
 
 from experiments import sinusoid
+from experiments.settings import check_page
 from metajax.recipe import Recipe
 
 
@@ -28,4 +29,5 @@ def sweeps(config: sinusoid.Config) -> str:
 
 def build(config: sinusoid.Config) -> Recipe:
   """Returns the recipe of these settings."""
+  check_page(config, "maml", "sinusoid")
   return sinusoid.build(config)

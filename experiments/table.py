@@ -17,7 +17,7 @@ import optax
 
 from experiments import settings, vector_learners
 from experiments.inner_loop import LEARNERS as DESCENDING
-from experiments.settings import Contrast, Test, Training, changed, check_at_least, choose
+from experiments.settings import Training, changed, check_at_least, choose
 from metajax import losses
 from metajax.data import tables
 from metajax.data.groups import GroupData, at_least, group_tasks
@@ -25,10 +25,9 @@ from metajax.recipe import Recipe
 
 
 @dataclass
-class Config:
+class Config(vector_learners.Config):
   """A small network for tables of some thousand rows."""
-  learner: str = "ridge"  # which; given with the recipe, --config=experiments/table.py:<learner>
-  seed: int = 0  # of initialisation and training tasks
+  learner: str = "ridge"
   data: str = ""  # the table, a file .csv or .parquet
   group: str = ""  # the column that names the task of each row
   target: str = ""  # the column to predict
@@ -38,17 +37,9 @@ class Config:
   shots: int = 10  # support rows of a task
   queries: int = 20  # the most query rows of a task
   hidden: tuple[int, ...] = (64, 64)  # units of the layers; (), for ridge, weighs inputs alone
-  inner_steps: int = 1  # gradient steps in training
-  test_inner_steps: int = 1  # gradient steps in the test
-  inner_rate: float = 0.05  # of the inner gradient descent; metasgd's rates start here
-  first_order: bool = False  # FOMAML; for reptile, whose own step is always so, the contrast's gradient
-  strength: float = 1.0  # of imaml's pull towards the shared weights
-  solver_steps: int = 5  # of imaml's conjugate gradients
-  temperature: float = 0.1  # of matchingnet's cosines; protonet_cosine's, which is learned, starts here
-  conml: bool = True  # whether the contrastive term is on
-  contrast: Contrast = field(default_factory=Contrast)
+  test_inner_steps: int = 1
+  inner_rate: float = 0.05
   training: Training = field(default_factory=lambda: Training(steps=2000, tasks_per_step=16))
-  test: Test = field(default_factory=lambda: Test(episodes=600))
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:

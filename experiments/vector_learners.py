@@ -1,5 +1,6 @@
 """The learners on vectors by name, for classes and for real targets: fully connected networks."""
 
+from dataclasses import dataclass, field
 import functools
 from typing import Any, Callable, Mapping
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments import inner_loop
-from experiments.settings import check_at_least, check_positive, check_read, choose
+from experiments.settings import Contrast, Test, Training, check_at_least, choose
 from metajax import distances, learners, losses, networks
 from metajax.types import Learner, Network
 
@@ -17,11 +18,25 @@ ANY_WAYS = (*METRIC, "ridge")
 WARM = ("protonet_cosine", "matchingnet")  # those with a temperature
 
 
-def make_learner(config: Any, outputs: int, *, classes: bool, num_steps: int) -> Learner:
+@dataclass
+class Config(inner_loop.Descent):
+  """What the recipes on vectors share."""
+  learner: str = "protonet"  # which; given with the recipe, after a colon
+  seed: int = 0  # of initialisation and training tasks
+  hidden: tuple[int, ...] = (128, 64)  # units of the layers, the last the features; (), for ridge, weighs inputs
+  temperature: float = 0.1  # of matchingnet's cosines; protonet_cosine's, which is learned, starts here
+  conml: bool = True  # whether the contrastive term is on
+  contrast: Contrast = field(default_factory=Contrast)
+  training: Training = field(default_factory=lambda: Training(
+      steps=2000, tasks_per_step=16, steps_per_row=50, steps_per_dispatch=10))
+  test: Test = field(default_factory=lambda: Test(episodes=600))
+
+
+def make_learner(config: Config, outputs: int, *, classes: bool, num_steps: int) -> Learner:
   """Returns the learner that `config.learner` names.
 
   Args:
-    config: a recipe's, with the fields that `check` reads, and `learner`.
+    config: a recipe's.
     outputs: the most classes of a task, or the real numbers that a target has.
     classes: whether targets are classes.
     num_steps: inner steps, for learners that take them.
@@ -77,15 +92,11 @@ def defaults(classes: bool = True) -> Mapping[str, Mapping[str, Any]]:
   return {name: own.get(name, {}) for name in names}
 
 
-def check(config: Any) -> None:
+def check(config: Config) -> None:
   """Raises ValueError for a setting of a learner that cannot be, or that `config.learner` does not read."""
-  check_at_least(0, config, "inner_steps", "test_inner_steps", "inner_rate")
-  check_at_least(1, config, "hidden", "solver_steps")
-  check_positive(config, "strength")
+  inner_loop.check(config)
+  check_at_least(1, config, "hidden")
   if not config.hidden and config.learner != "ridge":
     # ProtoNet's gradient at 2,048 features crashes XLA:CPU (jaxlib 0.10.2), so it is not let there.
     raise ValueError(f"config.hidden=() has no layer, which the learner {config.learner} needs; give the units of one "
                      "or more, such as (128, 64). Ridge alone does without.")
-  check_read(config, inner_steps=inner_loop.LEARNERS, test_inner_steps=inner_loop.LEARNERS,
-             inner_rate=inner_loop.LEARNERS, first_order=inner_loop.WITH_ORDER, strength=["imaml"],
-             solver_steps=["imaml"])

@@ -6,14 +6,14 @@ Command: python -m launch.train --config=experiments/vectors.py:protonet --confi
 The flags people want: --config.ways=10 --config.shots=5 --config.conml=False
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Mapping
 
 import optax
 
 from experiments import settings, vector_learners
 from experiments.inner_loop import LEARNERS as DESCENDING
-from experiments.settings import Contrast, Test, Training, changed, check_at_least, check_read, choose
+from experiments.settings import changed, check_at_least, check_read, choose
 from experiments.sources import vector_reader
 from metajax import losses
 from metajax.data.class_data import ClassData
@@ -23,29 +23,14 @@ from metajax.types import TaskDistribution
 
 
 @dataclass
-class Config:
+class Config(vector_learners.Config):
   """A small network, 5-way 1-shot."""
-  learner: str = "protonet"  # which; given with the recipe, --config=experiments/vectors.py:<learner>
-  seed: int = 0  # of initialisation and training tasks
   data: str = "clinc150"  # clinc150, banking77 or npz:<path>
   ways: int = 5  # classes of a task
   train_ways: int = 0  # classes of a training task; 0 is as many as in the test
   shots: int = 1  # support examples of each class
   train_queries: int = 5  # query examples of each class in training
   test_queries: int = 15  # query examples of each class in the test
-  hidden: tuple[int, ...] = (128, 64)  # units of the layers, the last the features; (), for ridge, weighs inputs
-  inner_steps: int = 1  # gradient steps in training
-  test_inner_steps: int = 3  # gradient steps in the test
-  inner_rate: float = 0.4  # of the inner gradient descent; metasgd's rates start here
-  first_order: bool = False  # FOMAML; for reptile, whose own step is always so, the contrast's gradient
-  strength: float = 1.0  # of imaml's pull towards the shared weights
-  solver_steps: int = 5  # of imaml's conjugate gradients
-  temperature: float = 0.1  # of matchingnet's cosines; protonet_cosine's, which is learned, starts here
-  conml: bool = True  # whether the contrastive term is on
-  contrast: Contrast = field(default_factory=Contrast)
-  training: Training = field(default_factory=lambda: Training(
-      steps=2000, tasks_per_step=16, steps_per_row=50, steps_per_dispatch=10))
-  test: Test = field(default_factory=lambda: Test(episodes=600))
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:

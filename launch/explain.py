@@ -19,12 +19,12 @@ class Field(NamedTuple):
 def fields(config: Any, prefix: str = "") -> Iterator[Field]:
   """Yields the fields of a dataclass, those of nested ones in their places."""
   comments = _comments(type(config))
-  for each in dataclasses.fields(config):
-    value = getattr(config, each.name)
+  for name in _names(type(config)):
+    value = getattr(config, name)
     if dataclasses.is_dataclass(value):
-      yield from fields(value, f"{prefix}{each.name}.")
+      yield from fields(value, f"{prefix}{name}.")
     else:
-      yield Field(prefix + each.name, value, comments.get(each.name, ""))
+      yield Field(prefix + name, value, comments.get(name, ""))
 
 
 def text(recipe: str, page: str, config: Any, width: int) -> str:
@@ -41,6 +41,12 @@ def text(recipe: str, page: str, config: Any, width: int) -> str:
     lines.append(f"  --config.{field.name}={_typed(field.default)}")
     lines += textwrap.wrap(field.about, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
   return "\n".join(lines)
+
+
+def _names(cls: type) -> list[str]:
+  """Returns the fields of a dataclass: what it adds to the classes it inherits from before what they have."""
+  declared = [name for each in cls.__mro__ for name in vars(each).get("__annotations__", ())]
+  return list(dict.fromkeys(reversed(declared)))[::-1]  # a default that is changed leaves a field where it was
 
 
 def _typed(value: Any) -> str:

@@ -21,16 +21,17 @@ from metajax import hosts, recipe, workdir
 from metajax.forks import fork
 from metajax.preemption import Preempted, stop_on_signals
 from metajax.provenance import provenance
-from metajax.reports import summary
+from metajax.reports import summary, weights_and_biases
 
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, say what memory and arithmetic a step takes, and stop")
 _FORK = flags.DEFINE_string("fork", None, "the workdir of a run to go on from, in a new one, under other settings")
 _TUNED = flags.DEFINE_boolean("tuned", False, "take the settings that benchmarks.autotune found fastest here")
+_WANDB = flags.DEFINE_string("wandb_project", None, "send metrics to this project of Weights & Biases, too; it needs "
+                             "the extra metajax[wandb]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where results go; by default runs/<recipe>")
 
 
 def main(_: list[str]) -> None:
-  command_line.connect()
   name, config = CONFIG()
   if _TUNED.value:
     print("Tuned: " + " ".join(tuned.apply(name, config)))
@@ -42,6 +43,7 @@ def main(_: list[str]) -> None:
   command_line.use_compilation_cache()
   settings, about = dataclasses.asdict(config), provenance(_data(built), name.split(":")[0])
   folder = Path(_WORKDIR.value or f"runs/{command_line.run_name(name)}")
+  writers = [] if _WANDB.value is None else [weights_and_biases.opener(folder, _WANDB.value, settings)]
   if hosts.is_writer():
     if _FORK.value:
       fork(_FORK.value, folder, built, name, settings, about)
@@ -50,7 +52,7 @@ def main(_: list[str]) -> None:
   hosts.wait("the workdir is claimed")
   with stop_on_signals() as stop:
     try:
-      results = recipe.run(built, folder, stop_requested=hosts.together(stop))
+      results = recipe.run(built, folder, stop_requested=hosts.together(stop), writers=writers)
     except Preempted as preempted:
       if hosts.is_writer():
         print(preempted, file=sys.stderr)
@@ -71,4 +73,4 @@ def _data(built: recipe.Recipe) -> list[Any]:
 
 if __name__ == "__main__":
   CONFIG = command_line.define_config("experiments/quickstart.py")
-  command_line.run(main)
+  command_line.run(main, in_pods=True)

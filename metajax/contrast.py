@@ -52,7 +52,17 @@ def inter_task_distance(full: PyTree, distance: Distance, axis_name: str | None 
 
 
 def contrastive_loss(full: PyTree, views: PyTree, distance: Distance, axis_name: str | None = None) -> Array:
-  """Returns D_in - D_out, to be added to the episodic loss with a weight lambda (eq. 4)."""
+  """Returns D_in - D_out, to be added to the episodic loss with a weight lambda (eq. 4).
+
+  Args and errors as in `inner_task_distance` and `inter_task_distance`.
+
+  >>> import jax.numpy as jnp
+  >>> from metajax import contrast, distances
+  >>> full = jnp.array([[1.0, 0.0], [0.0, 1.0]])  # two tasks that are told apart: D_out is 1
+  >>> views = jnp.array([[[1.0, 0.0]], [[1.0, 0.0]]])  # one view of each, that of the second a bad one: D_in is 1/2
+  >>> float(contrast.contrastive_loss(full, views, distances.cosine))
+  -0.5
+  """
   return (inner_task_distance(full, views, distance, axis_name)
           - inter_task_distance(full, distance, axis_name))
 

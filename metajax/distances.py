@@ -4,6 +4,12 @@ A representation is a pytree of real arrays read as one long vector `[D]`; a pla
 leaf is ever flattened or concatenated. Sums are taken in float32 at least, whatever the leaves are.
 
 Wu et al., Learning to Learn with Contrastive Meta-Objective, 2025, https://arxiv.org/abs/2410.05975.
+
+>>> import jax.numpy as jnp
+>>> from metajax import distances
+>>> east, north = jnp.array([1.0, 0.0]), jnp.array([0.0, 2.0])
+>>> float(distances.cosine(east, north)), float(distances.squared_euclidean(east, north))
+(1.0, 5.0)
 """
 
 from dataclasses import dataclass

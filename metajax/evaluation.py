@@ -87,7 +87,13 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
 
 
 def estimate(values: np.ndarray) -> Estimate:
-  """Returns the mean of `values [episodes]` with its 95 % interval."""
+  """Returns the mean of `values [episodes]` with its 95 % interval.
+
+  >>> import numpy as np
+  >>> from metajax import evaluation
+  >>> print(evaluation.estimate(np.array([0.5, 1.0, 1.0, 0.5])))
+  0.7500 ± 0.2829
+  """
   values = np.asarray(values)
   wide = values.astype(np.float64)
   return Estimate(float(wide.mean()), float(1.96 * wide.std(ddof=1) / np.sqrt(len(wide))), values)

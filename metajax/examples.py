@@ -11,7 +11,16 @@ from metajax.types import Array, Episode, Examples, PyTree
 
 
 def examples(inputs: PyTree, targets: Array, mask: Array | None = None) -> Examples:
-  """Returns the labelled set of `inputs [N, ...]` and `targets [N, ...]`; without a mask nothing is padding."""
+  """Returns the labelled set of `inputs [N, ...]` and `targets [N, ...]`; without a mask nothing is padding.
+
+  >>> import jax.numpy as jnp
+  >>> from metajax.examples import examples, masked_mean, union
+  >>> measured = examples(jnp.array([[1.0], [2.0]]), jnp.array([1.0, 2.0]))
+  >>> padded = examples(jnp.array([[3.0], [9.0]]), jnp.array([3.0, 9.0]), jnp.array([True, False]))
+  >>> both = union(measured, padded)
+  >>> both.inputs.shape, float(masked_mean(both.targets, both.mask))
+  ((4, 1), 2.0)
+  """
   if mask is None:
     mask = jnp.ones(jnp.shape(targets)[:1], bool)
   return Examples(inputs, targets, mask)

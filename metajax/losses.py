@@ -15,6 +15,14 @@ def softmax_cross_entropy(outputs: Array, targets: Array) -> Array:
   """Returns `[Q]` cross-entropies in nats of logits `[Q, C]` against integer classes `[Q]` in [0, C).
 
   Of a class out of range it is NaN, and not, as an index from the end would have it, that of another class.
+
+  >>> import jax.numpy as jnp
+  >>> from metajax import losses
+  >>> logits, classes = jnp.array([[0.0, 0.0], [9.0, -9.0]]), jnp.array([1, 0])
+  >>> print(losses.softmax_cross_entropy(logits, classes).round(3))  # the first is a guess: log 2
+  [0.693 0.   ]
+  >>> losses.accuracy(logits, classes).tolist()
+  [0.0, 1.0]
   """
   _check_classes(outputs, targets)
   entropies = optax.losses.softmax_cross_entropy_with_integer_labels(outputs, targets)

@@ -15,12 +15,13 @@ from metajax.task_models import make_task_models
 from metajax.types import Learner, Params, PerExample, PRNGKey, TaskDistribution
 
 
-def fit_picture(learners: Mapping[int, Learner], params: Params, tasks: TaskDistribution, key: PRNGKey, *,
-                span: tuple[float, float]) -> Figure:
+def fit_picture(before: Learner, after: Mapping[str, Learner], params: Params, tasks: TaskDistribution, key: PRNGKey,
+                *, span: tuple[float, float]) -> Figure:
   """Returns the fit of scalar functions on three tasks, before and after adaptation.
 
   Args:
-    learners: from a number of inner steps to the learner that takes them; 0 is "before".
+    before: the learner before it has adapted.
+    after: learners that have, by what is said of their curves, such as "after 1 step".
     params: shared by all of them.
     tasks: with inputs `[N, 1]`; its query set should cover `span` densely, for it draws the true function.
     key: for the tasks and the adaptation.
@@ -39,16 +40,14 @@ def fit_picture(learners: Mapping[int, Learner], params: Params, tasks: TaskDist
 
     return np.asarray(jax.jit(jax.vmap(one))(sampled))
 
-  curves = {steps: curve(learner) for steps, learner in learners.items()}
   order = np.argsort(np.asarray(sampled.query.inputs)[..., 0], axis=1)
   dense_x = np.take_along_axis(np.asarray(sampled.query.inputs)[..., 0], order, axis=1)
   dense_y = np.take_along_axis(np.asarray(sampled.query.targets)[..., 0], order, axis=1)
   grid_x = np.asarray(grid[:, 0])
-  steps = [count for count in curves if count > 0]
   return episodes.regression_fit(
       np.asarray(sampled.support.inputs)[..., 0], np.asarray(sampled.support.targets)[..., 0],
       np.tile(grid_x, (3, 1)), np.stack([np.interp(grid_x, x, y) for x, y in zip(dense_x, dense_y)]),
-      curves[0], np.stack([curves[count] for count in steps], axis=1), steps)
+      curve(before), np.stack([curve(learner) for learner in after.values()], axis=1), list(after))
 
 
 def image_picture(learner: Learner, loss: PerExample, params: Params, tasks: TaskDistribution, key: PRNGKey) -> Figure:

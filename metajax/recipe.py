@@ -19,7 +19,7 @@ import io
 import json
 from pathlib import Path
 import time
-from typing import Any, Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import jax
 from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ from metajax.preemption import Preempted
 from metajax.reports import html
 from metajax.reports.figures import learning_curves, save
 from metajax.reports.progress import Progress
-from metajax.reports.writers import CsvWriter, TensorBoardWriter, combine, read_csv
+from metajax.reports.writers import CsvWriter, TensorBoardWriter, Writer, combine, read_csv
 from metajax.sharding import over_tasks, over_tasks_by_pmap, replicate, spread, task_mesh, usable_devices
 from metajax.training import Stopped, TrainState, fit, init_state, make_advance, write_batch
 from metajax.types import Learner, Objective, Params, PerExample, PerSet, PRNGKey, TaskDistribution
@@ -137,10 +137,12 @@ def dry_run(recipe: Recipe, *, say: Callable[[str], Any] = print) -> cost.Cost:
 
 
 def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = print,
-        stop_requested: Callable[[], bool] = lambda: False) -> dict[str, Estimate]:
+        stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
+        ) -> dict[str, Estimate]:
   """Trains, tests and pictures a recipe in a workdir, going on from its newest checkpoint if it has one.
 
-  `stop_requested` is asked before each dispatch; processes that train together must all be told the same.
+  `stop_requested` is asked before each dispatch; processes that train together must all be told the same. `writers`
+  open further places for the metrics, given the step that the run goes on from.
 
   Returns:
     The test results by name, `loss` and each score.
@@ -153,7 +155,7 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
   workdir = Path(workdir)
   say = say if is_writer() else _silence
   say(recipe.notes)
-  state = train(recipe, workdir, say=say, stop_requested=stop_requested)
+  state = train(recipe, workdir, say=say, stop_requested=stop_requested, writers=writers)
   if stop_requested():
     raise Preempted("Stopped as asked, with the training done and saved; the same command tests.")
   results = test(recipe, state.params, workdir, say=say)
@@ -179,7 +181,8 @@ def root_keys(recipe: Recipe) -> PRNGKey:
 
 
 def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
-          stop_requested: Callable[[], bool] = lambda: False) -> TrainState:
+          stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
+          ) -> TrainState:
   """Returns the state at the end of training, or of what is left of it; errors as in `run`."""
   (key_init, key_train, key_val), optimizer = root_keys(recipe), guarded_optimizer(recipe)
   mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
@@ -214,7 +217,9 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
         f"{recipe.training.tasks_per_step} tasks on {mesh.size} device{'s' if mesh.size > 1 else ''}.")
     writer = combine()
     if is_writer():
-      writer = combine(CsvWriter(workdir / "metrics.csv", start), TensorBoardWriter(workdir / "tensorboard", start))
+      further = [opened(start) for opened in writers]  # first: they may be refused elsewhere
+      writer = combine(CsvWriter(workdir / "metrics.csv", start), TensorBoardWriter(workdir / "tensorboard", start),
+                       *further)
     with Progress(recipe.training.steps, start_step=start, tasks_per_step=recipe.training.tasks_per_step,
                   file=None if is_writer() else io.StringIO()) as progress:
       period = recipe.training.rows_per_checkpoint * recipe.training.steps_per_row

@@ -7,6 +7,7 @@ version, commit or machine is told.
 import json
 import os
 from pathlib import Path
+import re
 from typing import IO, Any, Callable, Mapping
 
 import numpy as np
@@ -28,9 +29,11 @@ def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any], about: Ma
 
   Raises:
     ValueError: if the folder belongs to a run with another recipe, other settings or other data (each is named), if it
-      holds files but no run, or if it cannot be written. Nothing in it is touched.
+      holds files but no run, if it is a bucket, or if it cannot be written. Nothing in it is touched.
   """
   workdir = Path(workdir)
+  if re.match(r"\w{2,}:", str(workdir)):
+    raise ValueError(f"workdir {workdir} is not a folder; mount the bucket and name the folder where it is mounted.")
   wanted = json.loads(json.dumps({"recipe": recipe, "config": config, "about": about or {}}))
   try:
     if (workdir / _FILE).exists():

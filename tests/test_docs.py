@@ -1,6 +1,8 @@
 """The documentation: every public symbol has its words, every link leads somewhere, the site builds unwarned."""
 
 import ast
+import doctest
+import importlib
 import os
 import pathlib
 import re
@@ -28,6 +30,17 @@ def undocumented(text):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_public_symbol_is_documented(path):
   assert undocumented(path.read_text(encoding="utf-8")) == []
+
+
+def test_examples_in_docstrings_say_what_is_true():
+  ran = 0
+  for path in MODULES:
+    if ">>> " in path.read_text(encoding="utf-8"):
+      module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+      failed, tried = doctest.testmod(module)
+      assert failed == 0, path
+      ran += tried
+  assert ran >= 40
 
 
 def test_what_is_undocumented_can_be_seen():

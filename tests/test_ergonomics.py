@@ -12,6 +12,7 @@ import pytest
 
 from metajax import objectives
 from metajax.sharding import TASKS, task_mesh
+from tests import one_loss
 from tests.learners.table import ROWS, start
 
 SOME = ("maml", "protonet", "in_context")
@@ -94,3 +95,8 @@ def test_spread_over_devices_is_the_same(name, mapping):
                            out_specs=PartitionSpec(), check_vma=False)
     got = jax.jit(mapped)(params, episodes)
   close(got, want)
+
+
+def test_a_program_that_imports_one_loss():
+  value, gradient = one_loss.main()
+  assert np.isfinite(value) and optax.tree.norm(gradient) > 0

@@ -94,3 +94,13 @@ def test_the_licence_is_whole_and_the_version_is_one():
   version = re.search(r"^version = (.*)$", (ROOT / "setup.cfg").read_text(), re.M).group(1)
   assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
   assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_all_name_one_repository():
+  field = re.compile(r"^(?:url|repository-code)\W+https://github.com/(.*)$", re.M)
+  named = {name: field.search((ROOT / name).read_text()).group(1) for name in ("setup.cfg", "CITATION.cff")}
+  notebooks = [path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "notebooks").glob("*.py")]
+  for number, text in enumerate(notebooks):
+    named[number] = "/".join(re.search(r"/github/([\w-]+)/([\w-]+)/blob/", text).groups())
+    named.update((f"{number} {found}", found) for found in re.findall(r"git\+https://github.com/([\w/-]+)", text))
+  assert len(named) >= 2 + 5 + 4 and set(named.values()) == {"metajax/metajax"}

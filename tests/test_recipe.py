@@ -306,12 +306,13 @@ def test_a_page_is_one_learner_of_a_recipe(name):
 
 def test_a_learner_without_steps_is_pictured_before_it_has_seen_the_task(monkeypatch):
   fit, key = {}, jax.random.key(0)
-  monkeypatch.setattr(pictures, "fit_picture", lambda learners, *_, **__: fit.update(learners))
+  monkeypatch.setattr(pictures, "fit_picture", lambda before, after, *_, **__: fit.update({"before": before, **after}))
   built = sinusoid.build(_small(sinusoid.get_config("ridge")))
   params = built.learner.init(key, np.zeros((3, 1), np.float32))
   assert set(built.pictures(params, key)) == {"fit.png", "task_map.png"}
   features = built.learner.embed(params, np.ones((3, 1), np.float32), np.ones(3, bool))
-  weights = [fit[count].adapt(params, examples(features, np.ones((3, 1), np.float32)), key) for count in (0, 1)]
+  assert list(fit) == ["before", "after adaptation"]  # it takes no steps to be counted
+  weights = [each.adapt(params, examples(features, np.ones((3, 1), np.float32)), key) for each in fit.values()]
   assert not np.any(weights[0]) and np.any(weights[1])
 
 

@@ -18,6 +18,14 @@ def sinusoids(shots: int, queries: int, *, amplitude: tuple[float, float] = (0.1
 
   Raises:
     ValueError: if there is no support or no query point, or a range is reversed.
+
+  >>> import jax
+  >>> from metajax.data.sinusoids import sinusoids
+  >>> tasks = sinusoids(shots=10, queries=5)
+  >>> keys = jax.random.split(jax.random.key(0), 32)  # one task a key, whatever the device
+  >>> episodes = jax.vmap(lambda key: tasks.sample(tasks.data, key))(keys)
+  >>> episodes.support.inputs.shape, episodes.query.targets.shape
+  ((32, 10, 1), (32, 5, 1))
   """
   check_integers(shots=shots, queries=queries)
   if shots < 1 or queries < 1:

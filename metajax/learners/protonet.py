@@ -52,6 +52,17 @@ def protonet(network: Network, *, num_classes: int, distance: distances.Distance
 
   Raises:
     ValueError: if there are fewer than 2 classes.
+
+  >>> import jax, jax.numpy as jnp
+  >>> from metajax import Network, examples, learners
+  >>> raw = Network(init=lambda key, inputs: {}, apply=lambda params, inputs, mask: inputs)
+  >>> learner = learners.protonet(raw, num_classes=2)
+  >>> support = examples.examples(jnp.array([[0.0], [1.0], [5.0]]), jnp.array([0, 0, 1]))
+  >>> model = learner.adapt({}, support, jax.random.key(0))
+  >>> model.means.tolist()
+  [[0.5], [5.0]]
+  >>> learner.predict({}, model, jnp.array([[1.0], [4.0]]), jnp.ones(2, bool)).argmax(axis=1).tolist()
+  [0, 1]
   """
   check_num_classes(num_classes)
 

@@ -12,6 +12,18 @@ def from_linen(module: nn.Module, *, independent: bool = False) -> Network:
   Args:
     module: the module.
     independent: whether each output depends on its own input alone (`Network.independent`).
+
+  >>> import jax, jax.numpy as jnp
+  >>> from flax import linen
+  >>> from metajax import networks
+  >>> class Line(linen.Module):
+  ...   @linen.compact
+  ...   def __call__(self, inputs, mask):
+  ...     return linen.Dense(1)(inputs)
+  >>> network = networks.from_linen(Line(), independent=True)
+  >>> params = network.init(jax.random.key(0), jnp.ones((5, 3)))
+  >>> network.apply(params, jnp.ones((5, 3)), jnp.ones(5, bool)).shape
+  (5, 1)
   """
 
   def init(key, inputs):

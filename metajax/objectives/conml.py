@@ -51,6 +51,18 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
 
   Raises:
     ValueError: if neither term is chosen; and, when called, for malformed episodes or a single task to discriminate.
+
+  >>> import jax, optax
+  >>> from metajax import learners, losses, networks, objectives
+  >>> from metajax.data.sinusoids import sinusoids
+  >>> learner = learners.maml(networks.mlp((8,), 1), losses.squared_error, optimizer=optax.sgd(0.01))
+  >>> objective = objectives.conml(learner, losses.squared_error, weight=0.1)
+  >>> tasks = sinusoids(shots=5, queries=5)
+  >>> episodes = jax.vmap(lambda key: tasks.sample(tasks.data, key))(jax.random.split(jax.random.key(0), 4))
+  >>> params = learner.init(jax.random.key(1), episodes.support.inputs[0])
+  >>> loss, metrics = jax.jit(objective)(params, episodes, jax.random.key(2))
+  >>> sorted(metrics)
+  ['contrastive_loss', 'd_in', 'd_out', 'episodic_loss', 'loss']
   """
   if not (align or discriminate):
     raise ValueError("ConML needs at least one of its two terms, but align and discriminate are both False; "

@@ -17,37 +17,35 @@ _GAP = 0.08  # cells, between an image and the edge of its cell
 
 
 def regression_fit(support_x: np.ndarray, support_y: np.ndarray, grid_x: np.ndarray, true_y: np.ndarray,
-                   before_y: np.ndarray, after_y: np.ndarray, steps: Sequence[int] | None = None) -> Figure:
-  """The fit to up to four tasks before adaptation and after each of several numbers of inner steps.
+                   before_y: np.ndarray, after_y: np.ndarray, labels: Sequence[str]) -> Figure:
+  """The fit to up to four tasks before adaptation and after it, perhaps after more and more inner steps.
 
   support_x, support_y: [tasks, N]
   grid_x, true_y, before_y: [tasks, G], grid_x in rising order
   after_y: [tasks, S, G]
-  steps: [S] the inner steps taken for each curve of `after_y`; 1 to S if left out
+  labels: [S] what is said of each curve of `after_y`, such as "after 1 step"
 
   Raises ValueError for more than four tasks or shapes that do not fit.
   """
   tasks, size = np.shape(grid_x)
-  counts = list(range(1, np.shape(after_y)[1] + 1)) if steps is None else list(steps)
   if not 1 <= tasks <= _MAX_TASKS:
     raise ValueError(f'a figure of regression fits holds 1 to {_MAX_TASKS} tasks, not {tasks}.')
   if (np.shape(true_y) != (tasks, size) or np.shape(before_y) != (tasks, size) or len(support_x) != tasks
-      or np.shape(support_x) != np.shape(support_y) or np.shape(after_y) != (tasks, len(counts), size)):
-    raise ValueError('the arrays of a regression fit disagree on their tasks, grid points or inner steps.')
+      or np.shape(support_x) != np.shape(support_y) or np.shape(after_y) != (tasks, len(labels), size)):
+    raise ValueError('the arrays of a regression fit disagree on their tasks, grid points or labels.')
   figure = new_figure(3.1 * tasks + 0.4, 3.3)
   panels = figure.subplots(1, tasks, squeeze=False, sharey=True)[0]
-  colours = _blues(len(counts))
+  colours = _blues(len(labels))
   for task, axes in enumerate(panels):
     style(axes, f'Task {task + 1}', 'input x', 'target y' if task == 0 else '')
     axes.plot(grid_x[task], true_y[task], color=GREY, linewidth=3.5, alpha=0.45, label='true function')
     axes.plot(grid_x[task], before_y[task], color=ORANGE, linestyle='--', linewidth=1.4, label='before adaptation')
-    for count, colour, curve in zip(counts, colours, after_y[task]):
-      label = f'after {count} step' + ('s' if count != 1 else '')
+    for label, colour, curve in zip(labels, colours, after_y[task]):
       axes.plot(grid_x[task], curve, color=colour, linewidth=1.6, label=label)
     axes.plot(support_x[task], support_y[task], 'o', color=BLACK, markersize=4.5, label='support', zorder=4)
-  handles, labels = panels[0].get_legend_handles_labels()
-  columns = len(labels) if tasks > 1 else 2
-  figure.legend(handles, labels, loc='outside lower center', ncols=columns, fontsize=8, frameon=False)
+  handles, words = panels[0].get_legend_handles_labels()
+  columns = len(words) if tasks > 1 else 2
+  figure.legend(handles, words, loc='outside lower center', ncols=columns, fontsize=8, frameon=False)
   return figure
 
 

@@ -28,7 +28,7 @@ _needs_fonts = pytest.mark.skipif(
 _BAD = {
     "unknown field": ([_SINUSOID, "--config.shot=3"], ["config.shot ", "did you mean", "config.shots"]),
     "unknown field of the default recipe": (["--config.steps=3"], ["config.steps ", "config.training.steps"]),
-    "nothing like it": ([_SINUSOID, "--config.zzzz=3"], ["config.zzzz ", "there are learner, seed, shots"]),
+    "nothing like it": ([_SINUSOID, "--config.zzzz=3"], ["config.zzzz ", "; there are ", " learner, seed, shots"]),
     "unknown nested field": ([_SINUSOID, "--config.training.step=3"], ["config.training.step ",
                                                                       "config.training.steps"]),
     "field of a number": ([_SINUSOID, "--config.seed.x=3"], ["config.seed.x "]),
@@ -54,6 +54,7 @@ _BAD = {
     "an argument too few": (["--config={folder}/needs.py"], ["needs.py needs an argument", "needs.py:<argument>"]),
     "an argument given as a field": ([_LEARNERS, "--config.learner=ridge"], ["config.learner is chosen",
                                                                             "sinusoid.py:ridge"]),
+    "another learner than a page's": ([_SINUSOID, "--config.learner=ridge"], ["page about maml", "sinusoid.py:ridge"]),
     "an argument too many": ([_SINUSOID + ":ridge"], ["takes no argument", "'ridge'"]),
     "a field of another learner": ([f"{_LEARNERS}:ridge", "--config.inner_rate=0.1"],
                                    ["config.inner_rate=0.1", "ridge"]),

@@ -28,6 +28,18 @@ class _Config:
   group: _Group = field(default_factory=_Group)
 
 
+@dataclass
+class _Further(_Config):
+  shape: tuple[int, ...] = (6,)
+  own: bool = True  # mine
+
+
+def test_what_a_recipe_adds_comes_before_what_it_inherits():
+  assert list(explain.fields(_Further())) == [
+      ("own", True, "mine"), ("plain", 3, "how many; see `b`"), ("bare", "a # b", ""), ("shape", (6,), "of it"),
+      ("group.inner", 1e-3, "of the inner loop")]
+
+
 def test_fields_have_their_defaults_and_comments():
   assert list(explain.fields(_Config(plain=4))) == [
       ("plain", 4, "how many; see `b`"), ("bare", "a # b", ""), ("shape", (4, 5), "of it"),

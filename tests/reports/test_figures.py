@@ -80,7 +80,7 @@ def _regression(tasks):
 
 @pytest.mark.parametrize('tasks', [1, 4])
 def test_regression_fit_has_a_panel_a_task(tmp_path, tasks):
-  figure = regression_fit(*_regression(tasks), steps=[1, 10])
+  figure = regression_fit(*_regression(tasks), ['after 1 step', 'after 10 steps'])
   assert len(figure.axes) == tasks
   labels = [text.get_text() for text in figure.legends[0].get_texts()]
   assert labels == ['true function', 'before adaptation', 'after 1 step', 'after 10 steps', 'support']
@@ -90,9 +90,9 @@ def test_regression_fit_has_a_panel_a_task(tmp_path, tasks):
 
 def test_regression_fit_refuses_misfits():
   with pytest.raises(ValueError, match='1 to 4 tasks, not 5'):
-    regression_fit(*_regression(5))
+    regression_fit(*_regression(5), ['after'] * 2)
   with pytest.raises(ValueError, match='disagree'):
-    regression_fit(*_regression(2), steps=[1, 2, 3])
+    regression_fit(*_regression(2), ['after'] * 3)
 
 
 def _episode(ways, shots, queries, channels, dtype=np.float32):
