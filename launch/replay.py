@@ -15,6 +15,7 @@ _STEP = flags.DEFINE_integer("step", None, "which step, counted from 1; it must 
 
 
 def main(_: list[str]) -> None:
+  command_line.connect()
   if not _WORKDIR.value or _STEP.value is None:
     raise ValueError("--workdir and --step are both needed: --workdir=runs/<recipe> --step=120.")
   run = workdir.read(_WORKDIR.value)

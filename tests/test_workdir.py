@@ -117,6 +117,7 @@ def test_what_cannot_be_written_is_refused(tmp_path):
   assert contents(tmp_path) == {"file": b"mine"}
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("text", ['{"recipe": "a.py", "config": ', "", "[]", "3", '{"recipe": "a.py"}', "\0\xff",
                                   '{"recipe": "a.py", "config": [1]}'])
 def test_a_damaged_run_is_neither_read_nor_overwritten(tmp_path, text):

@@ -158,6 +158,7 @@ def test_molecules_are_tasks(tmp_path, monkeypatch):
   assert "FS-Mol" in built.notes and "2 shots, stratified" in built.notes
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("data, sentence", [
     ("cifar", "config.data='cifar' is not known; choose one of omniglot, glyphs, cifar-fs, fc100, folder:<path>"),
     ("folder:", "is not known"), ("auto", "config.data='auto' is not known"), ("table:x", "is not known")])
