@@ -12,18 +12,19 @@ import argparse
 import json
 from pathlib import Path
 import shlex
-import shutil
 import subprocess
 import sys
 import time
 
 from benchmarks import tables, verdict_page
 from benchmarks.verdict_rows import Row, rows
+from metajax import compare
+from metajax.reports import comparison
+from metajax.reports.figures import save
 
 _RESULTS = Path("docs/results")
 _PAGE = Path("docs/results.md")
 _RUNS = Path("runs/verdict")
-_PICTURES = ("differences", "distances", "sweep_test_shots", "sweep_test_shift", "sweep_test_points")
 
 
 def main(arguments: list[str]) -> None:
@@ -52,7 +53,7 @@ def main(arguments: list[str]) -> None:
 
 
 def keep(folder: Path, results: Path = _RESULTS) -> None:
-  """Copies results and pictures of a comparison to where they are committed, with the machine and the versions.
+  """Takes the results of a comparison to where they are committed, with the machine and the versions, and draws them.
 
   Raises:
     ValueError: if no row has the name of the folder, or the comparison was of another recipe.
@@ -68,9 +69,10 @@ def keep(folder: Path, results: Path = _RESULTS) -> None:
   about = tables.about(f"python -m launch.compare {row.arguments}")
   (results / f"verdict_{row.name}.json").write_text(
       json.dumps({**found, **about}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-  for picture in _PICTURES if row.shown else ():
-    if (folder / "pictures" / f"{picture}.png").exists():
-      shutil.copy(folder / "pictures" / f"{picture}.png", results / f"verdict_{row.name}_{picture}.png")
+  if row.pictures:
+    drawn = comparison.pictures(found, {arm: compare.measured(folder, arm) for arm in found["arms"]})
+    for name in set(row.pictures) & set(drawn):
+      save(drawn[name][0], results / f"verdict_{row.name}_{name}.png")
 
 
 def write(page: Path, results: Path = _RESULTS) -> None:
@@ -81,7 +83,7 @@ def write(page: Path, results: Path = _RESULTS) -> None:
   lines: list[str] = []
   for section in dict.fromkeys(row.section for row in rows()):
     inside = {row: kept for row, kept in found.items() if row.section == section}
-    pictures = {row: [f"results/verdict_{row.name}_{picture}.png" for picture in _PICTURES
+    pictures = {row: [f"results/verdict_{row.name}_{picture}.png" for picture in row.pictures
                       if (results / f"verdict_{row.name}_{picture}.png").exists()] for row in inside}
     lines += ["", f"## {section}", "", *(verdict_page.section(inside, pictures) if inside
                                          else ["(Nothing has been run yet.)"])]

@@ -8,6 +8,8 @@ from metajax.reports.judgement import in_proportion, judge, main_measure, reachi
 
 Kept = Mapping[str, Any]  # results of a comparison, as written by `metajax.compare.compare`, and of what machine
 _JUDGED = ("better", "no difference", "worse", "nothing")
+_WORDS = {"better": "ConML helps", "worse": "ConML harms", "nothing": "nothing can be said",
+          "no difference": "ConML makes no difference that these seeds can show"}
 _LAMBDA = "contrast.weight="
 
 
@@ -54,18 +56,31 @@ def _overview(kept: Mapping[Row, Kept]) -> Iterator[str]:
          "training's result, where a gain appears and where not:")
   yield from ("", "| comparison | setting | plain | better | no difference shown | worse | steps, seeds |",
               "| --- | --- | --- | --- | --- | --- | --- |", *lines)
-  for row, results in kept.items():
-    published = _published_gain(row)
-    if published and "both" in results["arms"]:
-      yield ""
-      yield (f"{row.name}, {row.shown[0].tested}: published with ConML {published}; here "
-             f"{_shown_gain(row, results)} ({judge(results)['both']} in the recipe's own test).")
+  yield ""
+  yield from (_in_words(row, results) for row, results in kept.items()
+              if row.shown and "both" in results["arms"])
+
+
+def _in_words(row: Row, results: Kept) -> str:
+  """Whether ConML, both terms, helps in the recipe's own test, and whether that agrees with what was published."""
+  measure = main_measure(results)
+  plain = results["arms"][results["reference"]]["test"][measure]["over_seeds"]["mean"]
+  gap = results["arms"]["both"]["test"][measure]["difference"]["over_seeds"]
+  said = f"- {row.name}: {_WORDS[judge(results)['both']]}"
+  if not plain or gap["mean"] is None or gap["interval"] is None:
+    return f"{said}."
+  said += f" ({with_interval(gap, scale=100 / plain, sign=True)} % of plain training's {measure})"
+  published = _published_gain(row)
+  if published is None:
+    return f"{said}."
+  inside = abs(plain * published - gap["mean"]) <= gap["interval"]
+  return f"{said}. Published: {100 * published:+.1f} %, {'within' if inside else 'outside of'} that interval."
 
 
 def _tests(kept: Mapping[Row, Kept]) -> Iterator[str]:
-  yield ("| comparison | tested | arm | published | here, ± over seeds | less the first, in pairs | diverged | steps, "
-         "seeds, minutes |")
-  yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+  yield ("| comparison | tested | arm | published | here, ± over seeds | median | less the first, in pairs | diverged "
+         "| steps, seeds, minutes |")
+  yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
   for row, results in kept.items():
     for shown in row.shown:
       for arm in results["arms"]:
@@ -83,8 +98,9 @@ def _test(row: Row, shown: Shown, results: Kept, arm: str) -> Iterator[str]:
     difference = _value(gap["over_seeds"], measure, sign=True) + (
         "" if gap["p_value"] is None else f" (p = {gap['p_value']:.2g})")
   published = shown.plain if arm == results["reference"] else shown.conml if arm == "both" else ""
-  yield (f"| {row.name} | {shown.tested} | {arm} | {published} | {_value(value['over_seeds'], measure)} | {difference} "
-         f"| {100 * value['diverged']:.2g} % | {results['steps']:,}, {len(results['seeds'])}, "
+  middle = _value({"mean": value["median"], "interval": None}, measure)
+  yield (f"| {row.name} | {shown.tested} | {arm} | {published} | {_value(value['over_seeds'], measure)} | {middle} "
+         f"| {difference} | {100 * value['diverged']:.2g} % | {results['steps']:,}, {len(results['seeds'])}, "
          f"{results['arms'][arm]['all_minutes']:.1f} |")
 
 
@@ -97,7 +113,7 @@ def _gains(row: Row, shown: Shown, results: Kept, arm: str) -> Iterator[str]:
   published = shown.conml if arm == "both" else ""
   yield (f"| {row.name} | {shown.tested}: lowest error relative to plain; examples more than plain needs for its "
          f"lowest | {arm} | {published} | {with_interval(gains['relative_minimum'])}; "
-         f"{with_interval(gains['spared'], sign=True)} ({there} of {seeds} seeds get there) | | | |")
+         f"{with_interval(gains['spared'], sign=True)} ({there} of {seeds} seeds get there) | | | | |")
 
 
 def _models(kept: Mapping[Row, Kept]) -> Iterator[str]:
@@ -139,23 +155,13 @@ def _in_short(results: Kept, arm: str) -> str:
   return f"{name}: {in_proportion(results['arms'], arm, results['reference'], main_measure(results))}"
 
 
-def _published_gain(row: Row) -> str:
-  """Returns by how much ConML changes the first test's result as published, in per cent, if both were."""
-  first = row.shown[0] if row.shown else None
-  if first is None or first.gains or not (first.plain and first.conml):
-    return ""
+def _published_gain(row: Row) -> float | None:
+  """Returns by how much ConML changes the first test's result as published, as a share of it, if both were."""
+  first = row.shown[0]
+  if first.gains or not (first.plain and first.conml):
+    return None
   plain, conml = (float(re.findall(r"\d*\.?\d+", said)[0]) for said in (first.plain, first.conml))
-  return f"{100 * (conml / plain - 1):+.1f} %"
-
-
-def _shown_gain(row: Row, results: Kept) -> str:
-  """Returns the same, with its interval, of what was found."""
-  measure = main_measure(results)
-  plain, both = (_tested(row.shown[0], results, arm) for arm in (results["reference"], "both"))
-  if plain is None or both is None or not plain[measure]["over_seeds"]["mean"]:
-    return "not tested"
-  return with_interval(both[measure]["difference"]["over_seeds"],
-                       scale=100 / plain[measure]["over_seeds"]["mean"], sign=True) + " %"
+  return conml / plain - 1
 
 
 def _value(value: Mapping[str, Any], measure: str, sign: bool = False) -> str:

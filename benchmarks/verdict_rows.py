@@ -27,6 +27,7 @@ class Row(NamedTuple):
   remark: str = ""  # what differs from what was published
   setting: str = ""  # what is special in it, in words
   published_models: tuple[str, str, str, str] = ("",) * 4  # silhouette, plain and with ConML; Calinski-Harabasz
+  pictures: tuple[str, ...] = ("differences", "sweep_test_points")  # those that there are, of these, stand in the page
 
 
 _SINE = "Sinusoids"
@@ -43,12 +44,12 @@ _FINN = ("Wu et al. restate neither the inner rate nor the steps of training and
 
 def _sinusoid(learner: str, arms: str = "none,both") -> Row:
   return Row(_SINE, f"sinusoid_{learner}", f"--config=experiments/sinusoid.py:{learner} --seeds=8 --arms={arms}",
-             _AT_5_AND_10)
+             _AT_5_AND_10, pictures=("differences", "sweep_test_shots", "sweep_test_shift"))
 
 
 def _range(name: str, settings: str, arms: str, setting: str, steps: int = 10_000) -> Row:
   return Row(_SINE, f"range_{name}", f"--config=experiments/sinusoid_maml.py --seeds=4 {settings} --arms=none,{arms} "
-             f"--config.training.steps={steps} --sweeps=none".replace("  ", " "), (), setting=setting)
+             f"--config.training.steps={steps} --sweeps=none".replace("  ", " "), (), setting=setting, pictures=())
 
 
 def _weights(*values: float) -> str:
@@ -126,9 +127,10 @@ def _molecules(learner: str, *published: str) -> Row:
   shown = tuple(Shown(f"{shots} molecules", "test_shots", shots, plain)
                 for shots, plain in zip((16, 32, 64, 128), published or [""] * 4, strict=True))
   return Row(_MOLECULES, f"fsmol_{learner}", f"--config=experiments/fsmol.py:{learner} --seeds=3 --arms=none,both "
-             "--config.shots=64 --config.training.steps=500 --config.test.episodes=314", shown, 0,
+             "--config.training.steps=500 --config.test.episodes=314", shown, 0,
              "Stanley et al. train graph networks, and test each assay ten times with all its other molecules; here "
-             "fingerprints, twice, with at most 1,024" if published else "", "delta-AUPRC, trained at 64 molecules")
+             "fingerprints, twice, with at most 1,024" if published else "", "delta-AUPRC, trained at 16 molecules",
+             pictures=("differences", "sweep_test_shots"))
 
 
 def rows() -> tuple[Row, ...]:
@@ -140,7 +142,9 @@ def rows() -> tuple[Row, ...]:
           Shown("5 shots, 5 steps", "test_inner_steps", 5, ".38 (Finn et al.)"),
           Shown("5 shots, 10 steps", "test_inner_steps", 10, ".35 (Finn et al.)"),
           Shown("amplitudes + 3", "test_shift", 3)), 70_000, _FINN, "as published: cosine of the adapted weights",
-          (".1068 ± .0596", ".1945 ± .0621", "31.55 ± 2.52", "39.22 ± 2.61")),
+          (".1068 ± .0596", ".1945 ± .0621", "31.55 ± 2.52", "39.22 ± 2.61"),
+          ("differences", "distances", "sweep_test_shots", "sweep_test_shift", "sweep_test_inner_steps", "map_none",
+           "map_both", "training")),
       _sinusoid("fomaml"), _sinusoid("anil"), _sinusoid("metasgd"), _sinusoid("reptile"),
       *_ranges(),
       Row(_SINE, "sinusoid_maml_init", f"{_SINE_MAML} --config.first_weights=lecun --config.training.steps=40000 "

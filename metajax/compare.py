@@ -85,8 +85,7 @@ def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: 
       left = (len(arms) - number) * max(taken)
       say(f"  {said['minutes'][0]:.1f} minutes of training, {taken[-1]:.1f} with all tests"
           + (f"; about {left:.0f} minutes for the arms that are left." if number < len(arms) else "."))
-    with np.load(place / "arm.npz") as arrays:
-      found[arm.name] = {name: arrays[name] for name in arrays}
+    found[arm.name] = measured(folder, arm.name)
   results = {**(about or {}), "notes": recipes[0].notes, "seeds": list(seeds),
              "steps": recipes[0].training.steps, **summarise(found, sweeps)}
   results = _plain(results)
@@ -96,6 +95,12 @@ def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: 
     save(figure, folder / "pictures" / f"{_file_name(name)}.png")
   (folder / "report.html").write_text(comparison.report(results, drawn), encoding="utf-8")
   return results
+
+
+def measured(folder: Path, arm: str) -> Found:
+  """Returns what was measured of an arm that is done, from the folder of its comparison."""
+  with np.load(folder / _file_name(arm) / "arm.npz") as arrays:
+    return {name: arrays[name] for name in arrays}
 
 
 def check(arms: Sequence[Arm], seeds: Sequence[int], sweeps: Sequence[Sweep] = ()) -> list[Recipe]:

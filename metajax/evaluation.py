@@ -54,6 +54,7 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
     raise ValueError(f"an interval needs at least 2 test episodes, but num_episodes is {num_episodes}.")
   key_list, key_adapt = jax.random.split(key)
 
+  measures = measures or {}
   share = -(-num_episodes // (mesh.size if mesh else 1))  # the last of them go beyond the list, and are dropped
 
   def part(params, data):
@@ -63,7 +64,7 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
       episode = listed_task(tasks, data, key_list, place)
       solved = solve(learner, loss, scores, params, episode, jax.random.fold_in(key_adapt, place))
       query = episode.query
-      whole = {name: measure(solved.outputs, query.targets, query.mask) for name, measure in (measures or {}).items()}
+      whole = {name: measure(solved.outputs, query.targets, query.mask) for name, measure in measures.items()}
       return {"loss": solved.loss, **whole, **solved.scores}
 
     found = lax.map(one, first + jnp.arange(share, dtype=jnp.int32), batch_size=min(chunk, share))
@@ -79,7 +80,8 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
       compiled.append(run.lower(params, data).compile())
       if mesh:
         wait("compiled")
-    return {name: estimate(values[:num_episodes]) for name, values in jax.device_get(compiled[0](params, data)).items()}
+    found = jax.device_get(compiled[0](params, data))  # in the order of the alphabet
+    return {name: estimate(found[name][:num_episodes]) for name in ("loss", *measures, *scores)}
 
   return evaluate
 

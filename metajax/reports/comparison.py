@@ -70,7 +70,8 @@ def pictures(results: Mapping[str, Any], found: Mapping[str, Mapping[str, np.nda
     drawn[f'sweep_{field}'] = _sweep(field, swept, measure, reference)
   trained = {name: {key.partition('/')[2]: values for key, values in arrays.items() if key.startswith('training/')}
              for name, arrays in found.items()}
-  drawn['training'] = (figures.trainings(trained, _TRAINED), 'During training, medians over seeds.')
+  drawn['training'] = (figures.trainings(trained, _TRAINED),
+                       'During training, medians over seeds. The plain objective measures no distances.')
   return drawn
 
 
