@@ -4,8 +4,9 @@ Which rows a step needs is a function of seed and step, so they are drawn before
 read in threads or processes while the device is busy. The episodes are those of the tasks themselves, to the bit.
 """
 
+import contextlib
 import functools
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Generator, Iterator, NamedTuple
 
 import grain
 import jax
@@ -103,17 +104,18 @@ def read_shapes(tasks: TaskDistribution, num_tasks: int) -> Read:
 
 
 def meta_batches(tasks: TaskDistribution, key: PRNGKey, *, num_tasks: int, num_steps: int, start: int = 0,
-                 reading: Reading = Reading()) -> Iterator[Episode]:
-  """Returns an iterator over meta-batches `[T, ...]` on the device, those of training, for loops of your own.
+                 reading: Reading = Reading()) -> Generator[Episode, None, None]:
+  """Returns a generator of meta-batches `[T, ...]` on the device, those of training, for loops of your own.
 
-  Arguments and errors as in `read_ahead`.
+  Arguments and errors as in `read_ahead`. Closed, it ends the threads or processes that read.
   """
   places = jnp.arange(num_tasks, dtype=jnp.int32)
   make = jax.jit(lambda data, step: sample_batch(fed(tasks), data, key, step, places))
-  reads = read_ahead(tasks, key, num_tasks=num_tasks, num_steps=num_steps, start=start, reading=reading)
-  for step, read in enumerate(reads, start):
-    data = Fed(tasks.data, np.int32(step), jax.tree.map(lambda leaf: leaf[None], read))
-    yield make(data, jnp.int32(step))
+  reads: Any = read_ahead(tasks, key, num_tasks=num_tasks, num_steps=num_steps, start=start, reading=reading)
+  with contextlib.closing(reads):
+    for step, read in enumerate(reads, start):
+      data = Fed(tasks.data, np.int32(step), jax.tree.map(lambda leaf: leaf[None], read))
+      yield make(data, jnp.int32(step))
 
 
 class _Source:
