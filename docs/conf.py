@@ -15,8 +15,6 @@ html_theme = "furo"
 html_title = f"metajax {release}"
 exclude_patterns = ["_build", "results", "notebooks/*.ipynb"]
 myst_heading_anchors = 3
-# The pages are read on GitHub as well, where links to code and to README.md lead somewhere; here they do not.
-suppress_warnings = ["myst.xref_missing"]
 
 # A page for every package, written as the site is built, so that no module can be forgotten.
 apidoc_modules = [{"path": "../metajax", "destination": "api", "module_first": True,
@@ -62,6 +60,13 @@ def _escaped(line):
   return "".join(part if part.startswith("`") else re.sub(r"([*|]|(?<=\w)_\b)", r"\\\1", part) for part in parts)
 
 
+def to_repository(app, docname, source):
+  """Makes links out of the site, to code or README.md, which are read on GitHub as well, lead there from here, too."""
+  del app, docname
+  source[0] = re.sub(r"\]\(\.\./([^)]+)\)", r"](https://github.com/metajax/metajax/tree/main/\1)", source[0])
+
+
 def setup(app):
-  """Connects `plain`, before napoleon reads the docstring."""
+  """Connects `plain`, before napoleon reads the docstring, and `to_repository`."""
   app.connect("autodoc-process-docstring", plain, priority=100)
+  app.connect("source-read", to_repository)

@@ -50,8 +50,8 @@ def run(main: Callable[[list[str]], Any], *, in_pods: bool = False) -> NoReturn:
       if in_pods:
         connect()
       elif _HOSTS.value is not None:
-        raise ValueError("this command runs in one process, without --hosts; launch.train and launch.evaluate run in "
-                         "several.")
+        raise ValueError("this command runs in one process, without --hosts; launch.train, launch.evaluate and "
+                         "launch.replay run in several.")
       main(arguments)
     except (ValueError, OSError, Damaged, Unsaved, FloatingPointError) as error:
       logging.debug("The error comes from here.", exc_info=True)

@@ -60,7 +60,7 @@ def contrastive_loss(full: PyTree, views: PyTree, distance: Distance, axis_name:
   >>> from metajax import contrast, distances
   >>> full = jnp.array([[1.0, 0.0], [0.0, 1.0]])  # two tasks that are told apart: D_out is 1
   >>> views = jnp.array([[[1.0, 0.0]], [[1.0, 0.0]]])  # one view of each, that of the second a bad one: D_in is 1/2
-  >>> float(contrast.contrastive_loss(full, views, distances.cosine))
+  >>> round(float(contrast.contrastive_loss(full, views, distances.cosine)), 3)
   -0.5
   """
   return (inner_task_distance(full, views, distance, axis_name)

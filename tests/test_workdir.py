@@ -124,6 +124,7 @@ def test_a_bucket_is_refused(tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("text", ['{"recipe": "a.py", "config": ', "", "[]", "3", '{"recipe": "a.py"}', "\0\xff",
                                   '{"recipe": "a.py", "config": [1]}'])
 def test_a_damaged_run_is_neither_read_nor_overwritten(tmp_path, text):

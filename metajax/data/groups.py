@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metajax.checks import check_integers
 from metajax.examples import examples
 from metajax.types import Array, Episode, PyTree, TaskDistribution
 
@@ -45,6 +46,7 @@ def group_tasks(source: GroupData, *, shots: int, queries: int, stratified: bool
   Raises:
     ValueError: if a set would be empty, a group has too few rows, or real targets should be stratified.
   """
+  check_integers(shots=shots, queries=queries)
   if shots < 1 or queries < 1:
     raise ValueError(f"a task needs at least 1 support and 1 query row, but got shots={shots}, queries={queries}.")
   smallest = int(np.argmin(source.counts))

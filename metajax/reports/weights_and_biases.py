@@ -16,10 +16,11 @@ class _WandbWriter:
     self._run = run
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    self._run.log({name: float(value) for name, value in values.items()}, step=int(step))
+    # At once: by default a row waits for the next one, and a crash would lose that of the checkpoint.
+    self._run.log({name: float(value) for name, value in values.items()}, step=int(step), commit=True)
 
   def flush(self) -> None:
-    """Does nothing: what was logged is on its way, and a row that a crash loses is computed again."""
+    """Does nothing: another process has every row already."""
 
   def close(self) -> None:
     self._run.finish()

@@ -166,6 +166,7 @@ def test_nothing_found_says_where_and_what_to_do(tmp_path, monkeypatch, download
   assert ('no network here' in str(caught.value)) == download
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize('wrong, message', [
     ({'split': 'dev'}, 'train, val, test'), ({'split': 'val', 'image_size': 0}, 'image_size'),
     ({'split': 'val', 'image_size': 106}, 'image_size'), ({'split': 'val', 'image_size': 28.0}, 'image_size'),
@@ -198,6 +199,7 @@ _BAD_MEMBERS = {
 }
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize('changes, message', _BAD_MEMBERS.values(), ids=_BAD_MEMBERS)
 def test_zip_with_other_content_is_refused(miniature, tmp_path, changes, message):
   members = {name: body for name, body in (_members(_BACKGROUND) | changes).items() if body is not None}
@@ -208,6 +210,7 @@ def test_zip_with_other_content_is_refused(miniature, tmp_path, changes, message
   assert not (tmp_path / 'cache').exists()
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize('spoil', [
     lambda body: b'', lambda body: b'<html>', lambda body: body[:-100],
     lambda body: body[:2000] + bytes(99) + body[2099:],

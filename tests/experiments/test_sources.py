@@ -160,6 +160,7 @@ def test_molecules_are_tasks(tmp_path, monkeypatch):
   assert built.test_tasks.listed is not None is built.train_tasks.listed
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("data, sentence", [
     ("cifar", "config.data='cifar' is not known; choose one of omniglot, glyphs, cifar-fs, fc100, folder:<path>"),
     ("folder:", "is not known"), ("auto", "config.data='auto' is not known"), ("table:x", "is not known")])

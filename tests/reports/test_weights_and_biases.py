@@ -65,7 +65,7 @@ def test_metrics_are_in_the_file_of_a_run_that_goes_on(offline, tmp_path):
     writer.close()
     file = max(workdir.glob('wandb/offline-run-*/*.wandb'), key=lambda path: path.stat().st_mtime)
     rows, (run_id, *about) = _rows(file)
-    assert rows == [(first, {'loss': 0.5, 'val_loss': 'Infinity'}), (first + 1, {'loss': 0.25})]
+    assert rows == [(first, {'loss': 0.5, 'val_loss': float('inf')}), (first + 1, {'loss': 0.25})]
     assert about == ['my run', 'project', {'seed': 3, 'training': {'steps': 9}}]
     ids.append(run_id)
   assert ids[0] == ids[1] and not [path for path in tmp_path.iterdir() if path.name not in (
