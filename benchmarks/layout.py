@@ -1,6 +1,6 @@
-"""Three recipes trained for a few steps in one layout of processes and devices: what they learn, and what a step costs.
+"""A recipe trained for a few steps in one layout of processes and devices: what it learns, and what a step costs.
 
-  python -m benchmarks.layout <file.npz> <devices> <shard_map or pmap> [--hosts=...]
+  python -m benchmarks.layout <file.npz> <case> <devices> <shard_map or pmap> <float32 or float64> [--hosts=...]
 Asked by benchmarks.scaling, which compares layouts. Every process takes the first so many of all devices.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import app
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -24,6 +25,7 @@ from metajax.training import init_state, make_advance
 
 STEPS = 20
 TASKS = 16
+METRICS = ("loss", "d_in", "d_out")
 # Recipe, learner and settings beside the recipe's own.
 CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "maml": ("omniglot", "maml", {"data": "glyphs", "filters": 16, "norm": "group", "train_queries": 2}),
@@ -33,12 +35,11 @@ CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
 
 def main(arguments: list[str]) -> None:
   command_line.connect()
-  path, devices, mapping = arguments[1:]
-  arrays: dict[str, np.ndarray] = {}
-  for case in CASES:
-    arrays |= {f"{case}/{name}": value for name, value in measure(build(case), int(devices), mapping).items()}
+  path, case, devices, mapping, precision = arguments[1:]
+  jax.config.update("jax_enable_x64", precision == "float64")
+  found = measure(build(case), int(devices), mapping, jnp.dtype(precision))
   if is_writer():
-    np.savez(path, **arrays)  # type: ignore[arg-type]
+    np.savez(path, **found)  # type: ignore[arg-type]
 
 
 def build(case: str) -> Recipe:
@@ -50,13 +51,15 @@ def build(case: str) -> Recipe:
       config.training, tasks_per_step=TASKS, steps_per_dispatch=1, task_chunk=0)))
 
 
-def measure(recipe: Recipe, devices: int, mapping: str) -> dict[str, np.ndarray]:
+def measure(recipe: Recipe, devices: int, mapping: str, precision: jnp.dtype) -> dict[str, np.ndarray]:
   """Returns metrics step by step, the first gradient, the last parameters, and what a step costs, in JSON."""
   mesh = task_mesh(jax.devices()[:devices])
   mapped = {"shard_map": over_tasks, "pmap": over_tasks_by_pmap}[mapping]
   data = replicate(recipe.train_tasks.data, mesh)
+  state = init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, jax.random.key(0))
+  state = replicate(jax.tree.map(
+      lambda leaf: leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, state), mesh)
 
-  state = replicate(init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, jax.random.key(0)), mesh)
   advance: Any = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=jax.random.key(1), mesh=mesh,
                               num_tasks=TASKS, num_steps=1, mapped=mapped)
   step = advance.lower(state, data).compile()
@@ -71,11 +74,12 @@ def measure(recipe: Recipe, devices: int, mapping: str) -> dict[str, np.ndarray]
     if gradient is None:  # a tenth of which is Adam's first mean
       gradient = 10 * _vector(optax.tree.get(state.opt_state, "mu"))
   collectives = {kind: sum(sizes) for kind, sizes in cost.collectives(step).items()}
-  about = {"flops": costs.flops, "working_bytes": costs.working_bytes, "collectives": collectives,
-           "parameters": costs.parameters, "seconds": float(np.median(seconds[STEPS // 2:]))}
+  about = {"flops": costs.flops, "collectives": collectives, "parameters": costs.parameters,
+           "memory_bytes": costs.state_bytes + costs.data_bytes + costs.working_bytes,
+           "seconds": float(np.median(seconds[STEPS // 2:]))}
   assert gradient is not None
   return {"gradient": gradient, "parameters": _vector(state.params), "about": np.asarray(json.dumps(about)),
-          **{name: np.asarray([row[name] for row in history]) for name in ("loss", "d_in", "d_out")}}
+          **{name: np.asarray([row[name] for row in history]) for name in METRICS}}
 
 
 def _vector(tree: Any) -> np.ndarray:

@@ -28,7 +28,7 @@ _RESULT = Path("docs/results/omniglot_learners.json")
 _PAGE = Path("docs/learners.md")
 _COMMAND = "python -m benchmarks.learners"
 _ALIKE = {"train_ways": 0, "one_turn": True, "filters": 32, "max_pool": False}
-_STEPS, _SLOWLY = 300, {"in_context": 900, "cnp": 900, "reptile": 600}
+_STEPS, _SLOWLY = 300, {"in_context": 2000, "cnp": 900, "reptile": 600}
 _TRAINING = {"tasks_per_step": 16, "steps_per_row": 50, "rows_per_checkpoint": 6}
 
 

@@ -1,74 +1,135 @@
 """The same training in several layouts of processes and devices: that it is the same, and what each device does.
 
-  python -m benchmarks.scaling       a few minutes; writes docs/results/scaling.json and the tables in docs/scaling.md
-The devices are pretended and share the cores of one machine: its times say nothing about a real pod's, its operations
-and bytes do.
+  python -m benchmarks.scaling                     measures what is missing, a recipe in a layout at a time; writes
+                                                   docs/results/scaling.json and the tables in docs/scaling.md
+  python -m benchmarks.scaling --only=2x4          no layout but this
+  python -m benchmarks.scaling --list              what layouts there are, and what of each is measured
+What was measured is kept in runs/scaling; remove it to begin anew. The devices are pretended and share the cores of one
+machine: its times say nothing about a real pod's, its operations and bytes do.
 """
 
+import argparse
 import json
 from pathlib import Path
-import tempfile
-from typing import Any
+import sys
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
 from benchmarks import tables
-from benchmarks.layout import CASES, STEPS, TASKS
+from benchmarks.layout import CASES, METRICS, STEPS, TASKS
 from launch import local_pod
 
 _RESULT = Path("docs/results/scaling.json")
 _PAGE = Path("docs/scaling.md")
+_RUNS = Path("runs/scaling")
 _COMMAND = "python -m benchmarks.scaling"
-# Processes, devices of each, mapping; the first is what the others are compared with.
-_LAYOUTS = ((1, 1, "shard_map"), (1, 2, "shard_map"), (1, 4, "shard_map"), (1, 8, "shard_map"), (1, 8, "pmap"),
-            (2, 4, "shard_map"), (4, 2, "shard_map"))
-_COMPARED = ("loss", "d_in", "d_out", "gradient", "parameters")
 
 
-def main() -> None:
-  found: dict[str, dict[str, np.ndarray]] = {}
-  with tempfile.TemporaryDirectory() as folder:
-    for processes, devices, mapping in _LAYOUTS:
-      file = Path(folder) / "found.npz"
-      code = local_pod.run(["benchmarks.layout", str(file), str(processes * devices), mapping], processes, devices)
-      if code:
-        raise SystemExit(code)
-      with np.load(file) as arrays:
-        found[_name(processes, devices, mapping)] = dict(arrays)
-      print(f"{_name(processes, devices, mapping)} is done.", flush=True)
-  first = next(iter(found.values()))
-  rows = [{"case": case, "layout": layout, **json.loads(str(arrays[f"{case}/about"])),
-           "differences": {name: _difference(arrays[f"{case}/{name}"], first[f"{case}/{name}"]) for name in _COMPARED}}
-          for case in CASES for layout, arrays in found.items()]
-  kept = {**tables.about(_COMMAND), "steps": STEPS, "tasks": TASKS, "rows": rows}
-  _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-  write(kept)
+class Layout(NamedTuple):
+  """A way to lay out a run."""
+  processes: int
+  devices: int  # of each process
+  mapping: str = "shard_map"
+  precision: str = "float32"
+
+  @property
+  def name(self) -> str:
+    """What the command line calls it, such as 2x4 or 1x8-pmap."""
+    others = [part for part in (self.mapping, self.precision) if part not in ("shard_map", "float32")]
+    return "-".join([f"{self.processes}x{self.devices}", *others])
+
+  @property
+  def words(self) -> str:
+    """What the tables call it."""
+    if self.processes > 1:
+      return f"{self.processes} processes of {self.devices}"
+    return f"{self.devices} devices" + (", pmap" if self.mapping == "pmap" else "") if self.devices > 1 else "1 device"
 
 
-def write(kept: dict[str, Any]) -> None:
-  """Writes the tables of the page from what is kept."""
-  same = [f"| recipe | layout | {' | '.join(_COMPARED)} |", "| --- | --- |" + " --- |" * len(_COMPARED)]
-  cost = ["| recipe | layout | operations a device, 1e6 | bytes of collectives, 1e3 | to work in, MiB "
+# The first of each precision is what the others of that precision are compared with.
+_LAYOUTS = (Layout(1, 1), Layout(1, 2), Layout(1, 4), Layout(1, 8), Layout(1, 8, "pmap"), Layout(2, 4), Layout(4, 2),
+            Layout(1, 1, precision="float64"), Layout(1, 8, precision="float64"), Layout(2, 4, precision="float64"))
+
+
+def main(arguments: list[str]) -> None:
+  parser = argparse.ArgumentParser(prog=_COMMAND, description=__doc__.splitlines()[0])
+  parser.add_argument("--only", choices=[layout.name for layout in _LAYOUTS], help="measure this layout alone")
+  parser.add_argument("--list", action="store_true", help="say what there is")
+  chosen = parser.parse_args(arguments)
+  if chosen.list:
+    for layout in _LAYOUTS:
+      print(f"{layout.name:14}{', '.join(case for case in CASES if _file(layout, case).exists()) or 'missing'}")
+    return
+  every = [(layout, case) for case in CASES for layout in _LAYOUTS]
+  for layout, case in every:
+    if chosen.only in (None, layout.name) and not _file(layout, case).exists():
+      _measure(layout, case)
+      print(f"{layout.name}, {case} is measured.", flush=True)
+  done = [(layout, case) for layout, case in every if _file(layout, case).exists()]
+  found = {(layout, case): dict(np.load(_file(layout, case))) for layout, case in done}
+  kept = {**tables.about(_COMMAND), "steps": STEPS, "tasks": TASKS, "rows": rows(found)}
+  if kept["rows"]:
+    _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    write(kept)
+  missing = [f"{layout.name} {case}" for layout, case in every if (layout, case) not in done]
+  print(f"Missing: {', '.join(missing)}." if missing else "All is measured.")
+
+
+def rows(found: Mapping[tuple[Layout, str], Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
+  """Returns a row for each case in each layout, of what was measured; none where there is nothing to compare with."""
+  made = []
+  for (layout, case), arrays in found.items():
+    alone = found.get((Layout(1, 1, precision=layout.precision), case))
+    if alone is not None:
+      made.append({"case": case, "layout": layout.words, "precision": layout.precision,
+                   **json.loads(str(arrays["about"])), "differences": _differences(arrays, alone)})
+  return made
+
+
+def write(kept: Mapping[str, Any], page: Path = _PAGE) -> None:
+  """Writes the tables of a page from what is kept."""
+  names = list(kept["rows"][0]["differences"])
+  same = [f"| recipe | layout | {' | '.join(names)} |", "| --- | --- |" + " --- |" * len(names)]
+  cost = ["| recipe | layout | operations a device, 1e6 | bytes of collectives, 1e3 | memory of a device, MiB "
           "| ms a step here |",
           "| --- | --- | --- | --- | --- | --- |"]
   for row in kept["rows"]:
-    same.append(f"| {row['case']} | {row['layout']} | "
-                + " | ".join(f"{row['differences'][name]:.0e}" for name in _COMPARED) + " |")
+    wide = "" if row["precision"] == "float32" else f", {row['precision']}"
+    same.append(f"| {row['case']} | {row['layout']}{wide} | "
+                + " | ".join(f"{row['differences'][name]:.0e}" for name in names) + " |")
+    if wide:
+      continue
     talk = ", ".join(f"{kind} {size / 1e3:.1f}" for kind, size in row["collectives"].items()) or "none"
     cost.append(f"| {row['case']} | {row['layout']} | {row['flops'] / 1e6:.1f} | {talk} "
-                f"| {row['working_bytes'] / 2**20:.1f} | {1e3 * row['seconds']:.1f} |")
-  tables.insert(_PAGE, _COMMAND, [*same, "", *cost, "", tables.machine(kept)])
+                f"| {row['memory_bytes'] / 2**20:.1f} | {1e3 * row['seconds']:.1f} |")
+  tables.insert(page, _COMMAND, [*same, "", *cost, "", tables.machine(kept)])
 
 
-def _difference(one: np.ndarray, other: np.ndarray) -> float:
-  """Returns the norm of the difference relative to that of the other."""
-  return float(np.linalg.norm(one - other) / np.linalg.norm(other))
+def _measure(layout: Layout, case: str) -> None:
+  """Writes what is measured of a case in a layout to its file, whole or not at all."""
+  _RUNS.mkdir(parents=True, exist_ok=True)
+  begun = _file(layout, case).with_suffix(".begun.npz")
+  code = local_pod.run(["benchmarks.layout", str(begun), case, str(layout.processes * layout.devices), layout.mapping,
+                        layout.precision], layout.processes, layout.devices)
+  if code:
+    raise SystemExit(code)
+  begun.rename(_file(layout, case))
 
 
-def _name(processes: int, devices: int, mapping: str) -> str:
-  of = f"{processes} processes of {devices}" if processes > 1 else f"{devices} device{'s' if devices > 1 else ''}"
-  return f"{of}, {mapping}" if processes * devices > 1 else of
+def _file(layout: Layout, case: str) -> Path:
+  return _RUNS / f"{case}_{layout.name}.npz"
+
+
+def _differences(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dict[str, float]:
+  """Returns relative differences: of the first step, then the largest of all steps, then of the last parameters."""
+  steps = {name: np.abs(one[name] - other[name]) / np.abs(other[name]) for name in METRICS}
+  gradient, parameters = (float(np.linalg.norm(one[name] - other[name]) / np.linalg.norm(other[name]))
+                          for name in ("gradient", "parameters"))
+  return {**{name: float(values[0]) for name, values in steps.items()}, "gradient": gradient,
+          **{f"{name}, {STEPS} steps": float(values.max()) for name, values in steps.items()},
+          "parameters": parameters}
 
 
 if __name__ == "__main__":
-  main()
+  main(sys.argv[1:])

@@ -12,19 +12,19 @@ import argparse
 import json
 from pathlib import Path
 import shlex
-import shutil
 import subprocess
 import sys
-from typing import Any, Iterable
+import time
 
-from benchmarks import tables
-from benchmarks.verdict_rows import Row, Shown, rows
-from metajax.reports.comparison import main_measure, verdicts
+from benchmarks import tables, verdict_page
+from benchmarks.verdict_rows import Row, rows
+from metajax import compare
+from metajax.reports import comparison
+from metajax.reports.figures import save
 
 _RESULTS = Path("docs/results")
 _PAGE = Path("docs/results.md")
 _RUNS = Path("runs/verdict")
-_PICTURES = ("differences", "distances", "sweep_test_shots", "sweep_test_shift", "sweep_test_points")
 
 
 def main(arguments: list[str]) -> None:
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
   chosen = parser.parse_args(arguments)
   if chosen.list:
     for row in rows():
-      print(f"{row.name:28}{'done' if _kept(row).exists() else 'missing':9}python -m launch.compare {row.arguments}")
+      print(f"{row.name:28}{_state(row):14}python -m launch.compare {row.arguments}")
     return
   if chosen.keep:
     keep(chosen.keep)
@@ -43,16 +43,17 @@ def main(arguments: list[str]) -> None:
     matching = [row for row in rows() if row.name.startswith(chosen.only)]
     if not matching:
       parser.error(f"no row begins with {chosen.only!r}; --list lists them.")
-    for row in matching:
-      if not _kept(row).exists():
-        _run(row)
-        keep(_RUNS / row.name)
-        write(_PAGE)  # as far as it goes
+    missing = [row for row in matching if not _kept(row).exists()]
+    for number, row in enumerate(missing, 1):
+      print(f"Row {number} of {len(missing)}, {row.name}.", flush=True)
+      _run(row)
+      keep(_RUNS / row.name)
+      write(_PAGE)  # as far as it goes
   write(_PAGE)
 
 
 def keep(folder: Path, results: Path = _RESULTS) -> None:
-  """Copies results and pictures of a comparison to where they are committed, with the machine and the versions.
+  """Takes the results of a comparison to where they are committed, with the machine and the versions, and draws them.
 
   Raises:
     ValueError: if no row has the name of the folder, or the comparison was of another recipe.
@@ -68,9 +69,10 @@ def keep(folder: Path, results: Path = _RESULTS) -> None:
   about = tables.about(f"python -m launch.compare {row.arguments}")
   (results / f"verdict_{row.name}.json").write_text(
       json.dumps({**found, **about}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-  for picture in _PICTURES:
-    if (folder / "pictures" / f"{picture}.png").exists():
-      shutil.copy(folder / "pictures" / f"{picture}.png", results / f"verdict_{row.name}_{picture}.png")
+  if row.pictures:
+    drawn = comparison.pictures(found, {arm: compare.measured(folder, arm) for arm in found["arms"]})
+    for name in set(row.pictures) & set(drawn):
+      save(drawn[name][0], results / f"verdict_{row.name}_{name}.png")
 
 
 def write(page: Path, results: Path = _RESULTS) -> None:
@@ -80,82 +82,32 @@ def write(page: Path, results: Path = _RESULTS) -> None:
   missing = [row.name for row in rows() if row not in found]
   lines: list[str] = []
   for section in dict.fromkeys(row.section for row in rows()):
-    lines += ["", f"## {section}", ""]
     inside = {row: kept for row, kept in found.items() if row.section == section}
-    if not inside:
-      lines.append("(Nothing has been run yet.)")
-      continue
-    lines += ["| comparison | tested | arm | published | here, ± over seeds | less the first, in pairs | diverged | "
-              "steps, seeds, minutes |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
-    for row, kept in inside.items():
-      for shown in row.shown:
-        lines += _lines(row, shown, kept)
-    for row, kept in inside.items():
-      lines += ["", f"**{row.name}**: `{kept['command']}`. {kept['notes']} " + " ".join(verdicts(kept))
-                + _remark(row, kept) + f" On {kept['machine']}, jax {kept['versions']['jax']}."]
-      lines += [f"\n![{row.name}, {picture}](results/verdict_{row.name}_{picture}.png)" for picture in _PICTURES
-                if (results / f"verdict_{row.name}_{picture}.png").exists()]
+    pictures = {row: [f"results/verdict_{row.name}_{picture}.png" for picture in row.pictures
+                      if (results / f"verdict_{row.name}_{picture}.png").exists()] for row in inside}
+    lines += ["", f"## {section}", "", *(verdict_page.section(inside, pictures) if inside
+                                         else ["(Nothing has been run yet.)"])]
   if missing:
     lines += ["", f"Not run yet: {', '.join(missing)}."]
   tables.insert(page, "python -m benchmarks.verdict", lines)
 
 
-def _lines(row: Row, shown: Shown, kept: dict[str, Any]) -> Iterable[str]:
-  measure = main_measure(kept)
-  scale, unit = (100.0, " %") if measure == "accuracy" else (1.0, "")
-  about = f"{kept['steps']:,}, {len(kept['seeds'])}"
-  for arm, own in kept["arms"].items():
-    first = arm == kept["reference"]
-    published = shown.plain if first else shown.conml if arm == "both" else ""
-    if shown.gains:
-      if not first:
-        both = kept["sweeps"][shown.field]["gains"][arm]
-        if both is None:
-          continue
-        yield (f"| {row.name} | {shown.tested}: lowest error relative to plain, examples spared | {arm} "
-               f"| {published} | {_mean(both['relative_minimum'])}, {_mean(both['spared'])} | | | |")
-      continue
-    test = _tested(shown, kept, arm)
-    if test is None:
-      continue
-    value, gap = test[measure], test[measure].get("difference")
-    difference = ""
-    if gap:
-      difference = f"{_mean(gap['over_seeds'], scale)}{unit}" + (
-          "" if gap["p_value"] is None else f" (p = {gap['p_value']:.2g})")
-    yield (f"| {row.name} | {shown.tested} | {arm} | {published} | {_mean(value['over_seeds'], scale)}{unit} | "
-           f"{difference} | {100 * value['diverged']:.2g} % | {about}, {own['all_minutes']:.1f} |")
-
-
-def _tested(shown: Shown, kept: dict[str, Any], arm: str) -> dict[str, Any] | None:
-  """Returns what was found of an arm in the test that is shown, if it was run."""
-  if not shown.field:
-    return kept["arms"][arm]["test"]
-  swept = kept["sweeps"].get(shown.field)
-  if swept is None or shown.value not in swept["values"]:
-    return None
-  return swept["arms"][arm][swept["values"].index(shown.value)]
-
-
-def _remark(row: Row, kept: dict[str, Any]) -> str:
-  said = [row.remark] if row.remark else []
-  if kept["steps"] < row.published_steps:
-    said.insert(0, f"trained for {kept['steps']:,} steps, shorter than the {row.published_steps:,} published")
-  return f" Beside what was published: {'; '.join(said)}." if said else ""
-
-
-def _mean(value: dict[str, Any], scale: float = 1.0) -> str:
-  if value["mean"] is None:
-    return "not finite"
-  digits = 2 if scale == 100 else 3
-  half = "" if value["interval"] is None else f" ± {scale * value['interval']:.{digits}f}"
-  return f"{scale * value['mean']:.{digits}f}{half}"
-
-
 def _run(row: Row) -> None:
+  """Runs a comparison, which goes on where it was left; a failure of its own has been told, and ends the program."""
   command = [sys.executable, "-m", "launch.compare", *shlex.split(row.arguments), f"--workdir={_RUNS / row.name}"]
   print(f"{row.name}: {' '.join(command[1:])}", flush=True)
-  subprocess.run(command, check=True)
+  began = time.monotonic()
+  if code := subprocess.run(command, check=False).returncode:
+    raise SystemExit(code)
+  print(f"{row.name} took {(time.monotonic() - began) / 60:.1f} minutes now.", flush=True)
+
+
+def _state(row: Row) -> str:
+  """Returns how long a row took, or how far it has come."""
+  if _kept(row).exists():
+    return f"{verdict_page.minutes(json.loads(_kept(row).read_text(encoding='utf-8'))):.1f} min"
+  arms = len(list((_RUNS / row.name).glob("*/arm.npz")))
+  return f"{arms} arms done" if arms else "begun" if (_RUNS / row.name).exists() else "missing"
 
 
 def _kept(row: Row, results: Path = _RESULTS) -> Path:

@@ -75,8 +75,11 @@ def image_tasks(data: str, one_turn: bool = False, image_size: int = 0, augment:
 
 
 def whole_tasks(tasks: Tasks, ways: int) -> tuple[TaskDistribution, views.Views]:
-  """Returns what models of unseen tasks are learned from: twenty images of each class, or all, and subsets of five."""
-  half = min(10, int(tasks.data.counts.min()) // 2)
+  """Returns what models of unseen tasks are learned from: a hundred images, and subsets of a quarter of them.
+
+  Fewer where there are not as many, and at least two of each class.
+  """
+  half = max(1, min(10, 50 // ways, int(tasks.data.counts.min()) // 2))
   return tasks(ways=ways, shots=half, queries=half), views.balanced_subsets(10, ways, -(-half // 2))
 
 

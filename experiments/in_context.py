@@ -10,18 +10,16 @@ import numpy as np
 import optax
 
 from experiments import references
-from experiments.settings import Test, Training, check_at_least, choose
-from metajax import learners, losses, objectives
+from experiments.settings import Contrast, Test, Training, check_at_least, choose, make_autoregressive, make_distance
+from metajax import learners, losses
 from metajax.data import functions
 from metajax.data.sampling import sample_tasks
-from metajax.distances import sigmoid_squared
 from metajax.examples import union
 from metajax.learners.in_context import read
 from metajax.networks.transformer import SIZES, transformer
 from metajax.objectives.views import random_subsets
 from metajax.recipe import Models, Recipe
 from metajax.reports.figures import in_context_errors
-from metajax.sharding import TASKS
 
 Along = Mapping[str, Mapping[str, Mapping[int, float]]]  # by field, by reference, by value: an error
 _FEW = 200  # prompts for the references, which are fitted one by one
@@ -38,7 +36,7 @@ class Config:
   curriculum: bool = False  # whether dimensions and points grow during training, from a fifth and a quarter
   interval: int = 200  # steps between two stages of the curriculum
   conml: bool = True  # whether the contrastive term is on
-  weight: float = 0.02  # lambda, of the contrastive term
+  contrast: Contrast = field(default_factory=lambda: Contrast(weight=0.02, distance="sigmoid_squared"))
   training: Training = field(default_factory=lambda: Training(
       steps=10_000, tasks_per_step=64, learning_rate=1e-4, steps_per_row=50, steps_per_dispatch=10))
   test: Test = field(default_factory=lambda: Test(episodes=1280))
@@ -65,9 +63,8 @@ def along_references(config: Config, function: functions.FunctionClass, compared
 def build(config: Config, name: str, function: functions.FunctionClass, compared: tuple[references.Reference, ...]
           ) -> Recipe:
   """Returns the recipe for one class of functions, whose figure compares with some references."""
-  check_at_least(1, config, "dimensions", "interval", "training.steps", "training.tasks_per_step",
-                 "training.steps_per_row", "training.steps_per_dispatch", "training.rows_per_checkpoint")
-  check_at_least(2, config, "points", "test.episodes", "test.val_episodes")
+  check_at_least(1, config, "dimensions", "interval")
+  check_at_least(2, config, "points")
   test_points = config.test_points or config.points
   if not 2 <= test_points <= config.points:
     raise ValueError(f"config.test_points={config.test_points} must be 0, or 2 to config.points={config.points}.")
@@ -92,8 +89,7 @@ def build(config: Config, name: str, function: functions.FunctionClass, compared
 
   return Recipe(
       learner=learner, test_learner=learner,
-      objective=objectives.autoregressive(along, losses.squared_error, weight=config.weight if config.conml else 0.0,
-                                          axis_name=TASKS),
+      objective=make_autoregressive(config, along, losses.squared_error),
       optimizer=optax.adam(config.training.learning_rate), loss=losses.squared_error, scores={},
       train_tasks=functions.function_tasks(function, dimensions=config.dimensions, points=config.points,
                                            curriculum=growth if config.curriculum else None),
@@ -102,4 +98,4 @@ def build(config: Config, name: str, function: functions.FunctionClass, compared
       training=config.training, test=config.test, seed=config.seed, pictures=draw,
       notes=f"In-context learning of {name} in {config.dimensions} dimensions, {config.size} transformer; loss is the "
             f"squared error after {test_points - 1} examples.",
-      models=Models(tasks, random_subsets(10, max(1, config.points // 2)), sigmoid_squared))
+      models=Models(tasks, random_subsets(10, max(1, config.points // 2)), make_distance(config.contrast)))

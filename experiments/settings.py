@@ -130,7 +130,8 @@ def make_autoregressive(config: Any, read: Read, loss: PerExample) -> Objective:
 
   The errors are those of `make_objective`.
   """
-  return objectives.autoregressive(read, loss, **_printed_contrast(config), **_mapped(config))
+  terms = {"align": config.contrast.align, "discriminate": config.contrast.discriminate} if config.conml else {}
+  return objectives.autoregressive(read, loss, **_printed_contrast(config, terms), **_mapped(config), **terms)
 
 
 def make_distance(contrast: Contrast) -> distances.Distance:
@@ -176,13 +177,15 @@ def _mapped(config: Any) -> dict[str, Any]:
   return {"task_map": task_map, "axis_name": TASKS}
 
 
-def _printed_contrast(config: Any) -> dict[str, Any]:
-  """Returns weight and distance, for an objective whose contrast is as the paper prints it: no more can be set."""
+def _printed_contrast(config: Any, more: Collection[str] = ()) -> dict[str, Any]:
+  """Returns weight and distance, for an objective whose contrast is as the paper prints it: no more can be set but
+  some fields.
+  """
   if not config.conml:
     return {"weight": 0.0}
   for field in ("views", "loss", "align", "discriminate", "stop_full_gradient"):
     given, printed = getattr(config.contrast, field), getattr(Contrast(), field)
-    if given != printed:
-      raise ValueError(f"config.contrast.{field}={given} cannot be with the learner {config.learner}, whose contrast "
-                       f"is as the paper prints it; leave it at {printed}.")
+    if given != printed and field not in more:
+      raise ValueError(f"config.contrast.{field}={given} cannot be with this learner, whose contrast is as the paper "
+                       f"prints it; leave it at {printed}.")
   return {"weight": config.contrast.weight, "distance": make_distance(config.contrast)}

@@ -27,6 +27,7 @@ from metajax.recipe import Models, Recipe
 from metajax.types import Learner, Objective, SequenceNetwork
 
 _FEATURES = 40  # of a point, where a learner describes points, and of a task, where one describes tasks
+_WHOLE = ("maml", "fomaml", "metasgd")  # those that adapt a whole network of the first weights and activation chosen
 _MOVED = ("maml", "fomaml", "reptile", "imaml")  # learners whose task models are of the parameters' own structure
 
 
@@ -41,7 +42,8 @@ class Config(inner_loop.Descent):
   test_queries: int = 100  # query points in the test
   test_shift: float = 0.0  # added to both ends of the range of amplitudes in the test: tasks unlike those of training
   hidden: tuple[int, ...] = (40, 40)  # units of the hidden layers
-  first_weights: str = "small"  # of maml, fomaml, metasgd: small (MAML's, 0.01; units die of it) or lecun (flax's own)
+  activation: str = "relu"  # of those of maml, fomaml and metasgd; tanh starts from usual weights, not near zero
+  first_weights: str = "small"  # of these with relu: small (MAML's, 0.01; units die of it) or lecun (flax's own)
   size: str = "tiny"  # of in_context's transformer: tiny, small or standard
   test_inner_steps: int = 1
   inner_rate: float = 0.01
@@ -86,7 +88,7 @@ def build(config: Config) -> Recipe:
   check_at_least(0, config, "test_shift")
   check_at_least(1, config, "shots", "queries", "test_shots", "test_queries", "hidden")
   check_read(config, hidden=[name for name in defaults() if name != "in_context"], size=["in_context"], psi=_MOVED,
-             first_weights=["maml", "fomaml", "metasgd"])
+             activation=_WHOLE, first_weights=_WHOLE)
   descends = config.learner in inner_loop.LEARNERS
   # What models of unseen tasks are learned from: a hundred points, and subsets as large as a support set.
   whole_tasks = sinusoids(5 * config.shots, 5 * config.shots), views.random_subsets(10, config.shots)
@@ -122,9 +124,11 @@ def make_learner(config: Config, num_steps: int) -> Learner:
   loss, mlp = losses.squared_error, functools.partial(networks.mlp, config.hidden)
   features = mlp(_FEATURES)
   # MAML's own are so small that the slower learners hardly move from them.
-  small = choose("first_weights", config.first_weights, {
+  first = choose("first_weights", config.first_weights, {
       "small": nn.initializers.truncated_normal(0.01), "lecun": nn.initializers.lecun_normal()})
-  whole = mlp(1, activation=nn.tanh) if config.learner in ("reptile", "imaml") else mlp(1, kernel_init=small)
+  smooth = choose("activation", config.activation, {"relu": False, "tanh": True})
+  whole = (mlp(1, activation=nn.tanh) if smooth or config.learner in ("reptile", "imaml")
+           else mlp(1, kernel_init=first))
   makers: Mapping[str, Callable[[], Learner]] = {
       **inner_loop.makers(config, loss, whole, body=features, head=networks.mlp((), 1), num_steps=num_steps),
       "ridge": lambda: learners.ridge(features),

@@ -78,7 +78,7 @@ def value_of(config: Any, field: str, text: str) -> Any:
     return text.lower() in ("true", "1")
   if isinstance(default, tuple):
     parts = ast.literal_eval(text)
-    return tuple(parts) if isinstance(parts, (tuple, list)) else (parts,)
+    return parts if isinstance(parts, tuple) else (parts,)
   return text if default is None else type(default)(text)
 
 

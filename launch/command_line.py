@@ -30,10 +30,12 @@ _USAGE = 2  # the exit code of a command that was not understood
 _FAILED = 1  # and of one that was, and came to grief
 
 
-def run(main: Callable[[list[str]], Any]) -> NoReturn:
+def run(main: Callable[[list[str]], Any], *, in_pods: bool = False) -> NoReturn:
   """Runs `main` under absl; a user's fault (`ValueError`, missing file) ends it with one sentence and exit code 2.
 
   So do a damaged folder, a full disk and a diverged training, with exit code 1. `--verbosity=1` shows the stack trace.
+  A command that may run in several processes (`in_pods`) has joined the others when `main` is called; any other refuses
+  --hosts, since each process would do the whole of it.
   """
 
   def guarded(arguments):
@@ -45,6 +47,11 @@ def run(main: Callable[[list[str]], Any]) -> NoReturn:
       # And a stack trace of each fault, which ends, or is passed over, in a sentence of ours.
       logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)
     try:
+      if in_pods:
+        connect()
+      elif _HOSTS.value is not None:
+        raise ValueError("this command runs in one process, without --hosts; launch.train, launch.evaluate and "
+                         "launch.replay run in several.")
       main(arguments)
     except (ValueError, OSError, Damaged, Unsaved, FloatingPointError) as error:
       logging.debug("The error comes from here.", exc_info=True)

@@ -7,7 +7,7 @@
 from absl import flags
 
 from launch import command_line, fields
-from metajax import recipe, workdir
+from metajax import hosts, recipe, workdir
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run to test; it must be given")
 _EPISODES = flags.DEFINE_integer("episodes", None, "how many episodes; by default as many as the recipe says",
@@ -16,7 +16,6 @@ _TEST_SEED = flags.DEFINE_integer("test_seed", None, "which list of episodes; by
 
 
 def main(_: list[str]) -> None:
-  command_line.connect()
   if not _WORKDIR.value:
     raise ValueError("--workdir is missing; name the folder of a trained run: --workdir=runs/<recipe>.")
   run = workdir.read(_WORKDIR.value)
@@ -28,9 +27,10 @@ def main(_: list[str]) -> None:
   command_line.use_compilation_cache()
   built = command_line.build(run["recipe"], config)
   state = recipe.restore(built, _WORKDIR.value)
-  print(f"{built.notes}\nAfter {int(state.step)} steps.")
+  if hosts.is_writer():
+    print(f"{built.notes}\nAfter {int(state.step)} steps.")
   recipe.test(built, state.params, _WORKDIR.value, name=f"test_{config.test.episodes}_{config.test.seed}")
 
 
 if __name__ == "__main__":
-  command_line.run(main)
+  command_line.run(main, in_pods=True)

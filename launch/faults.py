@@ -1,166 +1,161 @@
 """Kills runs at random moments, starts them again, and compares what comes out, bit by bit, with a run left alone.
 
   python -m launch.faults                      100 kills; the count and the outcome are printed
-  python -m launch.faults --kills=8 --recipes=sinusoid --devices=1
+  python -m launch.faults --kills=8 --recipes=sinusoid --layouts=1x1 --record=/tmp/few.json
+
+What is done is kept in `--record`; the same command goes on where it was left, and one with more kills adds to it.
+`python -m benchmarks.reliability` writes the table of docs/reliability.md from it.
 
 Two kills in three are SIGKILL, at any moment of the run, from its start-up to its last picture, or in the middle of a
-save; the third is SIGTERM, after which the run must leave with 75, or, before it has begun to train, be killed.
-Every run is killed and started until one of its processes comes to its end, after at most `--kills_per_run`. Compared
-are the digest of the final state (parameters, optimizer, step), metrics.csv, test.json and every test episode. Exit
-code 1 if anything differs.
+save; the third is SIGTERM, after which the run must leave with 75, or, before it has begun to train, be killed. Where a
+run has several processes, SIGKILL ends one of them, and the others a moment later. Every run is killed and started
+until it comes to its end, after at most `--kills_per_run`. Compared are the digest of the final state (parameters,
+optimizer, step), metrics.csv, test.json and every test episode. Exit code 1 if anything differs.
 """
 
+import contextlib
 import json
-import os
 from pathlib import Path
 import random
-import runpy
+import re
 import signal
 import sys
 import tempfile
 import time
-import traceback
 from types import MappingProxyType
-from typing import NamedTuple, Sequence
+from typing import Any, Iterator
 
 from absl import flags
-import jax
 
+from benchmarks import tables
 # Imported here, once, for all the processes that are killed.
 import experiments.quickstart
 import experiments.sinusoid  # noqa: F401
 from launch import command_line
+from launch.kills import Kill, Layout, outcome, trial
 import metajax.forks  # noqa: F401
-from metajax.preemption import REQUEUE
 import metajax.provenance  # noqa: F401
+from metajax.workdir import write_text
 
-_KILLS = flags.DEFINE_integer("kills", 100, "how many, over all recipes and numbers of devices", lower_bound=1)
+_KILLS = flags.DEFINE_integer("kills", 100, "how many, over all recipes and layouts", lower_bound=1)
 _KILLS_PER_RUN = flags.DEFINE_integer("kills_per_run", 5, "after so many a run is left to end", lower_bound=1)
-_DEVICES = flags.DEFINE_list("devices", ["1", "8"], "numbers of (pretended) devices")
+_LAYOUTS = flags.DEFINE_list("layouts", ["1x1", "1x8", "2x1"], "numbers of processes and of devices of each")
 _RECIPES = flags.DEFINE_list("recipes", ["sinusoid", "quickstart"], "sinusoid is MAML, quickstart ProtoNet")
+_RECORD = flags.DEFINE_string("record", "docs/results/faults.json", "where the outcome is kept")
 _MOMENTS = flags.DEFINE_integer("moments", 0, "the seed of the moments")
 
+_FOLDER = Path(__file__).parent.parent / "experiments"
 _SHORT = ("--config.training.steps=24", "--config.training.steps_per_row=4", "--config.training.rows_per_checkpoint=1",
           "--config.training.steps_per_dispatch=2", "--config.training.tasks_per_step=8", "--config.test.episodes=8",
           "--config.test.val_episodes=4")
 _SETTINGS = MappingProxyType({
-    "sinusoid": ("--config=experiments/sinusoid.py:maml", "--config.hidden=(4,)", *_SHORT),
-    "quickstart": ("--config=experiments/quickstart.py", "--config.data=glyphs", "--config.filters=4", *_SHORT,
+    "sinusoid": (f"--config={_FOLDER}/sinusoid.py:maml", "--config.hidden=(4,)", *_SHORT),
+    "quickstart": (f"--config={_FOLDER}/quickstart.py", "--config.data=glyphs", "--config.filters=4", *_SHORT,
                    "--config.training.steps_per_dispatch=1")})
-
-
-class Kill(NamedTuple):
-  """When and how to end a process."""
-  number: int  # of the signal
-  delay: float  # seconds, after the start or after a save was seen to begin
-  in_save: bool
-
-
-def start(arguments: Sequence[str], devices: int, log: Path) -> int:
-  """Starts `python -m launch.train <arguments>` in a fork of this process; returns its id."""
-  child = os.fork()
-  if child:
-    return child
-  code = 1
-  try:
-    for number in (1, 2):
-      os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-    jax.config.update("jax_num_cpu_devices", devices)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # to be at the moments that matter sooner
-    sys.argv = ["launch.train", *arguments]
-    runpy.run_module("launch.train", run_name="__main__", alter_sys=True)
-    code = 0
-  except SystemExit as leaving:
-    code = leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
-  except BaseException:
-    traceback.print_exc()
-  finally:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def outcome(workdir: Path) -> dict[str, bytes]:
-  """Returns what must be equal: the digest of the last state, the metrics, the test results."""
-  last = max((int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()))
-  about = next((workdir / "checkpoints" / str(last) / "about").iterdir())
-  kept = {name: (workdir / name).read_bytes() for name in ("metrics.csv", "test.json", "test_episodes.npz")}
-  return {**kept, "state": json.loads(about.read_text())["digest"].encode()}
-
-
-def end(child: int, kill: Kill, workdir: Path) -> int:
-  """Kills a process at its moment, if it has not ended; returns its exit code, negative for a signal."""
-  begun, saving = time.monotonic(), not kill.in_save
-  while True:
-    saving = saving or any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp*"))
-    if saving and time.monotonic() - begun >= kill.delay:
-      os.kill(child, kill.number)
-      return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    begun = begun if saving else time.monotonic()
-    time.sleep(0.001)
-    ended, status = os.waitpid(child, os.WNOHANG)
-    if ended:
-      return os.waitstatus_to_exitcode(status)
-
-
-def trial(arguments: Sequence[str], devices: int, workdir: Path, kills: Sequence[Kill]) -> tuple[int, str]:
-  """Runs a command, killing it so often; returns how often it was hit, and what is wrong with that, if anything."""
-  hits, log = 0, workdir.with_suffix(".log")
-  command = [*arguments, f"--workdir={workdir}"]
-  for kill in kills:
-    code = end(start(command, devices, log), kill, workdir)
-    if code == 0:
-      return hits, ""
-    hits += 1
-    # SIGTERM before training begins ends a process as it ends any other.
-    if code not in ((-kill.number,) if kill.number == signal.SIGKILL else (-kill.number, REQUEUE)):
-      return hits, f"exit code {code} after signal {kill.number}: {log.read_text()[-1000:]}"
-  code = os.waitstatus_to_exitcode(os.waitpid(start(command, devices, log), 0)[1])
-  return hits, f"exit code {code}: {log.read_text()[-1000:]}" if code else ""
 
 
 def main(_: list[str]) -> None:
   for name in _RECIPES.value:
     if name not in _SETTINGS:
       raise ValueError(f"--recipes={name} is not known; choose of {', '.join(_SETTINGS)}.")
-  if not all(count.isdigit() and int(count) for count in _DEVICES.value):
-    raise ValueError(f"--devices={','.join(_DEVICES.value)} must be numbers, such as 1,8.")
-  chance, total, lost, differing, runs = random.Random(_MOMENTS.value), 0, 0, 0, 0
-  cases = [(name, int(count)) for name in _RECIPES.value for count in _DEVICES.value]
-  for place, (name, devices) in enumerate(cases):
-    share, hits, ended = _KILLS.value * (place + 1) // len(cases) - _KILLS.value * place // len(cases), 0, 0
-    with tempfile.TemporaryDirectory() as folder:
-      reference = Path(folder) / "alone"
-      fault = trial(_SETTINGS[name], devices, reference, [])[1]  # compiles
-      if fault:
-        raise ValueError(f"{name} does not run even when it is left alone: {fault}")
-      expected, begun = outcome(reference), time.monotonic()
-      trial(_SETTINGS[name], devices, Path(folder) / "timed", [])
-      whole = time.monotonic() - begun
-      while hits < share:
-        workdir = Path(folder) / str(ended)
-        kills = [_moment(chance, whole) for _ in range(min(_KILLS_PER_RUN.value, share - hits))]
-        hit, fault = trial(_SETTINGS[name], devices, workdir, kills)
-        hits, ended = hits + hit, ended + 1
-        if fault:
-          lost += 1
-          print(f"{name} on {devices} device(s), run {ended}: LOST, {fault}")
-          continue
-        found = outcome(workdir)
-        others = [part for part in expected if found[part] != expected[part]]
-        if others:
-          differing += 1
-          print(f"{name} on {devices} device(s), run {ended}: DIFFERS in {', '.join(others)}")
-    print(f"{name} on {devices} device(s): {hits} kills in {ended} runs of {whole:.1f} s.", flush=True)
-    total, runs = total + hits, runs + ended
-  print(f"{total} kills in {runs} runs: {lost} runs lost, {differing} runs with a differing bit.")
+  cases = [(name, _layout(words)) for name in _RECIPES.value for words in _LAYOUTS.value]
+  path, kept = Path(_RECORD.value), _read(Path(_RECORD.value))
+  with _leaving_on_sigterm():
+    for place, (name, layout) in enumerate(cases):
+      share = _KILLS.value * (place + 1) // len(cases) - _KILLS.value * place // len(cases)
+      if _hits(kept, name, layout) < share:
+        with tempfile.TemporaryDirectory() as folder:
+          for one in _trials(name, layout, kept, share, Path(folder)):
+            kept["trials"].append(one)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(kept, indent=1) + "\n")
+      print(f"{name} in {layout}: {_hits(kept, name, layout)} kills.", flush=True)
+  trials = kept["trials"]
+  lost, differing = (sum(one["outcome"].startswith(word) for one in trials) for word in ("lost", "differs"))
+  print(f"{sum(map(_kills_of, trials))} kills in {len(trials)} runs: {lost} runs lost, {differing} runs with a "
+        "differing bit.")
   raise SystemExit(int(bool(lost or differing)))
 
 
-def _moment(chance: random.Random, whole: float) -> Kill:
+def _trials(name: str, layout: Layout, kept: dict[str, Any], share: int, folder: Path) -> Iterator[dict[str, Any]]:
+  """Yields what comes of one run after the other, until they have been killed as often as their share."""
+  settings, whole = _SETTINGS[name], 0.0
+  expected: dict[str, bytes] = {}
+  for left_alone in ("compiles", "timed"):
+    begun = time.monotonic()
+    fault = trial(settings, layout, folder / left_alone, [])[1]
+    if fault:
+      raise ValueError(f"{name} in {layout} does not run even when it is left alone: {fault}")
+    found, whole = outcome(folder / left_alone), time.monotonic() - begun
+    if expected and found != expected:
+      raise ValueError(f"{name} in {layout} is not twice the same even when it is left alone.")
+    expected = found
+  missing = share - _hits(kept, name, layout)
+  number = sum(_is_of(one, name, layout) for one in kept["trials"])
+  while missing > 0:
+    chance = random.Random(f"{_MOMENTS.value} {name} {layout} {number}")
+    kills = [_moment(chance, whole, layout) for _ in range(min(_KILLS_PER_RUN.value, missing))]
+    hits, fault = trial(settings, layout, folder / str(number), kills)
+    found = {} if fault else outcome(folder / str(number))
+    others = [part for part in expected if found.get(part) != expected[part]]
+    said = f"lost: {fault}" if fault else f"differs in {', '.join(others)}" if others else "the same"
+    if said != "the same":
+      print(f"{name} in {layout}, run {number}: {said}", flush=True)
+    yield {"recipe": name, "layout": str(layout), "signals": [hit.signal for hit in hits],
+           "torn_saves": sum(hit.torn for hit in hits), "outcome": said}
+    missing, number = missing - len(hits), number + 1
+
+
+def _moment(chance: random.Random, whole: float, layout: Layout) -> Kill:
   number = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
   in_save = chance.random() < 0.4
-  return Kill(number, chance.uniform(0, 0.06) if in_save else chance.uniform(0, whole), in_save)
+  return Kill(number, chance.uniform(0, 0.03) if in_save else chance.uniform(0, whole), in_save,
+              chance.randrange(layout.processes), chance.uniform(0, 1))
+
+
+def _layout(words: str) -> Layout:
+  if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", words):
+    raise ValueError(f"--layouts={words} must be numbers of processes and of devices of each, such as 1x8 or 2x1.")
+  return Layout(*map(int, words.split("x")))
+
+
+def _read(path: Path) -> dict[str, Any]:
+  """Returns what was done before, or the beginning of a record."""
+  about = tables.about("python -m launch.faults")
+  if not path.exists():
+    return {**about, "trials": []}
+  try:
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    others = [field for field, value in about.items() if kept[field] != value]
+    kept["trials"] = [one for one in kept["trials"] if _kills_of(one) >= 0 and one["outcome"]]
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{path} is no record of kills ({error!r}); name another file with --record.") from error
+  if others:
+    raise ValueError(f"{path} was begun with another {' and '.join(others)}, so its kills are not to be counted with "
+                     "those to come; remove it, or name another file with --record.")
+  return kept
+
+
+def _hits(kept: dict[str, Any], name: str, layout: Layout) -> int:
+  return sum(_kills_of(one) for one in kept["trials"] if _is_of(one, name, layout))
+
+
+def _kills_of(one: dict[str, Any]) -> int:
+  return len(one["signals"])
+
+
+def _is_of(one: dict[str, Any], name: str, layout: Layout) -> bool:
+  return (one["recipe"], one["layout"]) == (name, str(layout))
+
+
+@contextlib.contextmanager
+def _leaving_on_sigterm() -> Iterator[None]:
+  """Within it SIGTERM ends this process by way of what has to be cleared away: other processes, and their files."""
+  before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

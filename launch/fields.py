@@ -27,16 +27,29 @@ def from_mapping(config: Any, values: Mapping[str, Any], prefix: str = "") -> An
   """Returns the dataclass `config` with its fields, nested ones too, set to `values`; `prefix` is for messages.
 
   Raises:
-    ValueError: if a value has no field.
+    ValueError: if a value has no field, or is not of its type.
   """
   changes = {}
   for name, value in values.items():
     if name not in _fields(config):
       raise ValueError(_unknown(name, config, prefix))
     old = getattr(config, name)
+    if not _can_be(value, old):
+      raise ValueError(f"config.{prefix}{name}={value!r} is not of type {_type_name(old)}; its default is {old!r}.")
     changes[name] = (from_mapping(old, value, f"{prefix}{name}.") if dataclasses.is_dataclass(old)
                      else tuple(value) if isinstance(old, tuple) else value)
   return dataclasses.replace(config, **changes)
+
+
+def _can_be(value: Any, default: Any) -> bool:
+  """Returns whether a value, as JSON holds it, can be that of a field; the parts of a tuple are as its first."""
+  if dataclasses.is_dataclass(default):
+    return isinstance(value, Mapping)
+  if isinstance(default, tuple):
+    return isinstance(value, (list, tuple)) and all(_can_be(part, default[0]) for part in value if default)
+  if isinstance(default, float):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+  return default is None or type(value) is type(default)
 
 
 def _reads_as(value: str, default: Any) -> bool:
@@ -45,12 +58,12 @@ def _reads_as(value: str, default: Any) -> bool:
   try:
     if isinstance(default, tuple):
       parts = ast.literal_eval(value)
-      parts = parts if isinstance(parts, (tuple, list)) else [parts]
+      parts = parts if isinstance(parts, tuple) else [parts]  # a list would be read as a tuple of one list
       return all(type(part) is type(default[0]) for part in parts) if default else True
     if isinstance(default, int):
       return -2**31 <= int(value) < 2**31  # more is no seed and no count
     return isinstance(default, str) or default is None or type(default)(value) is not None
-  except (ValueError, SyntaxError):
+  except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # the last two of parentheses by thousands
     return False
 
 

@@ -25,11 +25,16 @@ def run(command: Sequence[str], processes: int, devices: int) -> int:
   Raises:
     ValueError: if there is no command.
   """
-  with socket.socket() as sock:
-    sock.bind(("127.0.0.1", 0))
-    coordinator = f"127.0.0.1:{sock.getsockname()[1]}"
+  coordinator = free_address()
   return pods.run_together([pods.python([*pods.as_module(command), f"--hosts={coordinator},{processes},{process}"])
                             for process in range(processes)], _surroundings(devices))
+
+
+def free_address() -> str:
+  """Returns an address of this machine at which nobody listens yet, for processes to meet."""
+  with socket.socket() as sock:
+    sock.bind(("127.0.0.1", 0))
+    return f"127.0.0.1:{sock.getsockname()[1]}"
 
 
 def _surroundings(devices: int) -> dict[str, str]:

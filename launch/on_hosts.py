@@ -4,7 +4,8 @@
   python -m launch.on_hosts --hosts_list=gpu1,gpu2 --dry_run -- ...      prints what it would run
 
 The machines share a file system for the workdir, hold the same checkout in the same folder, and can be reached by ssh
-without a password. The first is where the processes meet.
+without a password. The first is where the processes meet. Ctrl-C or SIGTERM here, or the loss of a connection, tells
+the processes there to stop, and they save.
 """
 
 import shlex
@@ -25,10 +26,18 @@ def commands(command: Sequence[str], machines: Sequence[str], folder: str, pytho
     raise ValueError("no machines are named; give --hosts_list=<first>,<second>,...")
   words = pods.as_module(command)
   address = machines[0].rpartition("@")[2]
-  return [["ssh", "-o", "BatchMode=yes", machine,
-           f"cd {shlex.quote(folder)} && exec "
-           + shlex.join([python, "-m", *words, f"--hosts={address}:{port},{len(machines)},{process}"])]
+  return [["ssh", "-o", "BatchMode=yes", machine, shlex.join(["sh", "-c", _until_told(folder, [
+      python, "-m", *words, f"--hosts={address}:{port},{len(machines)},{process}"])])]
           for process, machine in enumerate(machines)]
+
+
+def _until_told(folder: str, words: Sequence[str]) -> str:
+  """Returns a script that runs a command until its end, or tells it to stop once standard input comes to its own.
+
+  For ssh passes no signals on: without this, a command would outlive the launcher that was stopped.
+  """
+  return (f"cd {shlex.quote(folder)} && exec 3<&0 && {{ {shlex.join(words)} 3<&- </dev/null & }} && run=$! && "
+          "{ { cat <&3; kill $run; } >/dev/null 2>&1 & } && exec 3<&- && wait $run")
 
 
 def main(arguments: list[str]) -> None:
@@ -40,7 +49,7 @@ def main(arguments: list[str]) -> None:
   if given.dry_run:
     print("\n".join(map(shlex.join, made)))
     return
-  raise SystemExit(pods.run_together(made))
+  raise SystemExit(pods.run_together(made, told_by_input=True))
 
 
 def define_flags() -> None:

@@ -1,6 +1,6 @@
 """Runs a command of ours on every worker of a Cloud TPU pod.
 
-  python -m launch.on_tpu --name=pod --zone=us-east5-a -- python -m launch.train --config=<recipe> --workdir=gs://...
+  python -m launch.on_tpu --name=pod --zone=us-east5-a -- python -m launch.train --config=<recipe> --workdir=<shared>
   python -m launch.on_tpu --name=pod --zone=us-east5-a --dry_run -- ...      prints what it would run
 
 The pod exists and holds the same checkout on every worker (docs/pods.md says how). The processes find each other.

@@ -24,4 +24,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main)
+  command_line.run(main, in_pods=True)

@@ -32,7 +32,6 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "where results go; by default ru
 
 
 def main(_: list[str]) -> None:
-  command_line.connect()
   name, config = CONFIG()
   if _TUNED.value:
     print("Tuned: " + " ".join(tuned.apply(name, config)))
@@ -74,4 +73,4 @@ def _data(built: recipe.Recipe) -> list[Any]:
 
 if __name__ == "__main__":
   CONFIG = command_line.define_config("experiments/quickstart.py")
-  command_line.run(main)
+  command_line.run(main, in_pods=True)

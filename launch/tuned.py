@@ -32,7 +32,7 @@ def apply(recipe: str, config: Any) -> list[str]:
   """Sets the fields of a config to what was found for its recipe on this machine; returns them as they are typed.
 
   Raises:
-    ValueError: if nothing was found for it yet.
+    ValueError: if nothing was found for it yet, or the file is damaged.
   """
   settings = _read().get(machine(), {}).get(recipe)
   if settings is None:
@@ -49,7 +49,11 @@ def apply(recipe: str, config: Any) -> list[str]:
 
 def _read() -> dict[str, Any]:
   path = _path()
-  return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+  try:
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {machine: dict(recipes) for machine, recipes in known.items()}
+  except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    raise ValueError(f"{path} is damaged ({error}); remove it, and run benchmarks.autotune again.") from error
 
 
 def _path() -> Path:

@@ -30,3 +30,13 @@ def check_real_arrays(what: str, tree: PyTree) -> None:
     dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
     if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
       raise ValueError(f"{what} must be arrays of real numbers, but one is of type {dtype}.")
+
+
+def check_name(what: str, name: str) -> None:
+  """Raises ValueError for the name of a file that is not UTF-8 text, and could not be printed, or that holds a NUL."""
+  try:
+    text = "\0" not in name.encode().decode()
+  except UnicodeEncodeError:  # of bytes that the system gave as they were
+    text = False
+  if not text:
+    raise ValueError(f"the name of the {what} {name!r} is not UTF-8 text; give it another.")

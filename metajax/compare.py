@@ -23,7 +23,7 @@ import numpy as np
 
 from metajax import seeds as seeds_lib
 from metajax import statistics
-from metajax.data.sampling import sample_tasks
+from metajax.data.sampling import listed_task
 from metajax.evaluation import make_evaluate
 from metajax.recipe import Recipe
 from metajax.reports import comparison, maps
@@ -76,18 +76,16 @@ def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: 
       say(f"Arm {number} of {len(arms)}, {arm.name}: done before.")
     else:
       say(f"Arm {number} of {len(arms)}, {arm.name}: {len(seeds)} seeds.")
-      began = time.monotonic()
       trained = seeds_lib.train(recipe, seeds, place, group=group or seeds_lib.at_once(recipe, len(seeds)), say=say)
-      training = time.monotonic() - began
+      began = time.monotonic()
       arrays = _measure(arm, recipe, recipes[0], trained, len(seeds), sweeps)
-      said = {"minutes": [training / 60, (time.monotonic() - began) / 60]}
+      said = {"minutes": [trained.total / 60, (trained.total + time.monotonic() - began) / 60]}
       _write(place / "arm.npz", {**arrays, **{name: np.array(value) for name, value in said.items()}})
       taken.append(said["minutes"][1])
       left = (len(arms) - number) * max(taken)
       say(f"  {said['minutes'][0]:.1f} minutes of training, {taken[-1]:.1f} with all tests"
           + (f"; about {left:.0f} minutes for the arms that are left." if number < len(arms) else "."))
-    with np.load(place / "arm.npz") as arrays:
-      found[arm.name] = {name: arrays[name] for name in arrays}
+    found[arm.name] = measured(folder, arm.name)
   results = {**(about or {}), "notes": recipes[0].notes, "seeds": list(seeds),
              "steps": recipes[0].training.steps, **summarise(found, sweeps)}
   results = _plain(results)
@@ -97,6 +95,12 @@ def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: 
     save(figure, folder / "pictures" / f"{_file_name(name)}.png")
   (folder / "report.html").write_text(comparison.report(results, drawn), encoding="utf-8")
   return results
+
+
+def measured(folder: Path, arm: str) -> Found:
+  """Returns what was measured of an arm that is done, from the folder of its comparison."""
+  with np.load(folder / _file_name(arm) / "arm.npz") as arrays:
+    return {name: arrays[name] for name in arrays}
 
 
 def check(arms: Sequence[Arm], seeds: Sequence[int], sweeps: Sequence[Sweep] = ()) -> list[Recipe]:
@@ -178,7 +182,8 @@ def _measure(arm: Arm, recipe: Recipe, reference: Recipe, trained: seeds_lib.Tra
 def _test(recipe: Recipe, models: Sequence[Params]) -> dict[str, np.ndarray]:
   """Returns loss and scores `[S, E]` on the frozen test episodes."""
   evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.test_tasks,
-                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed))
+                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed),
+                           measures=recipe.measures)
   each = [evaluate(model) for model in models]
   return {name: np.stack([results[name].values for results in each]) for name in each[0]}
 
@@ -193,7 +198,7 @@ def _check_episodes(name: str, recipe: Recipe, reference: Recipe) -> None:
 
 def _first_episode(recipe: Recipe) -> Any:
   tasks, key = recipe.test_tasks, jax.random.key(recipe.test.seed)
-  return jax.jit(lambda data: sample_tasks(tasks, data, key, jnp.arange(1)))(tasks.data)
+  return jax.jit(lambda data: listed_task(tasks, data, key, jnp.int32(0)))(tasks.data)
 
 
 def _against(arrays: Found, first: Found, prefix: str, reference: str | None) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from jax.sharding import Mesh
 import numpy as np
 
 from metajax.checks import check_integers
-from metajax.data.sampling import sample_tasks
+from metajax.data.sampling import listed_task
 from metajax.hosts import wait
 from metajax.objectives.tasks import solve
 from metajax.sharding import TASKS, over_tasks, replicate
-from metajax.types import Learner, Params, PerExample, PRNGKey, TaskDistribution
+from metajax.types import Learner, Params, PerExample, PerSet, PRNGKey, TaskDistribution
 
 
 class Estimate(NamedTuple):
@@ -31,8 +31,8 @@ class Estimate(NamedTuple):
 
 
 def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], tasks: TaskDistribution, *,
-                  num_episodes: int, key: PRNGKey, chunk: int = 32, mesh: Mesh | None = None
-                  ) -> Callable[[Params], dict[str, Estimate]]:
+                  num_episodes: int, key: PRNGKey, chunk: int = 32, mesh: Mesh | None = None,
+                  measures: Mapping[str, PerSet] | None = None) -> Callable[[Params], dict[str, Estimate]]:
   """Returns a function from parameters to an `Estimate` of the loss and of each score.
 
   Args:
@@ -44,6 +44,7 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
     key: the key of the list.
     chunk: episodes solved at once.
     mesh: devices, of all processes, that solve a part of the list each; the parameters must be on all of them.
+    measures: further ones, of the query set as a whole, reported before the scores.
 
   Raises:
     ValueError: if there are fewer than 2 episodes, of which no interval can be had.
@@ -53,15 +54,18 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
     raise ValueError(f"an interval needs at least 2 test episodes, but num_episodes is {num_episodes}.")
   key_list, key_adapt = jax.random.split(key)
 
+  measures = measures or {}
   share = -(-num_episodes // (mesh.size if mesh else 1))  # the last of them go beyond the list, and are dropped
 
   def part(params, data):
     first = lax.axis_index(TASKS) * share if mesh else 0
 
     def one(place):
-      episode = jax.tree.map(lambda leaf: leaf[0], sample_tasks(tasks, data, key_list, place[None]))
+      episode = listed_task(tasks, data, key_list, place)
       solved = solve(learner, loss, scores, params, episode, jax.random.fold_in(key_adapt, place))
-      return {"loss": solved.loss, **solved.scores}
+      query = episode.query
+      whole = {name: measure(solved.outputs, query.targets, query.mask) for name, measure in measures.items()}
+      return {"loss": solved.loss, **whole, **solved.scores}
 
     found = lax.map(one, first + jnp.arange(share, dtype=jnp.int32), batch_size=min(chunk, share))
     return lax.all_gather(found, TASKS, tiled=True) if mesh else found
@@ -76,7 +80,8 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
       compiled.append(run.lower(params, data).compile())
       if mesh:
         wait("compiled")
-    return {name: estimate(values[:num_episodes]) for name, values in jax.device_get(compiled[0](params, data)).items()}
+    found = jax.device_get(compiled[0](params, data))  # in the order of the alphabet
+    return {name: estimate(found[name][:num_episodes]) for name in ("loss", *measures, *scores)}
 
   return evaluate
 

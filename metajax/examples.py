@@ -46,8 +46,9 @@ def check_episodes(episodes: Episode) -> int:
   """Returns `T`, the number of tasks in a meta-batch of episodes, having checked that they are well-formed.
 
   Raises:
-    ValueError: if support or query lack a task axis or an example, if their leading axes disagree, or if a mask is
-      not boolean. Shapes and dtypes only: it costs nothing at run time.
+    ValueError: if support or query lack a task axis or an example, if their leading axes disagree, if a mask is not
+      boolean or anything else no number, or if an example of the one is not of the form of an example of the other.
+      Shapes and dtypes only: it costs nothing at run time.
   """
   sizes = set()
   for name, part in zip(Episode._fields, episodes):
@@ -58,12 +59,20 @@ def check_episodes(episodes: Episode) -> int:
       raise ValueError(f"{name} holds no examples: its mask has shape {list(part.mask.shape)}; "
                        "a task needs at least one support and one query example.")
     for path, leaf in jax.tree_util.tree_leaves_with_path((part.inputs, part.targets)):
+      where = ("inputs" if path[0].idx == 0 else "targets") + jax.tree_util.keystr(path[1:])
+      if not (jnp.issubdtype(leaf.dtype, jnp.number) or leaf.dtype == jnp.bool_):
+        raise ValueError(f"{name}.{where} must be numbers, but it is of type {leaf.dtype}; encode it first.")
       if leaf.shape[:2] != part.mask.shape:
-        where = ("inputs" if path[0].idx == 0 else "targets") + jax.tree_util.keystr(path[1:])
         raise ValueError(f"{name}.{where} must begin with the axes [tasks, examples] = {list(part.mask.shape)} of "
                          f"its mask, but its shape is {list(leaf.shape)}.")
     sizes.add(part.mask.shape[0])
   if len(sizes) > 1:
     raise ValueError(f"support and query must hold the same tasks, but they hold "
                      f"{episodes.support.mask.shape[0]} and {episodes.query.mask.shape[0]}.")
+  for name in ("inputs", "targets"):
+    support, query = (jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape[2:])}", getattr(part, name))
+                      for part in episodes)
+    if support != query:
+      raise ValueError(f"an example of support and one of query must be alike, but their {name} are {support} and "
+                       f"{query}; give both the same trailing axes and type.")
   return sizes.pop()

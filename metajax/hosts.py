@@ -4,7 +4,7 @@ Every process runs the same program on the same arguments and sees all devices; 
 process does to the world besides (files, words) is done by one of them, the writer.
 """
 
-import itertools
+import time
 from typing import Any, Callable, NamedTuple
 
 import jax
@@ -58,27 +58,26 @@ def wait(what: str) -> None:
   multihost.get_barrier_sync_fn()(key=what, timeout_ms=_PATIENCE)
 
 
-def any_says(yes: bool) -> bool:
-  """Returns, in every process, whether one of them says yes: the one way to stop together."""
-  if jax.process_count() == 1:
-    return yes
-  return bool(np.any(multihost_utils.process_allgather(np.asarray(yes))))
-
-
-def together(asked: Callable[[], bool], every: int = 16) -> Callable[[], bool]:
+def together(asked: Callable[[], bool], seconds: float = 1.0) -> Callable[[], bool]:
   """Returns a question that all processes answer alike: yes, once one of them has been answered yes.
 
-  Every process must ask as often as the others. They talk at the first and at every 16th time only, since to talk means
-  to wait for each other.
+  Every process must ask as often as the others. They talk after as many questions as the slowest of them asks in about
+  `seconds`, since to talk means to wait for each other.
   """
   if jax.process_count() == 1:
     return asked
-  times, answer = itertools.count(), [False]
+  silence, left, heard, answer = 1, 0, time.monotonic(), False
 
   def ask():
-    if next(times) % every == 0:
-      answer[0] = any_says(asked())
-    return answer[0]
+    nonlocal silence, left, heard, answer
+    if not left:
+      said = multihost_utils.process_allgather(np.asarray([asked(), time.monotonic() - heard], np.float32))
+      # What all have heard is the same for all, and so is what they make of it.
+      answer, slowest = answer or bool(said[:, 0].any()), float(said[:, 1].max())
+      silence = max(1, min(2 * silence, int(silence * seconds / max(slowest, 1e-3))))
+      left, heard = silence, time.monotonic()
+    left -= 1
+    return answer
 
   return ask
 

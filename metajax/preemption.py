@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Iterator
 
 REQUEUE = 75  # the exit code of a run that wants to be started again: EX_TEMPFAIL of sysexits.h
-_INTERRUPTED = 130  # of one that a person stopped, as shells have it
+INTERRUPTED = 130  # of one that a person stopped, as shells have it
 
 
 class Preempted(Exception):
@@ -29,7 +29,7 @@ class StopRequest:
   @property
   def exit_code(self) -> int:
     """What to leave with: 75 to be started again, 130 after Ctrl-C."""
-    return _INTERRUPTED if self._signal == signal.SIGINT else REQUEUE
+    return INTERRUPTED if self._signal == signal.SIGINT else REQUEUE
 
   def receive(self, number: int, frame: FrameType | None = None) -> None:
     """Takes a signal down. A second one of the same kind acts as it would have without us."""

@@ -22,6 +22,7 @@ import time
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import jax
+from jax.sharding import Mesh
 from matplotlib.figure import Figure
 import optax
 
@@ -37,9 +38,10 @@ from metajax.reports import html
 from metajax.reports.figures import learning_curves, save
 from metajax.reports.progress import Progress
 from metajax.reports.writers import CsvWriter, TensorBoardWriter, Writer, combine, read_csv
+from metajax.sharding import Mapping as DeviceMapping
 from metajax.sharding import over_tasks, over_tasks_by_pmap, replicate, spread, task_mesh, usable_devices
-from metajax.training import Stopped, TrainState, fit, init_state, make_advance, write_batch
-from metajax.types import Learner, Objective, Params, PerExample, PRNGKey, TaskDistribution
+from metajax.training import Advance, Stopped, TrainState, fit, init_state, make_advance, write_batch
+from metajax.types import Learner, Objective, Params, PerExample, PerSet, PRNGKey, TaskDistribution
 from metajax.workdir import write_arrays, write_text
 
 
@@ -93,6 +95,7 @@ class Recipe(NamedTuple):
   seed: int
   pictures: Callable[[Params, PRNGKey], Mapping[str, Figure]]  # by file name
   notes: str  # what must be said beside every result: the source of the data, the kind of normalisation
+  measures: Mapping[str, PerSet] = {}  # tested besides, of a query set as a whole; the first is what arms are judged by
   models: Models | None = None  # None where representations are not compared
 
 
@@ -152,7 +155,7 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
     metajax.preemption.Preempted: if a stop was requested; all that was done is saved.
   """
   workdir = Path(workdir)
-  say = say if is_writer() else _silence
+  say = say if is_writer() else silence
   say(recipe.notes)
   state = train(recipe, workdir, say=say, stop_requested=stop_requested, writers=writers)
   if stop_requested():
@@ -170,7 +173,7 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
   return results
 
 
-def _silence(words: str) -> None:
+def silence(words: str) -> None:
   """Says nothing: what the processes that are not the writer say."""
 
 
@@ -179,29 +182,45 @@ def root_keys(recipe: Recipe) -> PRNGKey:
   return jax.random.split(jax.random.key(recipe.seed), 3)
 
 
-def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
-          stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
-          ) -> TrainState:
-  """Returns the state at the end of training, or of what is left of it; errors as in `run`."""
-  (key_init, key_train, key_val), optimizer = root_keys(recipe), guarded_optimizer(recipe)
-  mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
+def beginning(recipe: Recipe, mesh: Mesh, *, say: Callable[[str], Any]
+              ) -> tuple[TrainState, TaskDistribution, Callable[[int], Advance]]:
+  """Returns what a run begins with: the state before the first step and the tasks, on the devices, and what trains.
+
+  The last is from a number of steps to the program that does them in one dispatch; it is compiled when it is first
+  asked for, which every process must do.
+  """
+  (key_init, key_train, _), optimizer, training = root_keys(recipe), guarded_optimizer(recipe), recipe.training
   state = replicate(init_state(recipe.learner, optimizer, recipe.train_tasks, key_init), mesh)
-  if recipe.training.spread_state:
+  if training.spread_state:
     state = jax.jit(lambda state: state, out_shardings=spread(state, mesh))(state)
   tasks = recipe.train_tasks._replace(data=replicate(recipe.train_tasks.data, mesh))
 
   @functools.cache
   def advance(num_steps):
     compiled: Any = make_advance(recipe.objective, optimizer, tasks, key=key_train, mesh=mesh,
-                                 num_tasks=recipe.training.tasks_per_step, num_steps=num_steps,
-                                 mapped=over_tasks_by_pmap if recipe.training.pmap else over_tasks,
-                                 spread_state=recipe.training.spread_state)
+                                 num_tasks=training.tasks_per_step, num_steps=num_steps, mapped=mapping(recipe),
+                                 spread_state=training.spread_state)
     start = time.monotonic()
     compiled = compiled.lower(state, tasks.data).compile()
     say(f"Compiled {num_steps} step{'s' if num_steps > 1 else ''} a dispatch in {time.monotonic() - start:.1f} s.")
     wait("compiled")
     return compiled
 
+  return state, tasks, advance
+
+
+def mapping(recipe: Recipe) -> DeviceMapping:
+  """Returns how a recipe's tasks are mapped over the devices."""
+  return over_tasks_by_pmap if recipe.training.pmap else over_tasks
+
+
+def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
+          stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
+          ) -> TrainState:
+  """Returns the state at the end of training, or of what is left of it; errors as in `run`."""
+  _, key_train, key_val = root_keys(recipe)
+  mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
+  state, tasks, advance = beginning(recipe, mesh, say=say)
   evaluate = None
   if recipe.val_tasks is not None:
     evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.val_tasks,
@@ -261,7 +280,8 @@ def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "te
   """Returns the results on the frozen test episodes, also written to `<name>.json` and `<name>_episodes.npz`."""
   mesh = task_mesh()
   evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.test_tasks,
-                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed), mesh=mesh)
+                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed), mesh=mesh,
+                           measures=recipe.measures)
   results = evaluate(replicate(to_host(params), mesh))
   if not is_writer():
     return results

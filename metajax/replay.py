@@ -2,10 +2,10 @@
 
 Tasks are a function of seed and step, so there is nothing to record: the way starts at the run's newest checkpoint
 before the step, or at its beginning. Where the run did many steps in a dispatch, those just before this one are
-compiled anew, in a shorter loop, and may round otherwise.
+compiled anew, in a shorter loop, and may round otherwise; so may the step itself where the run's devices share its
+state, since it is done here with the state whole on each. Any number of devices and processes can replay a run.
 """
 
-import functools
 from pathlib import Path
 from typing import Any, Callable
 
@@ -16,10 +16,11 @@ import numpy as np
 
 from metajax.checkpoints import Checkpoints
 from metajax.faults import FINE, Checked, first_fault, path_of
+from metajax.hosts import is_writer, wait
 from metajax.objectives.tasks import solve
-from metajax.recipe import Recipe, guarded_optimizer, root_keys
-from metajax.sharding import TASKS, over_tasks, replicated, task_mesh, usable_devices
-from metajax.training import TrainState, fit, init_state, make_advance, sample_batch, update, write_batch
+from metajax.recipe import Recipe, beginning, guarded_optimizer, mapping, root_keys, silence
+from metajax.sharding import TASKS, task_mesh, usable_devices
+from metajax.training import TrainState, fit, sample_batch, update, write_batch
 
 
 def replay(recipe: Recipe, workdir: Path | str, step: int, *, say: Callable[[str], Any] = print) -> Checked:
@@ -34,19 +35,16 @@ def replay(recipe: Recipe, workdir: Path | str, step: int, *, say: Callable[[str
     metajax.faults.NonFinite: if a step before it computes a number that is none.
   """
   workdir, training = Path(workdir), recipe.training
+  say = say if is_writer() else silence
   if not 1 <= step <= training.steps:
     raise ValueError(f"step {step} is none of this run's; choose one from 1 to {training.steps}.")
-  key_init, key, _ = root_keys(recipe)
-  mesh, optimizer = task_mesh(usable_devices(training.tasks_per_step)), guarded_optimizer(recipe)
-  tasks = recipe.train_tasks._replace(data=jax.device_put(recipe.train_tasks.data, replicated(mesh)))
-  state = jax.device_put(init_state(recipe.learner, optimizer, tasks, key_init), replicated(mesh))
+  key, mesh = root_keys(recipe)[1], task_mesh(usable_devices(training.tasks_per_step))
+  state, tasks, advance = beginning(recipe, mesh, say=silence)
   if (workdir / "checkpoints").is_dir():
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
       restored = checkpoints.restore(state, at_most=step - 1)
       state = state if restored is None else restored.state
   say(f"From step {int(state.step)} to step {step}.")
-  advance = functools.cache(lambda count: make_advance(
-      recipe.objective, optimizer, tasks, num_tasks=training.tasks_per_step, num_steps=count, key=key, mesh=mesh))
   state = fit(state, tasks, advance, num_steps=step - 1, steps_per_dispatch=training.steps_per_dispatch,
               steps_per_row=training.steps_per_row)
 
@@ -56,11 +54,14 @@ def replay(recipe: Recipe, workdir: Path | str, step: int, *, say: Callable[[str
     places = jnp.arange(share, dtype=jnp.int32) + lax.axis_index(TASKS) * share
     episodes = sample_batch(tasks, data, key, state.step, places)
     alone = jax.vmap(lambda episode: solve(recipe.learner, recipe.loss, {}, state.params, episode, key).loss)(episodes)
-    checked = update(recipe.objective, optimizer, state, episodes, key)[1]
+    checked = update(recipe.objective, guarded_optimizer(recipe), state, episodes, key)[1]
     return checked, first_fault(checked), lax.all_gather(alone, TASKS, tiled=True)
 
-  checked, fault, losses = jax.jit(over_tasks(once, mesh))(state, tasks.data)
-  write_batch(workdir / f"step_{step}.npz", tasks, key, step, training.tasks_per_step)
+  compiled = jax.jit(mapping(recipe)(once, mesh)).lower(state, tasks.data).compile()
+  wait("compiled")
+  checked, fault, losses = compiled(state, tasks.data)
+  if is_writer():
+    write_batch(workdir / f"step_{step}.npz", recipe.train_tasks, key, step, training.tasks_per_step)
   for sentence in _sentences(checked, int(fault), np.asarray(losses)):
     say(sentence)
   say(f"Its episodes are in {workdir / f'step_{step}.npz'}.")

@@ -37,6 +37,7 @@ class Trained(NamedTuple):
   metrics: dict[str, np.ndarray]  # by name, [rows, S]; and `step` [rows]
   seconds: float  # a step of one seed took, median over the rows
   memory: int  # bytes that a device needs for the seeds that go at once
+  total: float  # seconds that all steps of all seeds took, those before an interruption among them
 
 
 def at_once(recipe: Recipe, num_seeds: int) -> int:
@@ -74,7 +75,8 @@ def train(recipe: Recipe, seeds: Sequence[int], folder: Path, *, group: int, vma
   return Trained(jax.tree.map(join, *[each.params for each in trained]),
                  {name: trained[0].metrics[name] if name == "step" else
                   np.concatenate([each.metrics[name] for each in trained], axis=1) for name in names},
-                 float(np.median([each.seconds for each in trained])), max(each.memory for each in trained))
+                 float(np.median([each.seconds for each in trained])), max(each.memory for each in trained),
+                 sum(each.total for each in trained))
 
 
 def _train_group(recipe: Recipe, seeds: list[int], folder: Path, programs: dict[tuple[int, int], Any],
@@ -121,7 +123,8 @@ def _train_group(recipe: Recipe, seeds: list[int], folder: Path, programs: dict[
   return Trained(jax.device_get(state.params),
                  {"step": table["step"], **{name: np.stack([table[f"{name} {seed}"] for seed in seeds], axis=1)
                                             for name in names}},
-                 float(np.median(table["seconds"])), memory.temp_size_in_bytes + memory.argument_size_in_bytes)
+                 float(np.median(table["seconds"])), memory.temp_size_in_bytes + memory.argument_size_in_bytes,
+                 float(np.sum(table["seconds"] * np.diff(table["step"], prepend=0))) * len(seeds))
 
 
 def _row(program: Callable[[int], Any], state: TrainState, data: Any, key_data: jax.Array, steps: int, per_dispatch: int

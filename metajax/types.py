@@ -106,11 +106,17 @@ class TaskDistribution(NamedTuple):
   sample: (data, key) -> Episode   one task
   data:   the arrays that `sample` reads; `()` for a formula. An argument, never a constant of the program.
   at_step: (data, step) -> data    what they are at a step of training: a curriculum. By default the same throughout.
+  listed: (data, key, place) -> Episode   what stands at a place of a test list, where the tasks are few and each is to
+                                   be met as often as any other. By default a draw like those of training.
   """
   sample: Callable[[PyTree, PRNGKey], Episode]
   data: PyTree = ()
   at_step: Callable[[PyTree, Array], PyTree] = lambda data, step: data
+  listed: Callable[[PyTree, PRNGKey, Array], Episode] | None = None
 
 
 # A per-example measure of outputs [Q, ...] against targets [Q, ...]: a loss or a score, as [Q].
 PerExample = Callable[[Array, Array], Array]
+
+# A measure of a whole set of outputs [Q, ...] against targets [Q, ...], of which a mask [Q] says which there are: [].
+PerSet = Callable[[Array, Array, Array], Array]

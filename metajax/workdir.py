@@ -7,9 +7,12 @@ version, commit or machine is told.
 import json
 import os
 from pathlib import Path
+import re
 from typing import IO, Any, Callable, Mapping
 
 import numpy as np
+
+from metajax.checks import check_name
 
 _FILE = "run.json"
 _PARTIAL = _FILE + ".partial"
@@ -28,9 +31,12 @@ def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any], about: Ma
 
   Raises:
     ValueError: if the folder belongs to a run with another recipe, other settings or other data (each is named), if it
-      holds files but no run, or if it cannot be written. Nothing in it is touched.
+      holds files but no run, if it is a bucket, or if it cannot be written. Nothing in it is touched.
   """
   workdir = Path(workdir)
+  if re.match(r"\w{2,}:", str(workdir)):
+    raise ValueError(f"workdir {workdir} is not a folder; mount the bucket and name the folder where it is mounted.")
+  check_name("workdir", str(workdir))
   wanted = json.loads(json.dumps({"recipe": recipe, "config": config, "about": about or {}}))
   try:
     if (workdir / _FILE).exists():
@@ -85,7 +91,7 @@ def _load(workdir: Path) -> dict[str, Any]:
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
     return {"recipe": content["recipe"], "config": dict(content["config"]), "about": dict(content.get("about", {}))}
-  except (OSError, ValueError, KeyError, TypeError) as error:
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     raise ValueError(f"{path} is damaged ({error}); restore it, or name another workdir.") from error
 
 

@@ -6,11 +6,12 @@ from metajax.recipe import Test as Lists
 from metajax.recipe import Training
 
 
-def build_sinusoid(*, conml: bool = True, pictures: bool = False, **training) -> Recipe:
+def build_sinusoid(*, conml: bool = True, pictures: bool = False, hidden: tuple[int, ...] = (4,), **training
+                   ) -> Recipe:
   """Returns a sinusoid recipe of 8 steps, a row every 2 and a checkpoint every 4, or with other settings."""
   settings = {"steps": 8, "tasks_per_step": 8, "steps_per_row": 2, "steps_per_dispatch": 1, "rows_per_checkpoint": 2}
   config = sinusoid.Config(
-      shots=3, queries=3, test_queries=5, hidden=(4,), conml=conml, test=Lists(episodes=6, val_episodes=4),
+      shots=3, queries=3, test_queries=5, hidden=hidden, conml=conml, test=Lists(episodes=6, val_episodes=4),
       training=Training(**{**settings, **training}))
   built = sinusoid.build(config)
   return built if pictures else built._replace(pictures=lambda params, key: {})

@@ -16,10 +16,12 @@ import optax
 import pytest
 
 from metajax import contrast, distances, evaluation, learners, losses, networks, objectives, training
-from metajax.data.class_data import ClassData
+from metajax.data.class_data import ClassData, from_arrays
 from metajax.data.classes import class_tasks
 from metajax.data.functions import function_tasks, linear
+from metajax.data.groups import GroupData, group_tasks
 from metajax.data.projected import projected
+from metajax.data.ragged import ragged_tasks
 from metajax.data.sinusoids import sinusoids
 from metajax.examples import check_episodes, examples
 from metajax.objectives import views
@@ -27,9 +29,12 @@ from metajax.sharding import task_mesh
 from metajax.types import Episode
 from tests.helpers import tanh_network
 
+pytestmark = pytest.mark.bad_input
+
 _PHIS = {"cosine": distances.cosine, "squared_euclidean": distances.squared_euclidean,
          "sigmoid_squared": distances.sigmoid_squared}
 _DTYPES = ("float32", "int32", "uint8", "bool", "complex64", "<U3", "object")
+_NO_NUMBERS = {"<U3", "object"}
 _LABELS = np.array([0, 1, 0, 1])
 
 
@@ -39,7 +44,7 @@ def answer(call):
     return call()
   except ValueError as error:
     sentence = str(error)
-    assert len(sentence.split()) >= 5 and sentence.rstrip().endswith((".", ")")), sentence
+    assert len(sentence.split()) >= 4 and sentence.rstrip().endswith((".", ")", "?")), sentence
     return sentence
 
 
@@ -62,6 +67,14 @@ class Array(NamedTuple):
 _arrays = st.builds(Array, st.lists(st.integers(0, 3), max_size=4).map(tuple),
                     st.sampled_from(("float32",) * 4 + _DTYPES))
 _many = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+
+
+_LEARNERS = {
+    "maml": (learners.maml(tanh_network(1, 4, 1), losses.squared_error, optimizer=optax.sgd(0.1)),
+             losses.squared_error),
+    **{make.__name__: (make(tanh_network(1, 4, 3), num_classes=2), losses.softmax_cross_entropy)
+       for make in (learners.protonet, learners.matchingnet)}}
+_OBJECTIVES = {"episodic": objectives.episodic, "conml": objectives.conml, "reptile": objectives.reptile}
 
 
 def _real(dtype):
@@ -102,13 +115,43 @@ def test_losses_of_any_shape_and_type(outputs, targets, name):
 @_many
 @given(_arrays, _arrays, _arrays, st.sampled_from(["support", "query"]))
 def test_episodes_of_any_shape_and_type(inputs, targets, mask, part):
-  good = examples(np.zeros((2, 3, 1), np.float32), np.zeros((2, 3, 1), np.float32), np.ones((2, 3), bool))
   bad = examples(inputs.make(), targets.make(), mask.make())
+  good = examples(*(np.zeros((2, 3, *part.shape[2:]), part.dtype) for part in (inputs, targets)), np.ones((2, 3), bool))
   episodes = Episode(bad, good) if part == "support" else Episode(good, bad)
   said = answer(lambda: check_episodes(episodes))
   proper = (mask.dtype == "bool" and len(mask.shape) == 2 and mask.shape[1] > 0 and mask.shape[0] == 2
-            and inputs.shape[:2] == targets.shape[:2] == mask.shape)
+            and inputs.shape[:2] == targets.shape[:2] == mask.shape and not {inputs.dtype, targets.dtype} & _NO_NUMBERS)
   assert isinstance(said, str) != proper, said
+
+
+@_many
+@given(_arrays, _arrays, st.sampled_from(["inputs", "targets"]))
+def test_support_and_query_are_alike(support, query, name):
+  good = np.zeros((2, 3, 1), np.float32)
+  whole = lambda array: np.zeros((2, 3, *array.shape), array.dtype)
+  part = lambda array: examples(good, good, np.ones((2, 3), bool))._replace(**{name: whole(array)})
+  said = answer(lambda: check_episodes(Episode(part(support), part(query))))
+  assert isinstance(said, str) == (support != query or support.dtype in _NO_NUMBERS), said
+
+
+@_many
+@given(_arrays, st.sampled_from(sorted(_LEARNERS)), st.sampled_from(sorted(_OBJECTIVES)))
+def test_objectives_of_targets_of_any_shape_and_type(targets, learner, objective):
+  """Of tasks that are well-formed but that the learner was not made for."""
+  part = examples(np.zeros((2, 3, 1), np.float32), np.zeros((2, 3, *targets.shape), targets.dtype),
+                  np.ones((2, 3), bool))
+  made, loss = _LEARNERS[learner]
+  said = answer(lambda: jax.eval_shape(
+      lambda key: _OBJECTIVES[objective](made, loss)(made.init(key, part.inputs[0]), Episode(part, part), key)[0],
+      jax.random.key(0)))
+  assert isinstance(said, str) or said.shape == ()
+
+
+@_many
+@given(_arrays, _arrays)
+def test_classes_from_arrays_of_any_shape_and_type(inputs, targets):
+  said = answer(lambda: from_arrays(inputs.make(), targets.make()))
+  assert isinstance(said, str) or len(said.examples) == said.counts.sum() == inputs.shape[0] == targets.shape[0]
 
 
 @pytest.mark.parametrize("name", _PHIS)
@@ -123,6 +166,8 @@ _WRONG = {"a word": "3", "a fraction": 1.5, "a whole float": 2.0, "a switch": Tr
 _network = tanh_network(1, 4, 1)
 _tasks = sinusoids(3, 3)
 _blobs = ClassData(np.zeros((20, 4), np.float32), np.full(4, 5, np.int32), tuple("abcd"), "blobs")
+_groups = GroupData(np.zeros((20, 4), np.float32), np.zeros((20, 1), np.float32), np.full(4, 5, np.int32),
+                    tuple("abcd"), "groups")
 _maml = learners.maml(_network, losses.squared_error, optimizer=optax.sgd(0.1))
 _COUNTS = {
     "sinusoids shots": lambda n: sinusoids(n, 3),
@@ -132,6 +177,13 @@ _COUNTS = {
     "class_tasks ways": lambda n: class_tasks(_blobs, ways=n, shots=1, queries=1),
     "class_tasks shots": lambda n: class_tasks(_blobs, ways=2, shots=n, queries=1),
     "class_tasks queries": lambda n: class_tasks(_blobs, ways=2, shots=1, queries=n),
+    "ragged_tasks fewest ways": lambda n: ragged_tasks(_blobs, ways=(n, 3), shots=(1, 2), queries=1),
+    "ragged_tasks most ways": lambda n: ragged_tasks(_blobs, ways=(2, n), shots=(1, 2), queries=1),
+    "ragged_tasks fewest shots": lambda n: ragged_tasks(_blobs, ways=(2, 3), shots=(n, 2), queries=1),
+    "ragged_tasks most shots": lambda n: ragged_tasks(_blobs, ways=(2, 3), shots=(1, n), queries=1),
+    "ragged_tasks queries": lambda n: ragged_tasks(_blobs, ways=(2, 3), shots=(1, 2), queries=n),
+    "group_tasks shots": lambda n: group_tasks(_groups, shots=n, queries=1),
+    "group_tasks queries": lambda n: group_tasks(_groups, shots=1, queries=n),
     "projected width": lambda n: projected(_tasks, n),
     "random_subsets views": lambda n: views.random_subsets(n, 2),
     "random_subsets size": lambda n: views.random_subsets(2, n),

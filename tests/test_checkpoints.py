@@ -127,6 +127,7 @@ def test_a_flipped_bit_falls_back_sets_aside_and_makes_way(folder, caplog):
   assert sorted(path.name for path in aside.iterdir()) == ["2.0", "2.1"]  # the first accident is not overwritten
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("place", [0.02, 0.3, 0.7, 0.98])
 def test_no_flipped_bit_of_any_file_passes(folder, place):
   save(folder, 1, 2)
@@ -164,6 +165,7 @@ def test_what_is_kept(folder, keep, kept):
     assert checkpoints.steps() == kept
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("keep", [Keep(0), Keep(1, every=-1)])
 def test_what_cannot_be_kept(folder, keep):
   with pytest.raises(ValueError, match="at least the newest checkpoint is kept, but got"):
@@ -243,6 +245,7 @@ def _other_digest_file(step: Path):
 _DAMAGES = [_truncate, _empty, _delete_half, _delete_digest, _tear_digest, _other_digest_file]
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("damage", _DAMAGES)
 def test_damage_falls_back(folder, damage):
   save(folder, 1, 2)

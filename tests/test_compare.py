@@ -3,6 +3,10 @@
 import dataclasses
 import functools
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +37,15 @@ def arms(text="none,both", config=_CONFIG):
 def run(folder, text="none,both,config.contrast.weight=0", **options):
   options = {"seeds": (0, 1), "sweeps": _SWEEPS, "say": lambda sentence: None, **options}
   return compare(arms(text, options.pop("config", _CONFIG)), folder=folder, **options)
+
+
+def assert_same(folder, whole):
+  """Asserts that two comparisons measured the same of both arms, to the last bit; but how long it took."""
+  for arm in ("none", "both"):
+    with np.load(folder / arm / "arm.npz") as found, np.load(whole / arm / "arm.npz") as wanted:
+      assert set(found) == set(wanted)
+      for key in set(wanted) - {"seconds", "minutes"}:
+        np.testing.assert_array_equal(found[key], wanted[key], err_msg=key)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -105,6 +118,46 @@ def test_what_is_done_is_not_done_again(whole, monkeypatch, tmp_path):
   assert again == results
   with pytest.raises(TypeError):  # elsewhere there is something to do
     run(tmp_path)
+
+
+def test_an_interrupted_comparison_goes_on_to_the_same_bits(whole, tmp_path):
+  class Stop(Exception):
+    pass
+
+  saved = seeds_lib.Checkpoints.save
+
+  def save_and_stop(checkpoints, step, *rest):
+    saved(checkpoints, step, *rest)
+    raise Stop  # after the first two of four steps
+
+  def stop(*_):
+    raise Stop  # when all is trained and nothing of it written
+
+  for where, name, instead in ((seeds_lib.Checkpoints, "save", save_and_stop), (compare_lib, "_measure", stop)):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+      patch.setattr(where, name, instead)
+      run(tmp_path, "none,both")
+  assert not list(tmp_path.glob("*/arm.npz"))
+  run(tmp_path, "none,both")
+  assert_same(tmp_path, whole[0])
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on_to_the_same_bits(tmp_path):
+  settings = {"steps": 600, "steps_per_row": 20, "steps_per_dispatch": 20, "rows_per_checkpoint": 1}
+  command = [sys.executable, "-m", "launch.compare", "--config=experiments/sinusoid.py:maml", "--seeds=2",
+             "--arms=none,both", "--sweeps=none", "--config.test.episodes=20",
+             *(f"--config.training.{name}={value}" for name, value in settings.items())]
+  subprocess.run([*command, f"--workdir={tmp_path / 'whole'}"], check=True, capture_output=True)
+  for arm in ("none", "both"):
+    with subprocess.Popen([*command, f"--workdir={tmp_path / 'killed'}"]) as process:
+      metrics = tmp_path / "killed" / arm / "seeds_0_to_1" / "checkpoints"
+      while process.poll() is None and len(list(metrics.glob("[0-9]*"))) < 1:
+        time.sleep(0.02)
+      process.kill()
+    assert process.returncode == -signal.SIGKILL and not (tmp_path / "killed" / arm / "arm.npz").exists()
+  subprocess.run([*command, f"--workdir={tmp_path / 'killed'}"], check=True, capture_output=True)
+  assert_same(tmp_path / "killed", tmp_path / "whole")
 
 
 def test_what_does_not_compare(tmp_path):

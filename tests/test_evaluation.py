@@ -94,3 +94,22 @@ def test_every_learner_meets_the_same_episodes():
 def test_fewer_than_two_episodes_are_refused(count):
   with pytest.raises(ValueError, match=f"at least 2 test episodes, but num_episodes is {count}"):
     evaluate(num_episodes=count)
+
+
+def test_measures_of_a_whole_query_set_come_before_the_scores():
+  worst = lambda outputs, targets, mask: jnp.max(jnp.where(mask, jnp.abs(outputs - targets)[:, 0], 0.0))
+  found = evaluate(measures={"worst": worst})
+  assert list(found) == ["loss", "worst", "absolute"]
+  assert np.all(found["worst"].values >= found["absolute"].values)
+  np.testing.assert_array_equal(found["loss"].values, evaluate()["loss"].values)
+
+
+def test_a_list_that_is_given_is_met_in_turn():
+  def listed(data, key, place):
+    return _TASKS.sample(data, jax.random.key(place % 2))
+
+  tasks = _TASKS._replace(listed=listed)
+  found = make_evaluate(_LEARNER, losses.squared_error, {}, tasks, num_episodes=6, key=jax.random.key(0))(_PARAMS)
+  first, second = found["loss"].values[:2]
+  assert first != second
+  np.testing.assert_array_equal(found["loss"].values, [first, second] * 3)

@@ -12,7 +12,29 @@ from metajax.sharding import replicate, spread, task_mesh
 def test_alone_one_writes_waits_for_nobody_and_decides_alone():
   assert hosts.is_writer()
   hosts.wait("nobody else comes")
-  assert hosts.any_says(True) is True and hosts.any_says(False) is False
+  asked = lambda: True
+  assert hosts.together(asked) is asked
+
+
+@pytest.mark.parametrize("pace, talks", [(0.3, 7), (3.0, 19)])  # seconds between two questions
+def test_processes_answer_alike_and_talk_about_once_a_second(monkeypatch, pace, talks):
+  clock, said = [0.0], []
+  monkeypatch.setattr(hosts.time, "monotonic", lambda: clock[0])
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+
+  def allgather(ours):  # the other is three times as slow, and is told to stop before the 21st question
+    others = np.array([clock[0] > 19.5 * pace, 3 * ours[1]], np.float32)
+    said.append(clock[0])
+    return np.stack([ours, others])
+
+  monkeypatch.setattr(hosts.multihost_utils, "process_allgather", allgather)
+  ask, answers = hosts.together(lambda: False, seconds=3.0), []
+  for _ in range(26):
+    answers.append(ask())
+    clock[0] += pace
+  assert not any(answers[:20]) and answers[-1]
+  assert answers == sorted(answers)  # once yes, always yes
+  assert len([moment for moment in said if moment < 19.5 * pace]) == talks
 
 
 def test_arrays_come_back_from_wherever_they_are():

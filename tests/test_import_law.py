@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGES = ("metajax", "experiments", "launch")
 LAYERS = (
   ("metajax.types",),
-  ("metajax.examples", "metajax.losses", "metajax.distances", "metajax.contrast", "metajax.descent",
+  ("metajax.examples", "metajax.losses", "metajax.measures", "metajax.distances", "metajax.contrast", "metajax.descent",
    "metajax.checks", "metajax.networks", "metajax.hosts", "metajax.statistics"),
   ("metajax.learners", "metajax.data"),
   ("metajax.objectives",),

@@ -52,10 +52,11 @@ def _products(program):
                                                   r"\{([0-9,]+)\}", program))
 
 
-def test_only_the_collectives_that_were_asked_for_and_a_fair_share_of_the_work():
+@pytest.mark.parametrize("mapped", [over_tasks, over_tasks_by_pmap])
+def test_only_the_collectives_that_were_asked_for_and_a_fair_share_of_the_work(mapped):
   compiled = {}
   for devices in (1, 8):
-    advance, state, data = _advance(devices)
+    advance, state, data = _advance(devices, mapped=mapped)
     compiled[devices] = advance.lower(state, data).compile()
   found = cost.collectives(compiled[8])
   assert set(found) == {"all-reduce"}

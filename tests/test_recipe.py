@@ -201,7 +201,7 @@ _SINUSOID = (*_DESCEND, "ridge", "cnp", "in_context")
 _OMNIGLOT = (*_DESCEND, "protonet", "protonet_cosine", "matchingnet", "matchingnet_full_context", "relationnet",
              "ridge", "cnp", "cnaps", "simple_cnaps", "in_context")
 _OF_MANY = [*(f"sinusoid:{learner}" for learner in _SINUSOID), *(f"omniglot:{learner}" for learner in _OMNIGLOT)]
-_IN_TEST_SOURCES = ("few_shot", "cifar_fs", "vectors", "clinc150", "table", "fsmol")  # tests/experiments
+_IN_TEST_SOURCES = ("few_shot", "cifar_fs", "vectors", "clinc150", "table", "fsmol", "lake")  # tests/experiments
 _WITH_PAGE = ("sinusoid:maml", "omniglot:maml", "omniglot:protonet")
 _SMALL = {"filters": 4, "hidden": (4,), "queries": 1, "test_queries": 1, "train_ways": 5, "train_queries": 1,
           "norm": "none"}

@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import numpy as np
 import pytest
 
@@ -58,6 +59,20 @@ def test_any_step_of_a_run_can_be_replayed(whole, step, start):
   losses = [sentence for sentence in said if sentence.startswith("The greatest loss of a task is")]
   assert len(losses) == 1
   assert _batch(folder / f"step_{step}.npz")["query.inputs"].shape == (8, 3, 1)
+
+
+@pytest.mark.parametrize("setting", ["pmap", "spread_state"])
+def test_a_run_laid_out_otherwise_can_be_replayed(tmp_path, setting):
+  built = build_sinusoid(hidden=(64, 64), conml=False, steps=3, steps_per_row=1, rows_per_checkpoint=2,
+                         **{setting: True})
+  state = _silent(built, tmp_path)
+  assert (setting == "pmap") == all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state))
+  said = []
+  checked = replay(built, tmp_path, 3, say=said.append)
+  assert said[0] == "From step 2 to step 3." and int(first_fault(checked)) == FINE
+  row = np.genfromtxt(tmp_path / "metrics.csv", delimiter=",", names=True)[-1]
+  np.testing.assert_allclose([float(checked.metrics["loss"]), float(checked.norm)],
+                             [row["loss"], row["gradient_norm"]], rtol=1e-5)
 
 
 @pytest.mark.parametrize("step", [0, 9])

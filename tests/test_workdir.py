@@ -117,6 +117,14 @@ def test_what_cannot_be_written_is_refused(tmp_path):
   assert contents(tmp_path) == {"file": b"mine"}
 
 
+def test_a_bucket_is_refused(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ValueError, match="gs:/bucket/run is not a folder; mount the bucket"):
+    workdir.claim("gs://bucket/run", "a.py", _CONFIG)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.bad_input
 @pytest.mark.parametrize("text", ['{"recipe": "a.py", "config": ', "", "[]", "3", '{"recipe": "a.py"}', "\0\xff",
                                   '{"recipe": "a.py", "config": [1]}'])
 def test_a_damaged_run_is_neither_read_nor_overwritten(tmp_path, text):

@@ -28,8 +28,10 @@ except ImportError:  # Windows
 _CHUNK = 1 << 16
 _ATTEMPTS = 5
 _HTML = (b'<!doctype html', b'<html')
-# All that numpy and zipfile raise for a file that is absent, cut short, overwritten, or not an npz at all.
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+# All that numpy and zipfile raise for a file that is absent, cut short, overwritten, or not an npz at all; the last
+# three where it declares an array that cannot be, or is one alone.
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error,
+              MemoryError, OverflowError, AttributeError)
 
 
 class DownloadError(ValueError):
@@ -78,13 +80,20 @@ def cached_arrays(path: Path, keys: tuple[str, ...],
   """
   try:
     return _stored(path, keys)
-  except _UNREADABLE:
+  except UNREADABLE:
     pass
   with exclusive(path):
     try:
       return _stored(path, keys)  # built by another process while this one waited
-    except _UNREADABLE:
+    except UNREADABLE:
       return _built(path, keys, build)
+
+
+def check_fits(size: int) -> None:
+  """Raises ValueError if so many bytes, as a packed file declares to hold, are more than this machine's memory."""
+  memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') if hasattr(os, 'sysconf') else size
+  if size > memory:
+    raise ValueError(f"it declares {size} bytes when unpacked, more than this machine's memory of {memory}")
 
 
 @contextlib.contextmanager

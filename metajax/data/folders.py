@@ -11,6 +11,7 @@ from typing import Sequence
 from PIL import Image, ImageOps
 import numpy as np
 
+from metajax.checks import check_name
 from metajax.data import download as download_lib
 from metajax.data.class_data import SPLITS, ClassData, check_disjoint, check_split, split_classes
 
@@ -91,6 +92,8 @@ def _folders(root: Path) -> list[Path]:
   found = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
   if not found:
     raise ValueError(f"{root} must hold one sub-folder of images a class, but has no sub-folders.")
+  for path in found:
+    check_name("class folder", path.name)
   return found
 
 
@@ -106,5 +109,5 @@ def _images(folder: Path) -> list[Path]:
 def _decode(path: Path, image_size: int, grey: bool) -> np.ndarray:
   try:
     return decode(path, image_size, grey)
-  except (OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError) as error:
+  except Exception as error:  # Pillow's decoders raise of any kind, as they stumble over what is broken
     raise ValueError(f"{path} must be an image, but cannot be decoded ({error}); mend or remove it.") from error

@@ -12,8 +12,6 @@ import os
 from pathlib import Path, PurePosixPath
 import tarfile
 from typing import NamedTuple
-import zipfile
-import zlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -83,9 +81,12 @@ def _read(folder: Path, split: str) -> dict[str, np.ndarray]:
   try:
     with gzip.open(folder / _SMILES, "rt", encoding="utf-8") as lines:
       molecules = {line.rstrip("\n"): row for row, line in enumerate(lines)}
-    with np.load(folder / _PRINTS, allow_pickle=False) as stored:
+    # Opened here because numpy leaves a file open when it turns out to be no zip.
+    with open(folder / _PRINTS, "rb") as prints, np.load(prints, allow_pickle=False) as stored:
       indices, counts, starts = (stored[name] for name in ("indices", "counts", "indptr"))
-    if len(starts) != len(molecules) + 1 or indices.max(initial=0) >= BINS:
+    steps = np.diff(starts.astype(np.int64), prepend=0, append=len(indices))
+    if (len(starts) != len(molecules) + 1 or len(counts) != len(indices) or indices.max(initial=0) >= BINS
+        or steps[[0, -1]].any() or steps.min() < 0):
       raise ValueError(f"{_PRINTS} does not describe the {len(molecules)} molecules of {_SMILES}")
     tasks: dict[str, tuple[list[int], list[int]]] = {}
     with tarfile.open(folder / _TASKS, "r:xz") as archive:  # read as a stream; nothing is unpacked to disk
@@ -102,8 +103,7 @@ def _read(folder: Path, split: str) -> dict[str, np.ndarray]:
     member = ""
     if not tasks:
       raise ValueError(f"it holds no assay of {_FOLDERS[split]}")
-  except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zlib.error, lzma.LZMAError,
-          zipfile.BadZipFile, tarfile.TarError) as error:
+  except (*download_lib.UNREADABLE, lzma.LZMAError, tarfile.TarError) as error:
     raise ValueError(f"{folder} must hold FS-Mol, but {member or 'one of its files'} cannot be read ({error!r}); fetch "
                      "it again.") from error
   names = sorted(tasks)

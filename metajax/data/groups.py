@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metajax.checks import check_integers
 from metajax.examples import examples
 from metajax.types import Array, Episode, PyTree, TaskDistribution
 
@@ -31,7 +32,7 @@ class GroupArrays(NamedTuple):
 
 
 def group_tasks(source: GroupData, *, shots: int, queries: int, stratified: bool = False,
-                prepare: Callable[[PyTree], Array] | None = None) -> TaskDistribution:
+                prepare: Callable[[PyTree], Array] | None = None, in_turn: bool = False) -> TaskDistribution:
   """Returns the distribution whose tasks are the groups, each as likely.
 
   Args:
@@ -40,10 +41,12 @@ def group_tasks(source: GroupData, *, shots: int, queries: int, stratified: bool
     queries: the most rows in the query set; a smaller group gives all that it has left, the rest is padding.
     stratified: for classes: keep the group's shares of them in both sets, as nearly as whole rows can.
     prepare: from stored inputs `[N, ...]` to what the network takes; by default they stay as they are.
+    in_turn: a test list takes the groups in turn, each as often as any other; its rows are drawn anew every time.
 
   Raises:
     ValueError: if a set would be empty, a group has too few rows, or real targets should be stratified.
   """
+  check_integers(shots=shots, queries=queries)
   if shots < 1 or queries < 1:
     raise ValueError(f"a task needs at least 1 support and 1 query row, but got shots={shots}, queries={queries}.")
   smallest = int(np.argmin(source.counts))
@@ -73,7 +76,12 @@ def group_tasks(source: GroupData, *, shots: int, queries: int, stratified: bool
 
   def sample(data, key):
     key_group, key_rows = jax.random.split(key)
-    group = jax.random.randint(key_group, (), 0, len(source.counts))
+    return draw(data, jax.random.randint(key_group, (), 0, len(source.counts)), key_rows)
+
+  def listed(data, key, place):
+    return draw(data, place % len(source.counts), key)
+
+  def draw(data, group, key_rows):
     places = jnp.arange(largest, dtype=jnp.int32)
     there = places < data.counts[group]
     rows = data.starts[group] + jnp.where(there, places, 0)
@@ -86,7 +94,7 @@ def group_tasks(source: GroupData, *, shots: int, queries: int, stratified: bool
     part = lambda where: jax.tree.map(lambda leaf: leaf[where], whole)
     return Episode(part(slice(None, shots)), part(slice(shots, None)))
 
-  return TaskDistribution(sample, data)
+  return TaskDistribution(sample, data, listed=listed if in_turn else None)
 
 
 def at_least(source: GroupData, rows: int) -> GroupData:

@@ -5,12 +5,11 @@ classes are shared by a fixed draw.
 """
 
 from pathlib import Path
-import zipfile
-import zlib
 
 import numpy as np
 
 from metajax.data.class_data import SPLITS, ClassData, check_disjoint, check_split, from_arrays, split_classes
+from metajax.data.download import UNREADABLE, check_fits
 
 
 def load(path: Path | str, split: str, *, shares: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0
@@ -33,9 +32,10 @@ def load(path: Path | str, split: str, *, shares: tuple[float, float, float] = (
   try:
     # Never a pickle: a file of data must not run code.
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+      check_fits(sum(info.file_size for info in stored.zip.infolist()))
       arrays = {key: stored[key] for key in ("inputs", "targets", "names", "split") if key in stored.files}
       held = ", ".join(stored.files)
-  except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+  except UNREADABLE as error:
     raise ValueError(f"{path} must be an .npz of plain arrays, but cannot be read ({error}).") from error
   if not {"inputs", "targets"} <= arrays.keys():
     raise ValueError(f"{path} must hold the arrays inputs and targets, but holds {held or 'none'}.")

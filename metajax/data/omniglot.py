@@ -1,8 +1,9 @@
 """Omniglot (Lake et al., 2015), read from its two official zips: 1,623 hand-written characters, 20 drawers each.
 
 The split into 1028/172/423 classes is that of Vinyals et al. (2016); `splits/omniglot_vinyals.json` lists its `val` and
-`test` characters by alphabet, and all others are `train`. Rotations, which make four classes of one, are an
-augmentation and are not done here.
+`test` characters by alphabet, and all others are `train`. By alphabet, as Lake et al. divide them, the 20 evaluation
+alphabets are `test`, and of the 30 background alphabets every sixth is `val` (our choice), the others `train`.
+Rotations, which make four classes of one, are an augmentation and are not done here.
 """
 
 import hashlib
@@ -40,7 +41,8 @@ _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, zipfile
                Image.DecompressionBombError)
 
 
-def load(split: str, *, image_size: int = 28, data_dir: Path | str | None = None, download: bool = True) -> ClassData:
+def load(split: str, *, image_size: int = 28, data_dir: Path | str | None = None, download: bool = True,
+         by_alphabet: bool = False) -> ClassData:
   """The classes of `split` ('train', 'val' or 'test'), sorted by character number, 20 drawings each.
 
   Args:
@@ -48,6 +50,7 @@ def load(split: str, *, image_size: int = 28, data_dir: Path | str | None = None
     data_dir: the folder with the two zips, in itself, in `omniglot` or in `omniglot/python`; if given, no other place
       is tried. Without it: `$METAJAX_DATA_DIR`, then the user's cache, then the official download into that cache.
     download: whether the network may be used.
+    by_alphabet: split as Lake et al. do, so that no alphabet is in two splits, and not as Vinyals et al.
 
   Returns:
     `examples` [20 * classes, image_size, image_size, 1] uint8 with ink 255 and paper 0; `names`
@@ -68,27 +71,31 @@ def load(split: str, *, image_size: int = 28, data_dir: Path | str | None = None
       download_lib.cache_dir() / f'omniglot-{image_size}-{key}.npz', ('images', 'names'),
       lambda: _decode_all([folder / name for name in _CLASSES], list(_CLASSES.values()), image_size))
   names = arrays['names'].tolist()
-  held_out = _held_out(names)
+  held_out = _alphabets(names) if by_alphabet else _held_out(names)
   chosen = [number for number, name in enumerate(names) if held_out.get(name, 'train') == split]
   official = all(sums[name] == digest for name, (_, digest) in _OFFICIAL.items())
   return ClassData(
       examples=arrays['images'][chosen].reshape(-1, image_size, image_size, 1),
       counts=np.full(len(chosen), _DRAWERS, np.int32),
       names=tuple(names[number] for number in chosen),
-      source=f'Omniglot, the {split} classes of Vinyals et al. (2016), from the '
+      source=f'Omniglot, the {split} {"alphabets" if by_alphabet else "classes of Vinyals et al. (2016)"}, from the '
              f'{"official" if official else "re-packed"} zips.',
       groups=tuple(names[number].split('/')[0] for number in chosen))
+
+
+def places(data_dir: Path | str | None) -> list[Path]:
+  """Where Omniglot's files may be: in the folder, or else in `$METAJAX_DATA_DIR` and in the user's cache."""
+  root = data_dir or os.environ.get('METAJAX_DATA_DIR')
+  found = [Path(root).expanduser() / below for below in ('omniglot/python', 'omniglot', '')] if root else []
+  # Who names a folder in the call wants those files or an error, never others.
+  return found if data_dir else [*found, download_lib.cache_dir() / 'omniglot']
 
 
 def _find(data_dir: Path | str | None, download: bool) -> Path:
   """The first folder that holds both zips; the cache, filled from the network, is the last."""
   cache = download_lib.cache_dir() / 'omniglot'
-  root = data_dir or os.environ.get('METAJAX_DATA_DIR')
-  places = [Path(root).expanduser() / below for below in ('omniglot/python', 'omniglot', '')] if root else []
-  # Who names a folder in the call wants those files or an error, never others.
-  if not data_dir:
-    places.append(cache)
-  for place in places:
+  tried = places(data_dir)
+  for place in tried:
     if all((place / name).is_file() for name in _CLASSES):
       return place
   refused = None
@@ -102,8 +109,16 @@ def _find(data_dir: Path | str | None, download: bool) -> Path:
       refused = error
   raise FileNotFoundError(
       f'Expected the Omniglot zips {" and ".join(_CLASSES)} and found no pair of them in '
-      f'{", ".join(map(str, places))}; set METAJAX_DATA_DIR to a folder that holds both'
+      f'{", ".join(map(str, tried))}; set METAJAX_DATA_DIR to a folder that holds both'
       + (f', or mend the download: {refused}' if refused else ', or let them be downloaded.')) from refused
+
+
+def _alphabets(names: Sequence[str]) -> Mapping[str, str]:
+  """The split of each class that is not in train, by alphabet; the background's characters have the lower numbers."""
+  background = names[:_CLASSES['images_background.zip']]
+  chosen = sorted({name.split('/')[0] for name in background})[5::6]
+  return ({name: 'val' for name in background if name.split('/')[0] in chosen}
+          | {name: 'test' for name in names[len(background):]})
 
 
 def _held_out(names: Sequence[str]) -> Mapping[str, str]:
@@ -141,7 +156,7 @@ def _decode_zip(path: Path, classes: int, image_size: int) -> dict[int, tuple[st
       for number, (name, members) in index.items():
         images = []
         for member in members:
-          images.append(_decode(archive.read(member), image_size))
+          images.append(decode(archive.read(member), image_size))
         found[number] = name, np.stack(images)
       return found
   except _Layout:
@@ -177,8 +192,11 @@ def _index(archive: zipfile.ZipFile, path: Path, classes: int) -> dict[int, tupl
   return found
 
 
-def _decode(png: bytes, image_size: int) -> np.ndarray:
-  """One drawing, [image_size, image_size] uint8, ink 255."""
+def decode(png: bytes, image_size: int) -> np.ndarray:
+  """One drawing, [image_size, image_size] uint8, ink 255.
+
+  Raises ValueError, or an error of Pillow's, if it is no drawing of Omniglot's.
+  """
   with Image.open(io.BytesIO(png), formats=('PNG',)) as image:
     # Checked before the pixels are unpacked, which a small file can have far too many of.
     if image.size != (_SIDE, _SIDE):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metajax.checks import check_integers
 from metajax.data.class_data import ClassData
 from metajax.data.classes import ClassArrays, choose, unit_range
 from metajax.examples import examples
@@ -38,6 +39,7 @@ def ragged_tasks(source: ClassData, *, ways: tuple[int, int], shots: tuple[int, 
     ValueError: if a range is empty or begins too low, there are fewer classes, or examples of one, than it asks for,
       or there are no groups.
   """
+  check_integers(fewest_ways=ways[0], most_ways=ways[1], fewest_shots=shots[0], most_shots=shots[1], queries=queries)
   members, starts_of_group, sizes = _groups(source, one_group)
   _check(source, sizes, ways, shots, queries, one_group)
   usable = np.flatnonzero(sizes >= ways[0])

@@ -5,6 +5,12 @@ import jax
 from metajax.types import Array, Episode, PRNGKey, PyTree, TaskDistribution
 
 
+def listed_task(tasks: TaskDistribution, data: PyTree, key: PRNGKey, place: Array) -> Episode:
+  """Returns the episode at one place of the test list that `key` stands for."""
+  own = jax.random.fold_in(key, place)
+  return tasks.sample(data, own) if tasks.listed is None else tasks.listed(data, own, place)
+
+
 def sample_tasks(tasks: TaskDistribution, data: PyTree, key: PRNGKey, places: Array) -> Episode:
   """Returns the episodes, with leading axis `[T]`, at the given `places [T]` of the list that `key` stands for.
 

@@ -11,6 +11,7 @@ import pyarrow
 from pyarrow import csv, parquet
 
 from metajax.data.class_data import SPLITS, check_disjoint, check_split, from_arrays, split_classes
+from metajax.data.download import check_fits
 from metajax.data.groups import GroupData, by_group
 
 
@@ -79,16 +80,24 @@ def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (
 
 
 def _read(path: Path) -> pyarrow.Table:
-  readers: dict[str, Any] = {".csv": csv.read_csv, ".parquet": parquet.read_table}
+  readers: dict[str, Any] = {".csv": csv.read_csv, ".parquet": _read_parquet}
   if path.suffix.lower() not in readers:
     raise ValueError(f"a table must be a file {' or '.join(readers)}, but got {path}.")
   try:
     table = readers[path.suffix.lower()](path)
+    if len(set(table.column_names)) < table.num_columns:
+      raise ValueError("two columns have the same name")
   except (pyarrow.ArrowException, OSError, ValueError) as error:
     raise ValueError(f"{path} cannot be read as a table ({error}).") from error
   if not table.num_rows:
     raise ValueError(f"{path} has no rows.")
   return table
+
+
+def _read_parquet(path: Path) -> pyarrow.Table:
+  about = parquet.read_metadata(path)
+  check_fits(8 * about.num_rows * about.num_columns)  # equal cells take next to nothing in the file
+  return parquet.read_table(path)
 
 
 def _numbers(table: pyarrow.Table, name: str, path: Path) -> np.ndarray:
@@ -97,7 +106,7 @@ def _numbers(table: pyarrow.Table, name: str, path: Path) -> np.ndarray:
   if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_boolean(kind)):
     raise ValueError(f"column {name!r} of {path} must hold numbers, but holds {kind}; name the input columns without "
                      "it.")
-  values = np.asarray(table.column(name).cast(pyarrow.float64()).to_numpy(), np.float32)
+  values = np.asarray(table.column(name).cast(pyarrow.float64(), safe=False).to_numpy(), np.float32)
   if (bad := ~np.isfinite(values)).any():
     raise ValueError(f"column {name!r} of {path} has no finite number in row {int(np.argmax(bad)) + 1}; fill or drop "
                      "such rows.")

@@ -22,6 +22,8 @@ from metajax.types import Array
 
 WIDTH = 2048  # places that n-grams are hashed to
 
+_MOST = 100_000_000  # letters of a file, unpacked; CLINC150's has less than 3 million
+
 # Our own split, as there is no usual one: the two domains about money are both in the test, so that neither is seen.
 DOMAINS = {
     "train": ("auto_and_commute", "home", "kitchen_and_dining", "meta", "small_talk", "utility", "work"),
@@ -53,14 +55,19 @@ def clinc150(split: str, *, data_dir: Path | str | None = None, width: int = WID
     domains = json.loads((folder / "domains.json").read_text("utf-8"))
     opened = gzip.open if name.endswith(".gz") else open
     with opened(folder / name, "rt", encoding="utf-8") as file:
-      data = json.load(file)
+      read = file.read(_MOST + 1)
+    if len(read) > _MOST:
+      raise ValueError(f"{name} is longer than {_MOST} letters")
+    data = json.loads(read)
     wanted = {intent: f"{domain}/{intent}" for domain in DOMAINS[split] for intent in domains[domain]}
     pairs = [(text, wanted[intent]) for part in ("train", "val", "test") for text, intent in data[part]
              if intent in wanted]
-  except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
+    texts, intents = zip(*pairs)
+    if not all(isinstance(text, str) for text in texts):
+      raise ValueError("a text is none")
+  except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
     raise ValueError(f"{folder} must hold CLINC150's data_full.json and domains.json, but they cannot be read "
                      f"({error!r}); fetch them again from clinc/oos-eval.") from error
-  texts, intents = zip(*pairs)
   intents_of = np.asarray(intents)
   source = f"CLINC150 (Larson et al., 2019), domains {', '.join(DOMAINS[split])}, as counts of hashed n-grams."
   groups = [intent.split("/")[0] for intent in np.unique(intents_of).tolist()]
@@ -79,6 +86,8 @@ def banking77(split: str, *, data_dir: Path | str | None = None, width: int = WI
     for name in ("train.csv", "test.csv"):
       with open(folder / name, encoding="utf-8", newline="") as file:
         pairs += [(row["text"], row["category"]) for row in csv.DictReader(file, strict=True)]
+    if any(cell is None for pair in pairs for cell in pair):
+      raise ValueError("a row is cut short")
   except (OSError, ValueError, KeyError, csv.Error) as error:
     raise ValueError(f"{folder} must hold Banking77's train.csv and test.csv with the columns text and category, but "
                      f"they cannot be read ({error!r}).") from error

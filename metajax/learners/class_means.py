@@ -8,7 +8,10 @@ from metajax.types import Array, Examples
 
 
 def one_hot(examples: Examples, num_classes: int, dtype: jnp.dtype) -> Array:
-  """Returns `[N, C]`, a one at each example's class; rows of padding are zero."""
+  """Returns `[N, C]`, a one at each example's class; rows of padding are zero. ValueError if targets are no classes."""
+  if examples.targets.ndim != 1 or not jnp.issubdtype(examples.targets.dtype, jnp.integer):
+    raise ValueError(f"a classifier needs integer targets [examples], but a task's are {examples.targets.dtype}"
+                     f"{list(examples.targets.shape)}; number the classes from 0.")
   labels = jax.nn.one_hot(examples.targets, num_classes, dtype=dtype)
   return jnp.where(examples.mask[:, None], labels, jnp.zeros_like(labels))
 

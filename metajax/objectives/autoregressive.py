@@ -23,6 +23,7 @@ Read = Callable[[Params, Array, Array, Array, Array, Array], tuple[Array, Array]
 
 def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample] | None = None, *,
                    weight: float = 0.0, distance: distances.Distance = distances.sigmoid_squared,
+                   align: bool = True, discriminate: bool = True,
                    dummy: Callable[..., Array] = jax.random.normal, task_map: TaskMap = at_once,
                    axis_name: str | None = None) -> Objective:
   """Returns the objective; its metrics are those of `conml` with a weight, those of `episodic` without.
@@ -33,10 +34,18 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
     scores: further measures of the same form, averaged over the places and reported under their names.
     weight: lambda; the paper takes 0.02.
     distance: phi, on outputs at the dummy input.
+    align: whether D_in is minimised.
+    discriminate: whether D_out is maximised. Both distances are measured either way, where there is a weight.
     dummy: draws `u` of a given shape, like the inputs.
     task_map: how tasks are mapped.
     axis_name: the mapped axis over which the tasks are spread over devices, if any.
+
+  Raises:
+    ValueError: if there is a weight but neither term is chosen.
   """
+  if weight and not (align or discriminate):
+    raise ValueError("ConML needs at least one of its two terms, but align and discriminate are both False; give "
+                     "weight=0 for the plain objective.")
   scores = dict(scores or {})
 
   def objective(params, episodes, key):
@@ -63,7 +72,8 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
     full, views = read_off[:, 0], read_off[:, 1:]
     d_in = contrast.inner_task_distance(full, views, distance, axis_name)
     d_out = contrast.inter_task_distance(full, distance, axis_name)
-    total = episodic_loss + weight * (d_in - d_out)
-    return total, {"loss": total, "contrastive_loss": d_in - d_out, "d_in": d_in, "d_out": d_out, **metrics}
+    contrastive = (d_in if align else 0.0) - (d_out if discriminate else 0.0)
+    total = episodic_loss + weight * contrastive
+    return total, {"loss": total, "contrastive_loss": contrastive, "d_in": d_in, "d_out": d_out, **metrics}
 
   return objective

@@ -13,6 +13,7 @@ _COLOURS = (BLACK, BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY)
 _LINES = ('-', '--', '-.', ':')
 _BINS = 60
 _LOG_RATIO = 30.0  # a range wider than this is drawn on a log scale
+_FALLING = 4.0  # and a training's, of which the end is of most interest, from here on
 
 Curve = tuple[np.ndarray, np.ndarray]  # means [n] and halves of their intervals [n]
 
@@ -77,13 +78,15 @@ def distributions(arms: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
 
 
 def sweep(values: Sequence[object], arms: Mapping[str, Curve], gaps: Mapping[str, Curve], reference: str, x_label: str,
-          y_label: str, others: Mapping[str, np.ndarray] | None = None) -> Figure:
+          y_label: str, others: Mapping[str, np.ndarray] | None = None,
+          medians: Mapping[str, np.ndarray] | None = None) -> Figure:
   """A result against a setting of the test, an arm a line with its 95 % band; beside it the differences in pairs.
 
   values: [n] numbers, or words, which then stand at equal distances
   arms: from a name to means [n] and halves of intervals [n]
   gaps: the same of the paired differences to the reference, for all arms but that
   others: from a name to what others get [n], NaN where that is not known; grey
+  medians: from a name to medians [n] of an arm, dotted; where they are far from the means, few tasks make the mean
 
   Raises ValueError if lengths do not fit.
   """
@@ -106,11 +109,14 @@ def sweep(values: Sequence[object], arms: Mapping[str, Curve], gaps: Mapping[str
       axes.set_xticks(places, [str(value) for value in values])
     elif all(isinstance(value, int) for value in values):
       axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+  for name, middle in (medians or {}).items():
+    left.plot(places, middle, ':', color=look(list(arms).index(name))['color'], linewidth=1.1)
   right.axhline(0.0, color=GREY, linewidth=1)
   dashes = ((0, (1, 1)), (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (9, 3)))
   for dash, (name, known) in zip(itertools.cycle(dashes), (others or {}).items()):
     left.plot(places, known, color=GREY, linewidth=1.1, linestyle=dash, label=name)
-  drawn = _positive(np.concatenate([*(mean for mean, _ in arms.values()), *(others or {}).values()]))
+  drawn = _positive(np.concatenate([*(mean for mean, _ in arms.values()), *(others or {}).values(),
+                                    *(medians or {}).values()]))
   drawn = drawn[drawn > 1e-4 * drawn.max(initial=0.0)]  # one of the others may be exact: by how much is of no interest
   if len(drawn) and drawn.max() > _LOG_RATIO * drawn.min():
     left.set_yscale('log')
@@ -142,8 +148,9 @@ def trainings(arms: Mapping[str, Mapping[str, np.ndarray]], names: Mapping[str, 
         axes.plot(metrics['step'], middle, linewidth=1.4, label=name, **look(place))
         drawn.append(_positive(middle))
     everything = np.concatenate(drawn)
-    if len(everything) and everything.max() > _LOG_RATIO * everything.min():
+    if len(everything) and everything.max() > _FALLING * everything.min():
       axes.set_yscale('log')
+      axes.tick_params(which='minor', labelsize=7)
     axes.legend(fontsize=8, frameon=False)
   return figure
 

@@ -8,28 +8,12 @@ import numpy as np
 
 from metajax.reports import arms as figures
 from metajax.reports import maps
-from metajax.reports.page import heading, listing, page, paragraph, picture, preformatted, table
+from metajax.reports.judgement import main_measure, reaching, verdicts, with_interval
+from metajax.reports.page import heading, listing, page, paragraph, picture, png, preformatted, table
 
-_SURE = 0.05  # p-value, divided by the number of arms compared
 _ABOUT_MODELS = {'d_in': 'd_in, unseen tasks', 'd_out': 'd_out, unseen tasks', 'silhouette': 'silhouette',
                  'calinski_harabasz': 'Calinski-Harabasz'}
 _TRAINED = {'episodic_loss': 'loss on the query sets', 'd_in': 'd_in', 'd_out': 'd_out'}
-
-
-def verdicts(results: Mapping[str, Any]) -> list[str]:
-  """A sentence for each arm but the first: whether it is better, worse, or cannot be told from the first.
-
-  results: as of `metajax.compare.compare`, once written and read as JSON
-  """
-  reference, measure = results['reference'], main_measure(results)
-  others = [name for name in results['arms'] if name != reference]
-  return [_verdict(name, reference, measure, results['arms'][name], len(others)) for name in others]
-
-
-def main_measure(results: Mapping[str, Any]) -> str:
-  """What arms are judged by: accuracy or another score if there is one, or else the loss."""
-  names = list(results['arms'][results['reference']]['test'])
-  return next((name for name in names if name != 'loss'), 'loss')
 
 
 def main_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -42,10 +26,10 @@ def main_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     test = arm['test'][measure]
     gap = test.get('difference')
     rows.append([
-        name, _mean(test['over_seeds']), _number(test['over_episodes']['interval']), _number(test['median']),
+        name, with_interval(test['over_seeds']), _number(test['over_episodes']['interval']), _number(test['median']),
         f'{100 * test["diverged"]:.2g} %' + (f', {arm["diverged_trainings"]} training(s)'
                                              if arm['diverged_trainings'] else ''),
-        _mean(gap['over_seeds']) if gap else '', _number(gap['p_value']) if gap else '',
+        with_interval(gap['over_seeds']) if gap else '', _number(gap['p_value']) if gap else '',
         _number(gap['over_episodes']['interval']) if gap else '',
         f'{arm["step_ratio"]:.2f} ({arm["step_ms"]:.3g} ms)',
         f'{arm["memory_ratio"]:.2f} ({arm["memory_mib"]:.3g} MiB)'])
@@ -55,7 +39,7 @@ def main_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 def models_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
   """Header and rows, an arm a row, of how models of unseen tasks lie; no rows where this was not measured."""
   names = [name for name in _ABOUT_MODELS if name in results['arms'][results['reference']]['models']]
-  rows = [[arm, *(_mean(about['models'][name]) for name in names)] for arm, about in results['arms'].items()]
+  rows = [[arm, *(with_interval(about['models'][name]) for name in names)] for arm, about in results['arms'].items()]
   return ['arm', *(_ABOUT_MODELS[name] for name in names)], rows if names else []
 
 
@@ -86,7 +70,8 @@ def pictures(results: Mapping[str, Any], found: Mapping[str, Mapping[str, np.nda
     drawn[f'sweep_{field}'] = _sweep(field, swept, measure, reference)
   trained = {name: {key.partition('/')[2]: values for key, values in arrays.items() if key.startswith('training/')}
              for name, arrays in found.items()}
-  drawn['training'] = (figures.trainings(trained, _TRAINED), 'During training, medians over seeds.')
+  drawn['training'] = (figures.trainings(trained, _TRAINED),
+                       'During training, medians over seeds. The plain objective measures no distances.')
   return drawn
 
 
@@ -97,8 +82,8 @@ def report(results: Mapping[str, Any], drawn: Mapping[str, tuple[Figure, str]]) 
   drawn: as of `pictures`
   """
   reference = results['reference']
-  show = lambda *starts: [picture(*drawn[name], half=name.startswith('map_')) for name in drawn
-                          if name.startswith(starts)]
+  show = lambda *starts: [picture(png(figure), caption, half=name.startswith('map_'))
+                          for name, (figure, caption) in drawn.items() if name.startswith(starts)]
   parts = [
       listing(verdicts(results)),
       paragraph(f'{results["notes"]} {len(results["seeds"])} seeds, {results["steps"]:,} training steps. Arms of one '
@@ -118,19 +103,6 @@ def report(results: Mapping[str, Any], drawn: Mapping[str, tuple[Figure, str]]) 
   return page('Does it help? ' + ', '.join(results['arms']), parts)
 
 
-def _verdict(name: str, reference: str, measure: str, arm: Mapping[str, Any], num_arms: int) -> str:
-  gap = arm['test'][measure]['difference']
-  mean, interval, p = gap['over_seeds']['mean'], gap['over_seeds']['interval'], gap['p_value']
-  if mean is None or interval is None or p is None:
-    return (f'{name} against {reference}: nothing can be said, for only {gap["seeds"]} pair(s) of trainings came to '
-            'something.')
-  said = f'{measure} {mean:+.3g} ± {interval:.2g} over {gap["seeds"]} seeds, p = {p:.2g}'
-  if p >= _SURE / num_arms:
-    return f'{name} against {reference}: no difference that these seeds can show ({said}).'
-  better = (mean < 0) == (measure == 'loss')
-  return f'{name} against {reference}: {"better" if better else "worse"} ({said}).'
-
-
 def _gaps(test: Mapping[str, Any], first: Mapping[str, Any]) -> tuple[float, float, np.ndarray]:
   mean, interval = (np.nan if value is None else value for value in test['difference']['over_seeds'].values())
   seeds = np.array(test['by_seed'], np.float64) - np.array(first['by_seed'], np.float64)  # None becomes NaN
@@ -145,21 +117,25 @@ def _sweep(field: str, swept: Mapping[str, Any], measure: str, reference: str) -
           for name, rows in swept['arms'].items() if name != reference}
   gone = {name: max(row[measure]['diverged'] for row in rows) for name, rows in swept['arms'].items()}
   said = '; '.join(f'{name} {100 * share:.2g} %' for name, share in gone.items() if share > 0)
-  gains = [f'{name}: lowest {_mean(each["relative_minimum"])} times that of the first arm'
-           + (f', which it reaches at {field} {_mean(each["spared"], sign=True)}' if each['spared']['mean'] is not None
-              else '') for name, each in swept['gains'].items()
+  gains = [_gain(name, field, swept, reference) for name, each in swept['gains'].items()
            if each and each['relative_minimum']['mean'] is not None] if measure == 'loss' else []
-  caption = ('Means and 95 % bands over seeds.' + (f' Tasks that diverged, at worst: {said}.' if said else '')
+  caption = ('Means and 95 % bands over seeds; dotted, on the left: medians, which a few tasks cannot move.'
+             + (f' Tasks that diverged, at worst: {said}.' if said else '')
              + (f' {"; ".join(gains)}.' if gains else ''))
   others = {name: np.array(known, np.float64) for name, known in swept['references'].items()}
-  return figures.sweep(swept['values'], curves, gaps, reference, field, measure, others), caption
+  medians = {name: np.array([row[measure]['median'] for row in rows], np.float64)
+             for name, rows in swept['arms'].items()}
+  return figures.sweep(swept['values'], curves, gaps, reference, field, measure, others, medians), caption
 
 
-def _mean(value: Mapping[str, Any], sign: bool = False) -> str:
-  if value['mean'] is None:
-    return 'not finite'
-  said = f'{value["mean"]:+.4g}' if sign else f'{value["mean"]:.4g}'
-  return said if value['interval'] is None else f'{said} ± {value["interval"]:.2g}'
+def _gain(name: str, field: str, swept: Mapping[str, Any], reference: str) -> str:
+  gains, there = swept['gains'][name], reaching(swept, name, reference)
+  seeds = len(swept['arms'][name][0]['loss']['by_seed'])
+  said = f'{name}: lowest loss {with_interval(gains["relative_minimum"])} times that of {reference}'
+  if gains['spared']['mean'] is None:
+    return f'{said}, which it never reaches'
+  return (f'{said}, which {there} of {seeds} seeds reach at a {field} {with_interval(gains["spared"], sign=True)} from '
+          f'that of {reference}')
 
 
 def _number(value: float | None) -> str:

@@ -1,71 +1,111 @@
-"""A report as one HTML file that needs nothing else: no server, no script, pictures within."""
+"""A report as one HTML file that needs nothing else: no server, no script, pictures within.
+
+A page is a tree of elements, so that no word of a user's can become markup.
+"""
 
 import base64
-from html import escape
 from io import BytesIO
+import struct
 from typing import Sequence
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
-table { border-collapse: collapse; font-size: 0.86rem; margin: 0.8rem 0; }
-th, td { text-align: left; padding: 0.28rem 0.8rem 0.28rem 0; border-bottom: 1px solid #eee; vertical-align: top; }
-th { border-bottom: 2px solid #bbb; }
-.wide { overflow-x: auto; }
-figure { display: inline-block; margin: 0.6rem 0.8rem 0.6rem 0; vertical-align: top; }
-.half { width: 46%; min-width: 20rem; }
-figure img { max-width: 100%; height: auto; } figcaption { font-size: 0.82rem; color: #555; max-width: 46rem; }
-pre { background: #f6f6f6; padding: 0.8rem; overflow-x: auto; font-size: 0.8rem; }
-"""
+_STYLE = '''
+:root { color-scheme: light }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 66rem; margin: 0 auto;
+       padding: 1rem }
+h1, h2 { line-height: 1.2; margin: 2rem 0 .5rem; overflow-wrap: anywhere }
+.wide, figure { overflow-x: auto }
+table { border-collapse: collapse; font-size: .9rem; margin: .8rem 0 }
+th, td { text-align: left; vertical-align: top; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid #ccc }
+td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 4rem }
+td:first-child { white-space: nowrap }
+figure { margin: 1rem 0 }
+.half { display: inline-block; width: 46%; min-width: 20rem; margin-right: 1rem; vertical-align: top }
+img { max-width: 100%; height: auto }
+figcaption { color: #555; max-width: 46rem }
+.broad { min-width: 40rem }
+pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .8rem }
+'''
 
 
-def page(title: str, parts: Sequence[str]) -> str:
-  """Returns the whole file; the parts are what the functions below return."""
-  return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-          f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
-          f'<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n' + '\n'.join(parts)
-          + '\n</body></html>\n')
+def page(title: str, parts: Sequence[Element], heading: str | None = None) -> str:
+  """The whole file.
+
+  title: what the browser calls it
+  parts: what the functions below return
+  heading: what stands above them; by default the title
+  """
+  document = Element('html', lang='en')
+  head = SubElement(document, 'head')
+  SubElement(head, 'meta', charset='utf-8')
+  SubElement(head, 'meta', name='viewport', content='width=device-width, initial-scale=1')
+  head.extend([_words('title', title), _words('style', _STYLE)])
+  SubElement(document, 'body').extend([_words('h1', heading or title), *parts])
+  return '<!DOCTYPE html>\n' + tostring(document, encoding='unicode', method='html') + '\n'
 
 
-def heading(text: str) -> str:
-  """Returns a heading of words."""
-  return f'<h2>{escape(text)}</h2>'
+def heading(text: str) -> Element:
+  """A heading of words."""
+  return _words('h2', text)
 
 
-def paragraph(text: str) -> str:
-  """Returns a paragraph of words."""
-  return f'<p>{escape(text)}</p>'
+def paragraph(text: str) -> Element:
+  """A paragraph of words."""
+  return _words('p', text)
 
 
-def listing(sentences: Sequence[str]) -> str:
-  """Returns a list of sentences."""
-  return '<ul>' + ''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences) + '</ul>'
+def listing(sentences: Sequence[str]) -> Element:
+  """A list of sentences."""
+  whole = Element('ul')
+  whole.extend([_words('li', sentence) for sentence in sentences])
+  return whole
 
 
-def preformatted(text: str) -> str:
-  """Returns words with their spaces and line ends kept."""
-  return f'<pre>{escape(text)}</pre>'
+def preformatted(text: str) -> Element:
+  """Words with their spaces and line ends kept."""
+  return _words('pre', text)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Element:
   """A table; raises ValueError if a row is not as long as the header."""
   if any(len(row) != len(header) for row in rows):
     raise ValueError(f'every row of a table needs {len(header)} cells, one for each column.')
-  line = lambda cells, tag: '<tr>' + ''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells) + '</tr>'
-  return ('<div class="wide"><table><thead>' + line(header, 'th') + '</thead><tbody>'
-          + ''.join(line(row, 'td') for row in rows) + '</tbody></table></div>')
+  frame = Element('div', {'class': 'wide'})
+  whole = SubElement(frame, 'table')
+  SubElement(SubElement(whole, 'thead'), 'tr').extend([_words('th', name, scope='col') for name in header])
+  body = SubElement(whole, 'tbody')
+  for row in rows:
+    SubElement(body, 'tr').extend([_words('td', cell) for cell in row])
+  return frame
 
 
-def picture(figure: Figure, caption: str, half: bool = False) -> str:
-  """The figure, as a PNG within the page, above its caption, which is also what is read where it cannot be seen.
+def picture(content: bytes, caption: str, half: bool = False) -> Element:
+  """A PNG within the page, above its caption, which is also what is read where it cannot be seen.
 
+  content: the file
   half: two of them stand side by side
   """
+  figure = Element('figure', {'class': 'half'} if half else {})
+  source = 'data:image/png;base64,' + base64.b64encode(content).decode()
+  image = SubElement(figure, 'img', src=source, alt=f'Picture: {caption}')
+  width, height = struct.unpack('>II', content[16:24])
+  if width > 2 * height:  # a row of panels, which would be too small to read on a telephone: it is scrolled instead
+    image.set('class', 'broad')
+  figure.append(_words('figcaption', caption))
+  return figure
+
+
+def png(figure: Figure) -> bytes:
+  """The figure as a PNG file."""
   content = BytesIO()
   FigureCanvasAgg(figure).print_figure(content, format='png', dpi=110, bbox_inches='tight')
-  data = base64.b64encode(content.getvalue()).decode('ascii')
-  return (f'<figure{" class=half" if half else ""}><img src="data:image/png;base64,{data}" alt="{escape(caption)}">'
-          f'<figcaption>{escape(caption)}</figcaption></figure>')
+  return content.getvalue()
+
+
+def _words(tag: str, text: str, **attributes: str) -> Element:
+  element = Element(tag, attributes)
+  element.text = text
+  return element

@@ -8,6 +8,7 @@ the checkpoint can be missing from the disk.
 from contextlib import ExitStack
 import os
 from pathlib import Path
+import re
 import socket
 import time
 from typing import Mapping, Protocol, Sequence
@@ -18,6 +19,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 _FLUSH_SECONDS = 10.0
+_STEP = re.compile(r'[0-9]{1,18}')
 
 
 class Writer(Protocol):
@@ -179,6 +181,14 @@ def _line(cells: Sequence[str]) -> str:
   return ','.join(cells) + '\n'
 
 
+def _is_number(cell: str) -> bool:
+  """Whether a cell is empty, where nothing was measured, or holds a number."""
+  try:
+    return not cell or float(cell) is not None
+  except ValueError:
+    return False
+
+
 def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
   """The metric names and the whole lines of the file; what follows the last line end is a torn line."""
   lines = path.read_bytes().decode('utf-8', errors='replace').split('\n')[:-1]
@@ -186,6 +196,8 @@ def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return [], []
   columns = lines[0].split(',')
   cells = [line.split(',') for line in lines[1:]]
-  if columns[0] != 'step' or any(len(row) != len(columns) or not row[0].isdigit() for row in cells):
-    raise ValueError(f'{path} is not a metrics file: it needs a first column "step" and rows as long as its header.')
+  if columns[0] != 'step' or not all(len(row) == len(columns) and _STEP.fullmatch(row[0]) and all(map(_is_number, row))
+                                     for row in cells):
+    raise ValueError(f'{path} is not a metrics file: it needs a first column "step" and rows of numbers, as long as '
+                     'its header; restore it from a copy, or remove it.')
   return columns[1:], [dict(zip(columns, row)) for row in cells]

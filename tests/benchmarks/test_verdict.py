@@ -3,6 +3,7 @@
 import json
 import shlex
 
+import numpy as np
 import pytest
 
 from benchmarks import verdict
@@ -39,15 +40,15 @@ def run(tmp_path):
   """The folder of a comparison that is done, as the row wants it."""
   row = rows()[0]
   folder = tmp_path / row.name
-  (folder / "pictures").mkdir(parents=True)
-  (folder / "pictures" / "differences.png").write_bytes(b"picture")
   found = results()
   found["arms"]["both"] = found["arms"].pop("arm0")
   found["sweeps"] = {"test_shots": {"values": [5, 10], "gains": {}, "references": {}, "arms": {
       name: [arm["test"]] * 2 for name, arm in found["arms"].items()}}}
   found |= {"command": f"python -m launch.compare {row.arguments} --workdir=there"}
-  for arm in found["arms"].values():
+  for name, arm in found["arms"].items():
     arm["all_minutes"] = 1.5
+    (folder / name).mkdir(parents=True)
+    np.savez(folder / name / "arm.npz", **{"training/step": np.array([1]), "training/episodic_loss": np.ones((1, 2))})
   (folder / "results.json").write_text(json.dumps(found))
   return folder
 
@@ -59,13 +60,33 @@ def test_the_page(run, tmp_path):
   verdict.write(page, kept)
   text = page.read_text()
   assert text.startswith("above\n") and text.endswith("below\n")
-  assert "| sinusoid_maml | 5 shots | none | .677 ± .038 | 1.000 ± 0.100 |  | 25 % | 5, 2, 1.5 |" in text
-  assert "| sinusoid_maml | 10 shots | both | .0397 ± .0009 | 1.000 ± 0.100 | -0.100 ± 0.050 (p = 0.001) |" in text
+  assert "| sinusoid_maml | 5 shots | none | .6771 ± .0377 | 1.00 ± 0.10 | 0.9 |  | 25 % | 5, 2, 1.5 |" in text
+  assert "| sinusoid_maml | 10 shots | both | .0397 ± .0009 | 1.00 ± 0.10 | 0.9 | -0.100 ± 0.050 (p = 0.001) |" in text
   assert "amplitudes + 3 |" not in text  # was not run
   assert "both against none: better" in text and "5 steps, shorter than the 70,000 published" in text
   assert f"`python -m launch.compare {rows()[0].arguments}`" in text and "there" not in text.partition("Not run")[0]
+  assert "better than plain training: 1; worse: 0; not to be told from it: 0." in text
+  assert "| sinusoid_maml | as published: cosine of the adapted weights | 1.00 ± 0.10 | both: -10.0 % |  |  |" in text
+  assert ("- sinusoid_maml: ConML helps (-10.0 ± 5.0 % of plain training's loss). Published: -41.9 %, outside of that "
+          "interval.") in text
+  assert (kept / "verdict_sinusoid_maml_differences.png").read_bytes().startswith(b"\x89PNG")
   assert "results/verdict_sinusoid_maml_differences.png" in text and "(Nothing has been run yet.)" in text
   assert "sinusoid_fomaml" in text.partition("Not run yet: ")[2]
+
+
+def test_a_search_stands_in_the_overview_alone(run, tmp_path):
+  row = next(row for row in rows() if not row.shown)
+  found = json.loads((run / "results.json").read_text())
+  found["arms"]["contrast.weight=10"] = found["arms"].pop("both")
+  folder, kept, page = tmp_path / row.name, tmp_path / "kept", tmp_path / "results.md"
+  folder.mkdir()
+  (folder / "results.json").write_text(json.dumps({**found, "command": f"python -m launch.compare {row.arguments}"}))
+  page.write_text("<!-- table: python -m benchmarks.verdict -->\n<!-- end of table -->\n")
+  verdict.keep(folder, kept)
+  verdict.write(page, kept)
+  text = page.read_text()
+  assert f"| {row.name} | {row.setting} | 1.00 ± 0.10 | λ = 10: -10.0 % |  |  |" in text
+  assert "less the first" not in text and "png" not in text and row.arguments in text
 
 
 def test_another_comparison_is_not_kept(run, tmp_path):

@@ -91,6 +91,7 @@ def test_the_splits_are_the_published_ones():
 VICTIM = "train/beaver/beaver_s_000001.png"
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("contents, sentence", [
     (None, "2 images train/beaver/<image>.png, but holds 1"),
     (b"not a png", f"{VICTIM} cannot be read"),

@@ -97,6 +97,7 @@ def test_good_file_arrives_whole_and_alone(address, tmp_path, before):
   assert os.listdir(target.parent) == ['file.zip']
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize('before', [None, b'an older file'])
 @pytest.mark.parametrize('page, got', [
     ('/wrong', hashlib.sha256(_ANSWERS['/wrong']).hexdigest()),
@@ -158,6 +159,7 @@ def test_silent_server_is_given_up(tmp_path):
   assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize('url', ['file:///etc/hostname', 'no address at all', 'http://a b/c', 'http://[::1/c'])
 def test_address_that_is_none(tmp_path, url):
   with pytest.raises(DownloadError, match='Could not download'):
@@ -204,6 +206,7 @@ def test_cached_arrays_are_built_once(tmp_path):
   assert os.listdir(path.parent) == ['some.npz']
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize('spoil', [
     lambda body: b'', lambda body: b'rubbish', lambda body: body[:-30], lambda body: body[:len(body) // 2],
     lambda body: body[:200] + bytes(50) + body[250:],
@@ -217,6 +220,7 @@ def test_broken_cache_is_rebuilt(tmp_path, spoil):
   cached_arrays(path, ('a', 'b'), lambda: pytest.fail('the broken file was not replaced'))
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize('other', [
     lambda path: np.savez(path, a=np.arange(3)),
     lambda path: np.save(path, np.arange(3)),

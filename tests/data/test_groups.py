@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from metajax.data.groups import GroupData, at_least, by_group, group_tasks
+from metajax.data.sampling import listed_task
 
 COUNTS = (4, 9, 6)
 
@@ -77,3 +78,15 @@ def test_small_groups_are_left_out_and_said():
 def test_impossible_tasks_are_refused_in_a_sentence(settings, sentence):
   with pytest.raises(ValueError, match=sentence):
     group_tasks(source(), **{"shots": 2, "queries": 2, **settings})
+
+
+def test_a_test_list_takes_the_groups_in_turn():
+  tasks = group_tasks(source(), shots=3, queries=6, in_turn=True)
+  draw = jax.jit(lambda place: listed_task(tasks, tasks.data, jax.random.key(0), place))
+  episodes = [draw(place) for place in range(6)]
+  assert [int(episode.support.inputs[0, 0]) for episode in episodes] == [0, 1, 2, 0, 1, 2]
+  rows = [np.asarray(episodes[place].support.inputs[:, 1]) for place in (1, 4)]
+  assert not np.array_equal(*rows)  # the same group, other rows
+  plain = group_tasks(source(), shots=3, queries=6)
+  drawn = [int(listed_task(plain, plain.data, jax.random.key(0), place).support.inputs[0, 0]) for place in range(9)]
+  assert drawn != [0, 1, 2] * 3

@@ -78,6 +78,18 @@ def test_classes_are_sorted_by_number_and_ink_is_bright(miniature, split, number
   assert 're-packed' in data.source and split in data.source and str(miniature) not in data.source
 
 
+def test_by_alphabet_none_is_in_two_splits(miniature, monkeypatch):
+  load = lambda split: omniglot.load(split, data_dir=miniature, by_alphabet=True)
+  assert load('train').names == ('Latin/character02', 'Latin/character01', 'Greek/character01')
+  test = load('test')
+  assert test.names == ('Tibetan/character01', 'Arcadian/character01') and 'the test alphabets' in test.source
+  names = [f'{chr(65 + number // 2)}/character{number % 2 + 1:02d}' for number in range(26)]  # 13 alphabets of two
+  monkeypatch.setattr(omniglot, '_CLASSES', {_BACKGROUND: 24, _EVALUATION: 2})
+  split = omniglot._alphabets(names)
+  assert split == {'F/character01': 'val', 'F/character02': 'val', 'L/character01': 'val', 'L/character02': 'val',
+                   'M/character01': 'test', 'M/character02': 'test'}
+
+
 @pytest.mark.parametrize('image_size', [14, 28, 60])
 def test_reduced_drawings_keep_their_ink(miniature, image_size):
   full = omniglot.load('train', image_size=105, data_dir=miniature).examples
@@ -154,6 +166,7 @@ def test_nothing_found_says_where_and_what_to_do(tmp_path, monkeypatch, download
   assert ('no network here' in str(caught.value)) == download
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize('wrong, message', [
     ({'split': 'dev'}, 'train, val, test'), ({'split': 'val', 'image_size': 0}, 'image_size'),
     ({'split': 'val', 'image_size': 106}, 'image_size'), ({'split': 'val', 'image_size': 28.0}, 'image_size'),
@@ -186,6 +199,7 @@ _BAD_MEMBERS = {
 }
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize('changes, message', _BAD_MEMBERS.values(), ids=_BAD_MEMBERS)
 def test_zip_with_other_content_is_refused(miniature, tmp_path, changes, message):
   members = {name: body for name, body in (_members(_BACKGROUND) | changes).items() if body is not None}
@@ -196,6 +210,7 @@ def test_zip_with_other_content_is_refused(miniature, tmp_path, changes, message
   assert not (tmp_path / 'cache').exists()
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize('spoil', [
     lambda body: b'', lambda body: b'<html>', lambda body: body[:-100],
     lambda body: body[:2000] + bytes(99) + body[2099:],

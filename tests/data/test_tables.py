@@ -68,6 +68,7 @@ def test_all_other_columns_are_the_inputs(tmp_path):
   assert np.isfinite(tables.load(path, group="patient", target="pressure").splits["train"].inputs).all()  # a constant
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("changes, settings, sentence", [
     ({}, {"target": "weight"}, "no column 'weight'; its columns are patient, dose"),
     ({}, {"inputs": ()}, "column 'ill' .* must hold numbers, but holds string"),

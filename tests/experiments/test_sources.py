@@ -155,9 +155,12 @@ def test_molecules_are_tasks(tmp_path, monkeypatch):
                                                  for number in range(2)} for part in molecules.TASKS})
   molecules.write(tmp_path / "fsmol")
   built = check(fsmol.build(small(fsmol.get_config("protonet"), shots=2, queries=2, hidden=(8,))))
-  assert "FS-Mol" in built.notes and "2 shots, stratified" in built.notes
+  assert "FS-Mol" in built.notes and "2 of them in turn, 2 shots, at most 1,024 queries, stratified" in built.notes
+  assert list(built.measures) == ["delta_auprc"]
+  assert built.test_tasks.listed is not None is built.train_tasks.listed
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("data, sentence", [
     ("cifar", "config.data='cifar' is not known; choose one of omniglot, glyphs, cifar-fs, fc100, folder:<path>"),
     ("folder:", "is not known"), ("auto", "config.data='auto' is not known"), ("table:x", "is not known")])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import icl_linear, sinusoid
+from experiments import icl_images, icl_linear, sinusoid
 from launch import arms
 
 _CONFIG = sinusoid.get_config()
@@ -16,7 +16,8 @@ def test_named_arms():
   assert [terms[name] for name in ("in", "out", "both")] == [(True, True, False), (True, False, True),
                                                              (True, True, True)]
   assert _CONFIG.conml and _CONFIG.contrast.align and _CONFIG.contrast.discriminate  # untouched
-  assert [arm.conml for arm in arms.parse(icl_linear.get_config(), "none,both").values()] == [False, True]
+  assert [arm.conml for arm in arms.parse(icl_images.get_config(), "none,both").values()] == [False, True]
+  assert not arms.parse(icl_linear.get_config(), "none,in")["in"].contrast.discriminate
 
 
 def test_arms_of_a_field():
@@ -53,7 +54,7 @@ def test_what_arms_cannot_be(text, words):
 
 def test_an_arm_that_a_recipe_does_not_have():
   with pytest.raises(ValueError, match="arm in means nothing to this recipe"):
-    arms.parse(icl_linear.get_config(), "none,in")
+    arms.parse(icl_images.get_config(), "none,in")
 
 
 def test_what_sweeps_cannot_be():

@@ -201,6 +201,7 @@ def _check_sentence(result, words):
     assert word in result["err"], result["err"]
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", [
     pytest.param(name, marks=_needs_fonts if arguments[:2] == _GLYPHS else ())
     for name, (arguments, _) in _BAD.items()])
@@ -208,16 +209,19 @@ def test_what_train_refuses(outcomes, name):
   _check_sentence(outcomes[0]["launch.train", name], _BAD[name][1])
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", _EVALUATE)
 def test_what_evaluate_refuses(outcomes, name):
   _check_sentence(outcomes[0]["launch.evaluate", name], _EVALUATE[name][1])
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", _REPLAY)
 def test_what_replay_refuses(outcomes, name):
   _check_sentence(outcomes[0]["launch.replay", name], _REPLAY[name][1])
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", _COMPARE)
 def test_what_compare_refuses(outcomes, name):
   _check_sentence(outcomes[0]["launch.compare", name], _COMPARE[name][1])

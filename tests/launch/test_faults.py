@@ -1,10 +1,16 @@
 """Real processes, killed at random moments and started again, against one that was left alone."""
 
+import json
 import os
 from pathlib import Path
 import re
+import signal
 import subprocess
 import sys
+
+import pytest
+
+from launch import kills
 
 _ROOT = Path(__file__).parents[2]
 
@@ -13,16 +19,56 @@ def _run(tmp_path, *arguments):
   environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]),
                  "METAJAX_CACHE_DIR": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "",
                  "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-  return subprocess.run([sys.executable, "-m", "launch.faults", *arguments], capture_output=True, text=True, cwd=_ROOT,
-                        env=environment, timeout=280)
+  return subprocess.run([sys.executable, "-m", "launch.faults", f"--record={tmp_path / 'record.json'}", *arguments],
+                        capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=280)
 
 
 def test_no_run_is_lost(tmp_path):
-  done = _run(tmp_path, "--kills=3", "--kills_per_run=3", "--recipes=sinusoid", "--devices=2")
+  done = _run(tmp_path, "--kills=3", "--kills_per_run=3", "--recipes=sinusoid", "--layouts=1x2")
   assert done.returncode == 0, done.stdout + done.stderr
-  assert re.search(r"\d+ kills in \d+ runs: 0 runs lost, 0 runs with a differing bit\.\n$", done.stdout), done.stdout
+  kept = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
+  assert sum(len(one["signals"]) for one in kept["trials"]) == 3
+  assert {one["outcome"] for one in kept["trials"]} == {"the same"}
+  counted = rf"3 kills in {len(kept['trials'])} runs: 0 runs lost, 0 runs with a differing bit\.\n$"
+  assert re.search(counted, done.stdout), done.stdout
+  # What is done is not done again.
+  again = _run(tmp_path, "--kills=3", "--recipes=sinusoid", "--layouts=1x2")
+  assert again.returncode == 0 and re.search(counted, again.stdout), again.stdout + again.stderr
 
 
-def test_what_it_refuses(tmp_path):
-  done = _run(tmp_path, "--recipes=maml", "--devices=none")
-  assert done.returncode == 2 and done.stderr == "error: --recipes=maml is not known; choose of sinusoid, quickstart.\n"
+@pytest.mark.bad_input
+@pytest.mark.parametrize("arguments, record, sentence", [
+    (["--recipes=maml"], "", "--recipes=maml is not known; choose of sinusoid, quickstart."),
+    (["--layouts=8"], "", "--layouts=8 must be numbers of processes and of devices of each, such as 1x8 or 2x1."),
+    ([], "{", "is no record of kills"), ([], '{"command": "x", "machine": "y", "versions": {}, "trials": []}',
+                                         "was begun with another command and machine and versions")])
+def test_what_it_refuses(tmp_path, arguments, record, sentence):
+  if record:
+    (tmp_path / "record.json").write_text(record)
+  done = _run(tmp_path, *arguments)
+  assert done.returncode == 2 and sentence in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("codes, number, hits, fault", [
+    ([0], None, [], ""), ([3], None, [], "exit codes [3] before None: its last words"),
+    ([None], signal.SIGKILL, ["SIGKILL"], "it stood still for 1 s"),
+    ([None], signal.SIGTERM, ["SIGTERM"], "it stood still for 1 s"),
+    ([None, None], signal.SIGKILL, ["SIGKILL"], "it stood still for 1 s"),
+    ([None, 3], signal.SIGKILL, [], "exit codes [3, -9] before Kill"), ([0, 0], signal.SIGKILL, [], "")])
+def test_what_becomes_of_a_run_is_seen(tmp_path, monkeypatch, codes, number, hits, fault):
+  """Of processes that end with a code or, where there is none, sleep."""
+  children = []
+
+  def fork(arguments, devices, log):
+    code = codes[int(arguments[-1].rsplit(",", 1)[1])] if len(codes) > 1 else codes[0]
+    words = "import time; time.sleep(60)" if code is None else f"raise SystemExit({code})"
+    children.append(subprocess.Popen([sys.executable, "-S", "-c", words]))
+    return children[-1].pid
+
+  monkeypatch.setattr(kills, "_fork", fork)
+  monkeypatch.setattr(kills, "_PATIENCE", 1.0)
+  (tmp_path / "run.log").write_text("its last words")
+  kill = [kills.Kill(number, 0.3, False, len(codes) - 1, 0.1)] if number else []
+  found, said = kills.trial([], kills.Layout(len(codes), 1), tmp_path / "run", kill)
+  assert [hit.signal for hit in found] == hits and said.startswith(fault) and bool(said) == bool(fault)
+  assert all(child.poll() is not None for child in children)

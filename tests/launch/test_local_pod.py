@@ -1,33 +1,147 @@
-"""Two processes of two devices are one process of four."""
+"""Two processes of two devices are one process of four, and survive what a process does."""
 
 import json
 from pathlib import Path
+import re
+import signal
+import subprocess
+import threading
+import time
 
+import jax
 import numpy as np
 import pytest
 
-from launch import local_pod
+from launch import command_line, faults, fields, local_pod, pods
+from metajax import recipe
+from metajax import workdir as workdirs
+from metajax.preemption import REQUEUE
+from metajax.replay import replay
 from metajax.reports.writers import read_csv
 
 _ROOT = Path(__file__).parent.parent.parent
-_TRAIN = ["launch.train", f"--config={_ROOT}/experiments/sinusoid.py:maml", "--config.training.steps=8",
-          "--config.training.steps_per_row=2", "--config.training.steps_per_dispatch=2",
+_TRAIN = ["launch.train", f"--config={_ROOT}/experiments/sinusoid.py:maml", "--config.training.steps=241",
+          "--config.training.steps_per_row=20", "--config.training.steps_per_dispatch=2",
           "--config.training.rows_per_checkpoint=2", "--config.training.tasks_per_step=8",
           "--config.test.episodes=10", "--config.test.val_episodes=6"]
 
 
-def test_two_processes_of_two_devices_are_one_of_four(tmp_path, capfd):
-  assert local_pod.run([*_TRAIN, f"--workdir={tmp_path / 'two'}"], 2, 2) == 0
-  said = capfd.readouterr().out
-  assert "[0] Training: 8 steps of 8 tasks on 4 devices" in said and "[1] Training" not in said
-  assert local_pod.run([*_TRAIN, f"--workdir={tmp_path / 'one'}"], 1, 4) == 0
-  two, one = (read_csv(tmp_path / name / "metrics.csv") for name in ("two", "one"))
-  assert two.keys() == one.keys() and two["step"].tolist() == [2, 4, 6, 8]
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """The workdir of a run that was left alone, on two processes of two devices."""
+  workdir = tmp_path_factory.mktemp("whole")
+  assert local_pod.run([*_TRAIN, f"--workdir={workdir}"], 2, 2) == 0
+  return workdir
+
+
+def checkpoints(workdir):
+  """Returns the steps that have a checkpoint."""
+  return sorted(int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit())
+
+
+def restored(workdir):
+  """Returns the last state of a run."""
+  run = workdirs.read(workdir)
+  config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
+  return recipe.restore(command_line.make(run["recipe"], config), workdir)
+
+
+def run_and_signal(monkeypatch, command, number, process, moment, processes=2, devices=2):
+  """Runs a command as a pod, sends a signal to one of its processes at its moment; returns the pod's exit code."""
+  members, start, ended = [], subprocess.Popen, threading.Event()
+  monkeypatch.setattr(pods.subprocess, "Popen", lambda *args, **kwargs: members.append(start(*args, **kwargs))
+                      or members[-1])
+
+  def wait_and_send():
+    while not ended.is_set():
+      if moment():
+        members[process].send_signal(number)
+        return
+      time.sleep(0.002)
+
+  sender = threading.Thread(target=wait_and_send)
+  sender.start()
+  try:
+    return local_pod.run(command, processes, devices)
+  finally:
+    ended.set()
+    sender.join()
+    monkeypatch.undo()
+
+
+def test_two_processes_of_two_devices_are_one_of_four(whole, tmp_path):
+  assert local_pod.run([*_TRAIN, f"--workdir={tmp_path}"], 1, 4) == 0
+  two, one = (read_csv(workdir / "metrics.csv") for workdir in (whole, tmp_path))
+  assert two.keys() == one.keys() and two["step"].tolist() == [*range(20, 241, 20), 241]
   for name in two:
-    np.testing.assert_allclose(two[name], one[name], rtol=1e-5, err_msg=name)
-  tests = [json.loads((tmp_path / name / "test.json").read_text(encoding="utf-8"))["results"]
-           for name in ("two", "one")]
-  assert tests[0]["loss"]["mean"] == pytest.approx(tests[1]["loss"]["mean"], rel=1e-5)
+    np.testing.assert_allclose(two[name], one[name], rtol=1e-3, err_msg=name)
+  tests = [json.loads((workdir / "test.json").read_text(encoding="utf-8"))["results"] for workdir in (whole, tmp_path)]
+  assert tests[0]["loss"]["mean"] == pytest.approx(tests[1]["loss"]["mean"], rel=1e-3)
+
+
+def test_a_step_of_a_pod_is_done_again_by_a_pod_and_by_one_process(whole, capfd):
+  once = read_csv(whole / "metrics.csv")["loss"][-1]  # the last step is a row of its own
+  assert local_pod.run(["launch.replay", f"--workdir={whole}", "--step=241"], 2, 2) == 0
+  said = capfd.readouterr().out
+  assert "[0] From step 240 to step 241." in said and "[1]" not in said and (whole / "step_241.npz").exists()
+  loss = re.search(r"\bloss (\S+)", said)
+  assert loss and float(loss[1]) == pytest.approx(once, rel=1e-3)  # as printed
+  run = workdirs.read(whole)
+  config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
+  checked = replay(command_line.make(run["recipe"], config), whole, 241, say=lambda _: None)
+  assert float(checked.metrics["loss"]) == pytest.approx(once, rel=1e-5)
+
+
+def test_one_is_told_to_stop_another_is_killed_and_nothing_differs(whole, tmp_path, monkeypatch, capfd):
+  command = [*_TRAIN, f"--workdir={tmp_path}"]
+  # The one that is told is not the one that speaks; both stop after the same step and save it.
+  assert run_and_signal(monkeypatch, command, signal.SIGTERM, 1, lambda: checkpoints(tmp_path)) == REQUEUE
+  said = capfd.readouterr().out
+  assert "[0] Training: 241 steps of 8 tasks on 4 devices" in said and "[1] " not in said
+  stopped = checkpoints(tmp_path)[-1]
+  assert f"[0] Stopped as asked and saved, {stopped} of 241 steps done" in said and stopped < 241
+  assert not (tmp_path / "test.json").exists()
+  # Killed once it has saved again.
+  code = run_and_signal(monkeypatch, command, signal.SIGKILL, 1, lambda: checkpoints(tmp_path)[-1] > stopped)
+  assert code == 128 + signal.SIGKILL and not (tmp_path / "test.json").exists()
+  assert local_pod.run(command, 2, 2) == 0
+  assert faults.outcome(tmp_path) == faults.outcome(whole)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_over_another_number_of_processes(whole, tmp_path, monkeypatch):
+  command = [*_TRAIN, f"--workdir={tmp_path}"]
+  for processes, devices in ((1, 8), (2, 4)):
+    before = checkpoints(tmp_path)[-1:]
+    assert run_and_signal(monkeypatch, command, signal.SIGTERM, processes - 1,
+                          lambda: checkpoints(tmp_path)[-1:] > before, processes, devices) == REQUEUE
+    assert checkpoints(tmp_path)[-1:] > before and not (tmp_path / "test.json").exists()
+  assert local_pod.run(command, 1, 1) == 0
+  ours, others = (read_csv(workdir / "metrics.csv") for workdir in (tmp_path, whole))
+  assert ours["step"].tolist() == others["step"].tolist()
+  for name in others:  # of the same tasks, or they would differ in the first digit
+    np.testing.assert_allclose(ours[name], others[name], rtol=1e-3, err_msg=name)
+  (params, same) = (restored(workdir).params for workdir in (tmp_path, whole))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), params, same)
+
+
+@pytest.mark.slow
+def test_omniglot_maml_is_killed_goes_on_and_is_evaluated(data_dir, tmp_path, monkeypatch):
+  train = ["launch.train", f"--config={_ROOT}/experiments/omniglot_maml.py", "--config.filters=8",
+           "--config.training.steps=12", "--config.training.steps_per_row=2", "--config.training.rows_per_checkpoint=1",
+           "--config.training.tasks_per_step=8", "--config.test.episodes=16", "--config.test.val_episodes=8"]
+  alone, killed = (tmp_path / name for name in ("alone", "killed"))
+  assert local_pod.run([*train, f"--workdir={alone}"], 2, 4) == 0
+  command = [*train, f"--workdir={killed}"]
+  assert run_and_signal(monkeypatch, command, signal.SIGKILL, 1, lambda: checkpoints(killed), 2, 4) == 137
+  assert run_and_signal(monkeypatch, command, signal.SIGTERM, 1, lambda: len(checkpoints(killed)) > 1, 2, 4) == REQUEUE
+  assert checkpoints(killed)[-1] < 12
+  assert local_pod.run(command, 2, 4) == 0
+  for workdir in (alone, killed):
+    assert local_pod.run(["launch.evaluate", f"--workdir={workdir}", "--episodes=24"], 2, 4) == 0
+  assert faults.outcome(killed) == faults.outcome(alone)
+  assert (killed / "test_24_0.json").read_bytes() == (alone / "test_24_0.json").read_bytes()
+  assert (killed / "test_24_0_episodes.npz").read_bytes() == (alone / "test_24_0_episodes.npz").read_bytes()
 
 
 def test_one_that_fails_ends_the_others(tmp_path):

@@ -19,11 +19,11 @@ NETWORK = transformer(1, max_tokens=40, layers=1, heads=2, width=8)
 ALONG = functools.partial(read, NETWORK)
 
 
-def value(episodes, weight=0.5):
+def value(episodes, weight=0.5, **terms):
   params = jax.jit(NETWORK.init)(jax.random.key(0), episodes.support.inputs[0])
   # Untrained, the transformer says nearly the same to all tasks; larger weights tell them apart.
   params = jax.tree.map(lambda leaf: 3 * leaf, params)
-  return params, jax.jit(objectives.autoregressive(ALONG, losses.squared_error, weight=weight))(
+  return params, jax.jit(objectives.autoregressive(ALONG, losses.squared_error, weight=weight, **terms))(
       params, episodes, jax.random.key(1))
 
 
@@ -59,6 +59,18 @@ def test_without_weight_it_is_the_plain_loss():
   _, (loss, metrics) = value(episodes, weight=0.0)
   assert set(metrics) == {"loss", "episodic_loss"}
   assert loss == pytest.approx(float(value(episodes)[1][1]["episodic_loss"]), rel=1e-5)
+
+
+def test_each_term_alone():
+  episodes = regression_episodes(shots=6, queries=1)
+  whole, aligned, apart = (value(episodes, **terms)[1] for terms in ({}, {"discriminate": False}, {"align": False}))
+  for loss, metrics in (whole, aligned, apart):  # both are measured, whichever counts
+    assert (metrics["d_in"], metrics["d_out"]) == pytest.approx((float(whole[1]["d_in"]), float(whole[1]["d_out"])))
+    assert loss == pytest.approx(float(metrics["episodic_loss"] + 0.5 * metrics["contrastive_loss"]))
+  assert aligned[1]["contrastive_loss"] == pytest.approx(float(whole[1]["d_in"]))
+  assert apart[1]["contrastive_loss"] == pytest.approx(-float(whole[1]["d_out"]))
+  with pytest.raises(ValueError, match="at least one of its two terms"):
+    objectives.autoregressive(ALONG, losses.squared_error, weight=0.5, align=False, discriminate=False)
 
 
 def test_scores_are_means_over_the_places():

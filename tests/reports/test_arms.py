@@ -1,12 +1,10 @@
-"""Figures and pages of comparisons."""
+"""Figures and reports of comparisons."""
 
-from html.parser import HTMLParser
-
-from matplotlib.figure import Figure
 import numpy as np
 import pytest
 
-from metajax.reports import arms, comparison, page
+from metajax.reports import arms, comparison
+from tests.reports.test_page import read
 
 _RANDOM = np.random.default_rng(0)
 
@@ -34,11 +32,14 @@ def test_sweep():
   curve = (np.array([1.0, 2.0, 100.0]), np.array([0.1, np.nan, 0.2]))
   gap = (np.array([-1.0, 0.0, np.nan]), np.array([0.1, np.nan, np.nan]))
   figure = arms.sweep([1, 2, 5], {'none': curve, 'both': curve}, {'both': gap}, 'none', 'shots', 'loss',
-                      {'least squares': np.array([1, 1e-30, np.nan])})
+                      {'least squares': np.array([1, 1e-30, np.nan])}, {'both': curve[0] / 2})
   left, right = figure.axes
   assert left.get_yscale() == 'log' and left.get_ylim()[0] > 0.1 and right.get_yscale() == 'linear'
-  assert [line.get_label() for line in left.lines] == ['none', 'both', 'least squares']
+  named = [line.get_label() for line in left.lines if not line.get_label().startswith('_')]
+  assert named == ['none', 'both', 'least squares']
   np.testing.assert_array_equal(left.lines[1].get_xdata(), [1, 2, 5])
+  median, = (line for line in left.lines if line.get_label().startswith('_'))
+  assert median.get_color() == left.lines[1].get_color() and median.get_ydata()[2] == 50
   assert right.lines[0].get_label() == 'both' and right.lines[0].get_color() == left.lines[1].get_color()
   np.testing.assert_array_equal(right.lines[0].get_ydata(), gap[0])
   words = arms.sweep(['a', 'b', 'c'], {'none': curve}, {}, 'none', 'kind', 'loss').axes[0]
@@ -59,46 +60,6 @@ def test_trainings():
     arms.trainings(metrics, {'d_out': 'between'})
 
 
-class _Strict(HTMLParser):
-  """Checks that tags close in order, and collects what is within and what is asked for from elsewhere."""
-
-  def __init__(self):
-    super().__init__()
-    self.open, self.seen, self.text, self.sources = [], [], '', []
-
-  def handle_starttag(self, tag, attributes):
-    self.seen.append(tag)
-    self.sources += [value for name, value in attributes if name in ('src', 'href')]
-    if tag not in ('meta', 'img'):
-      self.open.append(tag)
-
-  def handle_endtag(self, tag):
-    assert self.open.pop() == tag
-
-  def handle_data(self, data):
-    self.text += data
-
-
-def read(text):
-  parser = _Strict()
-  parser.feed(text)
-  assert not parser.open
-  return parser
-
-
-def test_a_page_needs_nothing_else():
-  figure = Figure()
-  figure.subplots().plot([1, 2])
-  found = read(page.page('A & B <script>', [
-      page.heading('<b>'), page.paragraph('x < y'), page.listing(['1 > 0']), page.preformatted('{"a": 1}'),
-      page.table(['a', '<c>'], [['1', '2']]), page.picture(figure, 'it "is"')]))
-  assert 'script' not in found.seen and 'b' not in found.seen and 'c' not in found.seen
-  assert 'x < y' in found.text and '<b>' in found.text and 'A & B <script>' in found.text
-  assert len(found.sources) == 1 and found.sources[0].startswith('data:image/png;base64,')
-  with pytest.raises(ValueError, match='2 cells'):
-    page.table(['a', 'b'], [['1']])
-
-
 def results(measure='loss', mean=-0.1, p=0.001, others=1):
   """The results of one reference and so many arms alike."""
   test = {'over_seeds': {'mean': 1.0, 'interval': 0.1}, 'over_episodes': {'mean': 1.0, 'interval': 0.2},
@@ -112,22 +73,27 @@ def results(measure='loss', mean=-0.1, p=0.001, others=1):
           'arms': {'none': arm(test), **{f'arm{i}': arm({**test, 'difference': gap}) for i in range(others)}}}
 
 
-@pytest.mark.parametrize('measure, mean, p, others, said', [
-    ('loss', -0.1, 0.001, 1, 'better'), ('loss', 0.1, 0.001, 1, 'worse'), ('accuracy', 0.1, 0.001, 1, 'better'),
-    ('accuracy', -0.1, 0.001, 1, 'worse'), ('loss', -0.1, 0.2, 1, 'no difference'),
-    ('loss', -0.1, 0.03, 1, 'better'), ('loss', -0.1, 0.03, 3, 'no difference'), ('loss', None, None, 1, 'nothing')])
-def test_verdicts(measure, mean, p, others, said):
-  sentences = comparison.verdicts(results(measure, mean, p, others))
-  assert len(sentences) == others and all(said in sentence for sentence in sentences)
-
-
 def test_a_report_of_little():
   measured = {'training/step': np.array([1]), 'training/episodic_loss': np.ones((1, 2))}
   drawn = comparison.pictures(results(), {'none': measured, 'arm0': measured})
   assert list(drawn) == ['differences', 'training']
   found = read(comparison.report(results(), drawn))
-  assert 'arm0 against none: better' in found.text and '25 %' in found.text and '1 ± 0.1' in found.text
+  assert 'arm0 against none: better' in found.text and '25 %' in found.text and '1.00 ± 0.10' in found.text
   assert 'Models of unseen tasks' not in found.text and len(found.sources) == 2
+
+
+def test_a_sweep_counts_the_seeds_that_gain():
+  found = results()
+  curve = lambda *seeds: [{'loss': {'by_seed': seed, 'median': 1.0, 'diverged': 0.0,
+                                    'over_seeds': {'mean': 1.0, 'interval': 0.1},
+                                    'difference': {'over_seeds': {'mean': 0.0, 'interval': 0.1}}}} for seed in seeds]
+  found['sweeps'] = {'test_points': {
+      'values': [1, 2], 'references': {}, 'arms': {'none': curve([3, 3], [2, 2]), 'arm0': curve([3, 3], [1, None])},
+      'gains': {'arm0': {'relative_minimum': {'mean': 0.5, 'interval': None},
+                         'spared': {'mean': 0.0, 'interval': None}}}}}
+  measured = {'training/step': np.array([1]), 'training/episodic_loss': np.ones((1, 2))}
+  caption = comparison.pictures(found, {'none': measured, 'arm0': measured})['sweep_test_points'][1]
+  assert 'arm0: lowest loss 0.5 times that of none, which 1 of 2 seeds reach at a test_points +0' in caption
 
 
 def test_columns():

@@ -1,0 +1,194 @@
+"""The processes of one run, killed at a moment and started again: what launch.faults is made of."""
+
+import json
+import os
+from pathlib import Path
+import runpy
+import signal
+import sys
+import time
+import traceback
+from typing import Any, NamedTuple, Sequence
+
+import jax
+
+from launch.local_pod import free_address
+from metajax.preemption import REQUEUE
+
+_PATIENCE = 120.0  # seconds that a run may stand after a signal: some hundred times what it needs
+_COMPARED = ("metrics.csv", "test.json", "test_episodes.npz")
+
+
+class Layout(NamedTuple):
+  """How a run is shared out."""
+  processes: int
+  devices: int  # of each process
+
+  def __str__(self) -> str:
+    return f"{self.processes}x{self.devices}"
+
+
+class Kill(NamedTuple):
+  """When and how to end a run. SIGTERM goes to all its processes, as launchers send it, SIGKILL to one of them."""
+  number: int  # of the signal
+  delay: float  # seconds, after the start or after a save was seen to begin
+  in_save: bool
+  victim: int  # the process that SIGKILL ends
+  grace: float  # seconds that the others live on after one has ended: launchers end them, since they cannot go on
+
+
+class Hit(NamedTuple):
+  """A kill that ended a run before its end."""
+  signal: str
+  torn: bool  # whether it left a save half done
+
+
+class Pod:
+  """The processes of one run, forks of this one. A context manager; leaving it leaves none of them."""
+
+  def __init__(self, arguments: Sequence[str], layout: Layout, log: Path):
+    """Starts `python -m launch.train <arguments>`; what it says goes to `log`."""
+    where = free_address() if layout.processes > 1 else ""
+    hosts = [[f"--hosts={where},{layout.processes},{process}"] if where else [] for process in range(layout.processes)]
+    self._children = [_fork([*arguments, *own], layout.devices, log) for own in hosts]
+    self._codes: dict[int, int] = {}
+
+  def __enter__(self) -> "Pod":
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    self.send(signal.SIGKILL)
+    while not self.is_over():
+      time.sleep(0.001)
+
+  def codes(self) -> list[int]:
+    """Returns the exit codes of those that have ended, negative for a signal."""
+    for child in [child for child in self._children if child not in self._codes]:
+      ended, status = os.waitpid(child, os.WNOHANG)
+      if ended:
+        self._codes[child] = os.waitstatus_to_exitcode(status)
+    return list(self._codes.values())
+
+  def is_over(self) -> bool:
+    """Returns whether all have ended."""
+    return len(self.codes()) == len(self._children)
+
+  def send(self, number: int, processes: slice = slice(None)) -> None:
+    """Sends a signal to those of the processes that have not ended."""
+    for child in self._children[processes]:
+      if child not in self._codes:
+        os.kill(child, number)
+
+  def wait(self, grace: float, patience: float = _PATIENCE) -> list[int]:
+    """Returns the exit codes once all have ended; one that fails leaves the others so many seconds.
+
+    Raises:
+      TimeoutError: if some stand still.
+    """
+    begun, failed = time.monotonic(), None
+    while not self.is_over():
+      now = time.monotonic()
+      if failed is None and any(code not in (0, REQUEUE) for code in self.codes()):
+        failed = now
+      if failed is not None and now - failed >= grace:
+        self.send(signal.SIGKILL)
+      if now - begun > patience:
+        raise TimeoutError(f"it stood still for {patience:.0f} s")
+      time.sleep(0.001)
+    return self.codes()
+
+
+class _Saves:
+  """The saves of a run that are half done, without those that an earlier kill has left: the run clears them away."""
+
+  def __init__(self, workdir: Path):
+    self._folder = workdir / "checkpoints"
+    self._left = self._found()
+
+  def under_way(self) -> set[str]:
+    """Returns their names; to be asked again and again, since another save of a step has the same name."""
+    found = self._found()
+    self._left &= found
+    return found - self._left
+
+  def _found(self) -> set[str]:
+    return {path.name for path in self._folder.glob("*.orbax-checkpoint-tmp*")}
+
+
+def outcome(workdir: Path) -> dict[str, bytes]:
+  """Returns what must be equal: the digest of the last state, the metrics, the test results."""
+  last = max((int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()))
+  about = next((workdir / "checkpoints" / str(last) / "about").iterdir())
+  kept = {name: (workdir / name).read_bytes() for name in _COMPARED}
+  return {**kept, "state": json.loads(about.read_text())["digest"].encode()}
+
+
+def trial(arguments: Sequence[str], layout: Layout, workdir: Path, kills: Sequence[Kill]) -> tuple[list[Hit], str]:
+  """Runs a command, killing it so often; returns the kills that hit, and what is wrong, if anything is."""
+  hits: list[Hit] = []
+  command, log = [*arguments, f"--workdir={workdir}"], workdir.with_suffix(".log")
+  try:
+    for kill in [*kills, None]:
+      saves = _Saves(workdir)
+      with Pod(command, layout, log) as pod:
+        sent = kill is not None and _send(pod, kill, saves)
+        codes = pod.wait(kill.grace if kill else 1.0)
+      if not any(codes):
+        return hits, ""
+      if kill is None or not sent or not _fits(codes, kill):
+        return hits, f"exit codes {codes} {'after' if sent else 'before'} {kill}: {_tail(log)}"
+      hits.append(Hit(signal.Signals(kill.number).name, bool(saves.under_way())))
+  except TimeoutError as error:
+    return hits, f"{error}: {_tail(log)}"
+  return hits, ""
+
+
+def _send(pod: Pod, kill: Kill, saves: _Saves) -> bool:
+  """Waits for the moment of a kill and sends it; returns whether all was well until then."""
+  begun, waiting = time.monotonic(), kill.in_save
+  while not any(pod.codes()) and not pod.is_over():
+    now, saving = time.monotonic(), bool(saves.under_way())
+    if waiting and saving:
+      begun, waiting = now, False
+    if not waiting and now - begun >= kill.delay:
+      pod.send(kill.number, slice(kill.victim, kill.victim + 1) if kill.number == signal.SIGKILL else slice(None))
+      return True
+    time.sleep(0.001)
+  return False
+
+
+def _fits(codes: Sequence[int], kill: Kill) -> bool:
+  """Returns whether a run that was hit has ended as it should.
+
+  SIGTERM before training begins ends a process as it ends any other; what is left of its pod is killed.
+  """
+  return -kill.number in codes or kill.number == signal.SIGTERM and set(codes) <= {0, REQUEUE}
+
+
+def _tail(log: Path) -> str:
+  return log.read_text(encoding="utf-8", errors="replace")[-1000:]
+
+
+def _fork(arguments: Sequence[str], devices: int, log: Path) -> int:
+  """Starts `launch.train` in a fork of this process, which has imported all of it; returns its id."""
+  child = os.fork()
+  if child:
+    return child
+  code = 1
+  try:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (1, 2):
+      os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    jax.config.update("jax_num_cpu_devices", devices)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # to be at the moments that matter sooner
+    sys.argv = ["launch.train", *arguments]
+    runpy.run_module("launch.train", run_name="__main__", alter_sys=True)
+    code = 0
+  except SystemExit as leaving:
+    code = leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
+  except BaseException:
+    traceback.print_exc()
+  finally:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
