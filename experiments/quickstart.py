@@ -9,7 +9,7 @@ Command: python -m launch.train
 The one flag people want: --config.conml=False
 
 The end of its log on one core, shared with other work, from fonts:
-  step 500/500  19 tasks/s  loss -0.0001383  accuracy 0.9885  d_in 0.03192  d_out 0.4326  val_accuracy 0.9316  took 03:41
+  step 500/500  19 tasks/s  loss -0.00014  accuracy 0.9885  d_in 0.03192  d_out 0.4326  val_accuracy 0.9316  took 03:41
   Test on 600 episodes (mean ± 95 % interval): accuracy 0.9323 ± 0.0065, loss 0.2549 ± 0.0319
 """
 
