@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 from benchmarks import tables
 
-RESULT = Path("docs/results/bad_inputs.json")
+_RESULT = Path("docs/results/bad_inputs.json")
 _COMMAND = "python -m benchmarks.bad_inputs"
 _PYTEST = ("pytest", "-m", "bad_input", "-p", "no:xdist", "--timeout=60", "-q")
 
@@ -31,7 +31,7 @@ def main() -> None:
                           env={**os.environ, "JAX_PLATFORMS": "cpu"})
     rows = count(report.read_text(encoding="utf-8"))
   total = {field: sum(row[field] for row in rows.values()) for field in ("tried", "errors", "hangs")}
-  RESULT.write_text(json.dumps({**tables.about(_COMMAND), "total": total, "rows": rows}, indent=2) + "\n",
+  _RESULT.write_text(json.dumps({**tables.about(_COMMAND), "total": total, "rows": rows}, indent=2) + "\n",
                     encoding="utf-8")
   print(f"{total['tried']} bad inputs tried: {total['errors']} ended in another error, {total['hangs']} hung.")
   raise SystemExit(done.returncode)

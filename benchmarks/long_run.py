@@ -16,7 +16,7 @@ from experiments import sinusoid
 from metajax import recipe as recipe_lib
 from metajax.recipe import Test, Training
 
-RESULT = Path("docs/results/long_run.json")
+_RESULT = Path("docs/results/long_run.json")
 _COMMAND = "python -m benchmarks.long_run"
 _STEPS, _STEPS_PER_SAVE = 20_000, 200
 
@@ -61,7 +61,7 @@ def measure(folder: Path, steps: int) -> dict[str, Any]:
 def main() -> None:
   with tempfile.TemporaryDirectory() as folder:
     found = measure(Path(folder), _STEPS)
-  RESULT.write_text(json.dumps({**tables.about(_COMMAND), **found}, indent=2) + "\n", encoding="utf-8")
+  _RESULT.write_text(json.dumps({**tables.about(_COMMAND), **found}, indent=2) + "\n", encoding="utf-8")
   print(found)
 
 

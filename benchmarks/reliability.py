@@ -9,15 +9,15 @@ import json
 from pathlib import Path
 from typing import Any, Mapping
 
-from benchmarks import bad_inputs, long_run, tables
+from benchmarks import tables
 
 _PAGE = Path("docs/reliability.md")
-_KILLS = Path("docs/results/faults.json")  # where launch.faults keeps them
 _LEARNERS = {"sinusoid": "MAML, sinusoids", "quickstart": "ProtoNet, glyphs"}
 
 
 def main() -> None:
-  for path, lines in ((_KILLS, kills), (bad_inputs.RESULT, inputs), (long_run.RESULT, length)):
+  for name, lines in (("faults", kills), ("bad_inputs", inputs), ("long_run", length)):
+    path = Path(f"docs/results/{name}.json")
     if path.exists():
       kept = json.loads(path.read_text(encoding="utf-8"))
       tables.insert(_PAGE, kept["command"], [*lines(kept), "", tables.machine(kept)])

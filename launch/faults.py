@@ -1,7 +1,7 @@
 """Kills runs at random moments, starts them again, and compares what comes out, bit by bit, with a run left alone.
 
   python -m launch.faults                      100 kills; the count and the outcome are printed
-  python -m launch.faults --kills=8 --recipes=sinusoid --layouts=1x1 --record=/tmp/few.json
+  python -m launch.faults --kills=8 --recipes=sinusoid --layouts=1x1 --record=runs/few.json
 
 What is done is kept in `--record`; the same command goes on where it was left, and one with more kills adds to it.
 `python -m benchmarks.reliability` writes the table of docs/reliability.md from it.

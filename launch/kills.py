@@ -79,7 +79,7 @@ class Pod:
       if child not in self._codes:
         os.kill(child, number)
 
-  def wait(self, grace: float, patience: float = _PATIENCE) -> list[int]:
+  def wait(self, grace: float) -> list[int]:
     """Returns the exit codes once all have ended; one that fails leaves the others so many seconds.
 
     Raises:
@@ -92,8 +92,8 @@ class Pod:
         failed = now
       if failed is not None and now - failed >= grace:
         self.send(signal.SIGKILL)
-      if now - begun > patience:
-        raise TimeoutError(f"it stood still for {patience:.0f} s")
+      if now - begun > _PATIENCE:
+        raise TimeoutError(f"it stood still for {_PATIENCE:.0f} s")
       time.sleep(0.001)
     return self.codes()
 

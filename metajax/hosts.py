@@ -58,7 +58,7 @@ def wait(what: str) -> None:
   multihost.get_barrier_sync_fn()(key=what, timeout_ms=_PATIENCE)
 
 
-def together(asked: Callable[[], bool], seconds: float = 1.0) -> Callable[[], bool]:
+def together(asked: Callable[[], bool], seconds: float = 0.5) -> Callable[[], bool]:
   """Returns a question that all processes answer alike: yes, once one of them has been answered yes.
 
   Every process must ask as often as the others. They talk after as many questions as the slowest of them asks in about

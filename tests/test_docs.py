@@ -81,6 +81,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
   built = {str(path.relative_to(folder / "site")) for path in (folder / "site").rglob("*.html")}
   assert {"index.html", "objective.html", "choosing.html", "api.html", "results.html"} <= built
   text = "".join((folder / "site" / name).read_text(encoding="utf-8") for name in built)
+  assert 'href="https://github.com/metajax/metajax/tree/main/metajax/learners"' in text  # out of the site
   for path in MODULES:
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for node in ast.parse(path.read_text(encoding="utf-8")).body:

@@ -17,7 +17,7 @@ def test_alone_one_writes_waits_for_nobody_and_decides_alone():
 
 
 @pytest.mark.parametrize("pace, talks", [(0.3, 7), (3.0, 19)])  # seconds between two questions
-def test_processes_answer_alike_and_talk_about_once_a_second(monkeypatch, pace, talks):
+def test_processes_answer_alike_and_talk_now_and_then(monkeypatch, pace, talks):
   clock, said = [0.0], []
   monkeypatch.setattr(hosts.time, "monotonic", lambda: clock[0])
   monkeypatch.setattr(jax, "process_count", lambda: 2)

@@ -31,8 +31,7 @@ class Conv4(nn.Module):
     vector = lambda name, start: self.param(name, start, (1, 1, 1, self.filters), dtype)
     for layer in range(4):
       kernel = self.param(f"kernel{layer}", nn.initializers.glorot_uniform(), (3, 3, channels, self.filters), dtype)
-      normalised = self.normalise is not normalisation.none
-      scale = vector(f"scale{layer}", nn.initializers.ones) if normalised else None
+      scale = None if self.normalise is normalisation.none else vector(f"scale{layer}", nn.initializers.ones)
       bias, channels = vector(f"bias{layer}", nn.initializers.zeros), self.filters
       x = mixture.through(x, layer, functools.partial(self._block, mask, kernel, scale, bias))
     x = mixture.mixed(x, 4)
@@ -40,10 +39,26 @@ class Conv4(nn.Module):
     return x if self.num_outputs is None else nn.Dense(self.num_outputs, param_dtype=x.dtype)(x)
 
   def _block(self, mask, kernel, scale, bias, x):
-    x = self.normalise(self.convolve(x, kernel, 1 if self.max_pool else 2), mask)
-    x = (x if scale is None else x * scale) + bias
-    # Pooling before the ReLU is the same function, on a quarter of the numbers.
-    return convolution.relu(convolution.max_pool(x) if self.max_pool else x)
+    return block(self.convolve(x, kernel, 1 if self.max_pool else 2), mask, self.normalise, scale, bias, self.max_pool)
+
+
+def block(x: Array, mask: Array, normalise: normalisation.Normalise, scale: Array | None, bias: Array, max_pool: bool
+          ) -> Array:
+  """Returns what a block makes of its convolution: normalised, scaled and shifted, rectified and, if asked for, pooled.
+
+  All of these but the pooling rise or fall with `x` in each channel of an example, by the sign of the scale. So pooling
+  first is the same function, and the rest is done on a quarter of the numbers.
+
+  Args:
+    x: `[N, H, W, C]`.
+    mask: `[N]`.
+    normalise: as in `conv4`.
+    scale, bias: `[1, 1, 1, C]`; no scale is one.
+    max_pool: whether to halve height and width.
+  """
+  kept = convolution.max_pool(x, None if scale is None else jnp.sign(scale)) if max_pool else x
+  kept = normalise(x, mask, kept)
+  return convolution.relu((kept if scale is None else kept * scale) + bias)
 
 
 def conv4(num_outputs: int | None = None, *, filters: int = 64,

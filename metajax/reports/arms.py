@@ -145,7 +145,8 @@ def trainings(arms: Mapping[str, Mapping[str, np.ndarray]], names: Mapping[str, 
     for place, (name, metrics) in enumerate(arms.items()):
       if key in metrics:
         middle = _median(metrics[key])
-        axes.plot(metrics['step'], middle, linewidth=1.4, label=name, **look(place))
+        axes.plot(metrics['step'], middle, linewidth=1.4, marker='o' if len(middle) == 1 else None, label=name,
+                  **look(place))
         drawn.append(_positive(middle))
     everything = np.concatenate(drawn)
     if len(everything) and everything.max() > _FALLING * everything.min():

@@ -28,6 +28,7 @@ img { max-width: 100%; height: auto }
 figcaption { color: #555; max-width: 46rem }
 .broad { min-width: 40rem }
 pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .8rem }
+@media (max-width: 40rem) { table { font-size: .85rem } td:first-child { white-space: normal } }
 '''
 
 

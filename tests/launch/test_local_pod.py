@@ -20,14 +20,23 @@ from metajax.replay import replay
 from metajax.reports.writers import read_csv
 
 _ROOT = Path(__file__).parent.parent.parent
-_TRAIN = ["launch.train", f"--config={_ROOT}/experiments/sinusoid.py:maml", "--config.training.steps=241",
-          "--config.training.steps_per_row=20", "--config.training.steps_per_dispatch=2",
-          "--config.training.rows_per_checkpoint=2", "--config.training.tasks_per_step=8",
+_TRAIN = ["launch.train", f"--config={_ROOT}/experiments/sinusoid.py:maml", "--config.training.steps=81",
+          "--config.training.steps_per_row=10", "--config.training.steps_per_dispatch=2",
+          "--config.training.rows_per_checkpoint=1", "--config.training.tasks_per_step=8",
           "--config.test.episodes=10", "--config.test.val_episodes=6"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+  """What one run compiles the next one need not."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("METAJAX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    yield
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, cache):
   """The workdir of a run that was left alone, on two processes of two devices."""
   workdir = tmp_path_factory.mktemp("whole")
   assert local_pod.run([*_TRAIN, f"--workdir={workdir}"], 2, 2) == 0
@@ -72,38 +81,38 @@ def run_and_signal(monkeypatch, command, number, process, moment, processes=2, d
 def test_two_processes_of_two_devices_are_one_of_four(whole, tmp_path):
   assert local_pod.run([*_TRAIN, f"--workdir={tmp_path}"], 1, 4) == 0
   two, one = (read_csv(workdir / "metrics.csv") for workdir in (whole, tmp_path))
-  assert two.keys() == one.keys() and two["step"].tolist() == [*range(20, 241, 20), 241]
+  assert two.keys() == one.keys() and two["step"].tolist() == [*range(10, 81, 10), 81]
   for name in two:
-    np.testing.assert_allclose(two[name], one[name], rtol=1e-3, err_msg=name)
+    np.testing.assert_allclose(two[name], one[name], rtol=1e-4, err_msg=name)
   tests = [json.loads((workdir / "test.json").read_text(encoding="utf-8"))["results"] for workdir in (whole, tmp_path)]
-  assert tests[0]["loss"]["mean"] == pytest.approx(tests[1]["loss"]["mean"], rel=1e-3)
+  assert tests[0]["loss"]["mean"] == pytest.approx(tests[1]["loss"]["mean"], rel=1e-4)
 
 
 def test_a_step_of_a_pod_is_done_again_by_a_pod_and_by_one_process(whole, capfd):
   once = read_csv(whole / "metrics.csv")["loss"][-1]  # the last step is a row of its own
-  assert local_pod.run(["launch.replay", f"--workdir={whole}", "--step=241"], 2, 2) == 0
+  assert local_pod.run(["launch.replay", f"--workdir={whole}", "--step=81"], 2, 2) == 0
   said = capfd.readouterr().out
-  assert "[0] From step 240 to step 241." in said and "[1]" not in said and (whole / "step_241.npz").exists()
+  assert "[0] From step 80 to step 81." in said and "[1] From" not in said and (whole / "step_81.npz").exists()
   loss = re.search(r"\bloss (\S+)", said)
   assert loss and float(loss[1]) == pytest.approx(once, rel=1e-3)  # as printed
   run = workdirs.read(whole)
   config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
-  checked = replay(command_line.make(run["recipe"], config), whole, 241, say=lambda _: None)
+  checked = replay(command_line.make(run["recipe"], config), whole, 81, say=lambda _: None)
   assert float(checked.metrics["loss"]) == pytest.approx(once, rel=1e-5)
 
 
-def test_one_is_told_to_stop_another_is_killed_and_nothing_differs(whole, tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+def test_one_is_told_to_stop_or_killed_and_nothing_differs(whole, tmp_path, monkeypatch, capfd, number):
   command = [*_TRAIN, f"--workdir={tmp_path}"]
-  # The one that is told is not the one that speaks; both stop after the same step and save it.
-  assert run_and_signal(monkeypatch, command, signal.SIGTERM, 1, lambda: checkpoints(tmp_path)) == REQUEUE
+  # It is not the one that speaks, and the other ends, too; if one was killed, whichever way it fails without it.
+  code = run_and_signal(monkeypatch, command, number, 1, lambda: checkpoints(tmp_path))
+  assert code == REQUEUE if number == signal.SIGTERM else code not in (0, REQUEUE)
   said = capfd.readouterr().out
-  assert "[0] Training: 241 steps of 8 tasks on 4 devices" in said and "[1] " not in said
-  stopped = checkpoints(tmp_path)[-1]
-  assert f"[0] Stopped as asked and saved, {stopped} of 241 steps done" in said and stopped < 241
-  assert not (tmp_path / "test.json").exists()
-  # Killed once it has saved again.
-  code = run_and_signal(monkeypatch, command, signal.SIGKILL, 1, lambda: checkpoints(tmp_path)[-1] > stopped)
-  assert code == 128 + signal.SIGKILL and not (tmp_path / "test.json").exists()
+  assert "[0] Training: 81 steps of 8 tasks on 4 devices" in said and "[1] Training" not in said
+  last = checkpoints(tmp_path)[-1]
+  assert last < 81 and not (tmp_path / "test.json").exists()
+  if number == signal.SIGTERM:  # both have stopped after the same step, and saved it
+    assert f"[0] Stopped as asked and saved, {last} of 81 steps done" in said
   assert local_pod.run(command, 2, 2) == 0
   assert faults.outcome(tmp_path) == faults.outcome(whole)
 
@@ -133,7 +142,7 @@ def test_omniglot_maml_is_killed_goes_on_and_is_evaluated(data_dir, tmp_path, mo
   alone, killed = (tmp_path / name for name in ("alone", "killed"))
   assert local_pod.run([*train, f"--workdir={alone}"], 2, 4) == 0
   command = [*train, f"--workdir={killed}"]
-  assert run_and_signal(monkeypatch, command, signal.SIGKILL, 1, lambda: checkpoints(killed), 2, 4) == 137
+  assert run_and_signal(monkeypatch, command, signal.SIGKILL, 1, lambda: checkpoints(killed), 2, 4) not in (0, REQUEUE)
   assert run_and_signal(monkeypatch, command, signal.SIGTERM, 1, lambda: len(checkpoints(killed)) > 1, 2, 4) == REQUEUE
   assert checkpoints(killed)[-1] < 12
   assert local_pod.run(command, 2, 4) == 0

@@ -5,6 +5,7 @@ import ast
 import json
 import struct
 import sys
+import time
 
 import pytest
 
@@ -28,6 +29,8 @@ def _records(path):
   while place + 7 < len(content):
     _, size, kind = struct.unpack_from('<IHB', content, place)
     place += 7 + size
+    if place > len(content):  # still being written
+      return
     data = (data if kind in (3, 4) else b'') + content[place - size:place]  # 1: whole; 2, 3, 4: first, further, last
     if kind in (1, 4):
       yield data
@@ -38,9 +41,13 @@ def _records(path):
 def _rows(path):
   """Returns the metrics in a file of wandb, and the id, name, project and settings of the run."""
   from wandb.proto.wandb_internal_pb2 import Record
-  rows, about = [], None
-  for data in _records(path):
-    record = Record.FromString(data)
+  rows, about, records = [], None, []
+  for _ in range(200):  # another process writes it, and may be at it when the run has ended
+    records = [Record.FromString(data) for data in _records(path)]
+    if records and records[-1].HasField('exit'):
+      break
+    time.sleep(0.1)
+  for record in records:
     if record.WhichOneof('record_type') == 'history':
       values = {item.key or '/'.join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
       rows.append((record.history.step.num, {name: value for name, value in values.items() if name[0] != '_'}))
