@@ -55,15 +55,19 @@ def vector_reader(data: str) -> tuple[Reader, Callable[[Array], Array]]:
   """Returns the reader of a data set of classes of vectors, and what makes a network's inputs of what is stored.
 
   Args:
-    data: clinc150, banking77, or npz:<path>, with the arrays inputs [n, features] and targets [n].
+    data: clinc150, banking77; npz:<path>, with the arrays inputs [n, features] and targets [n]; or tfds:<name>, vectors
+      that `data.tfds_classes.store` wrote, of which counts are taken as those of texts.
 
   Raises:
-    ValueError: for another word, or npz without its place.
+    ValueError: for another word, or a kind without its place.
   """
   kind, _, place = data.partition(":")
   if kind == "npz" and place:
     return lambda split: npz.load(place, split), unit_range
+  if kind == "tfds" and place:
+    return lambda split: tfds_classes.load(place, split), text.unit_counts
   readers: Mapping[str, Reader] = {"clinc150": text.clinc150, "banking77": text.banking77}
   if data not in readers:
-    raise ValueError(f"config.data={data!r} is not known; choose one of {', '.join(readers)}, npz:<path>.")
+    raise ValueError(f"config.data={data!r} is not known; choose one of {', '.join(readers)}, npz:<path>, "
+                     "tfds:<name>.")
   return readers[data], text.unit_counts

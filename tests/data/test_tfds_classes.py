@@ -48,15 +48,27 @@ def test_other_splits_are_put_together_and_shared_by_class(tmp_path):
     assert "of a fixed draw" in part.source
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_vectors_and_groups_come_back_too(tmp_path, dtype):
+  vectors = np.random.default_rng(0).integers(0, 255, (12, 5)).astype(dtype)
+  data = from_arrays(vectors, np.repeat(np.arange(4), 3), groups=["money", "money", "travel", "work"])
+  splits = {"train": take_classes(data, [0, 1]), "val": take_classes(data, [2]), "test": take_classes(data, [3])}
+  tfds_classes.store("texts", splits, tmp_path)
+  for split, part in splits.items():
+    read = tfds_classes.load("texts", split, data_dir=tmp_path)
+    same(part, read)
+    assert read.groups == part.groups and read.examples.dtype == dtype
+
+
 def test_what_is_not_there_or_cannot_be_is_refused(tmp_path):
   with pytest.raises(FileNotFoundError, match="Expected the tfds data set nothing in .*prepare.'nothing'."):
     tfds_classes.load("nothing", "train", data_dir=tmp_path)
   with pytest.raises(ValueError, match="is in train and in test"):
     tfds_classes.store("tiny", {"train": images(2), "test": images(2)}, tmp_path)
-  with pytest.raises(ValueError, match=r"of one size, but got \[\[8, 8, 1\], \[8, 8, 3\]\]"):
+  with pytest.raises(ValueError, match=r"of one size and type, but got \[\(\(8, 8, 1\), 'uint8'\), \(\(8, 8, 3"):
     tfds_classes.store("tiny", {"train": images(2), "test": images(2, 3, 1, 2)}, tmp_path)
   with pytest.raises(ValueError, match="uint8 images"):
-    tfds_classes.store("tiny", {"train": from_arrays(np.zeros((4, 8)), np.arange(4) // 2)}, tmp_path)
+    tfds_classes.store("tiny", {"train": from_arrays(np.zeros((4, 8, 2)), np.arange(4) // 2)}, tmp_path)
   assert not list(tmp_path.glob("tiny"))
 
 
