@@ -107,7 +107,7 @@ def _state(row: Row) -> str:
   if _kept(row).exists():
     return f"{verdict_page.minutes(json.loads(_kept(row).read_text(encoding='utf-8'))):.1f} min"
   arms = len(list((_RUNS / row.name).glob("*/arm.npz")))
-  return f"{arms} arms done" if arms else "begun" if (_RUNS / row.name).exists() else "missing"
+  return f"arms done: {arms}" if arms else "begun" if (_RUNS / row.name).exists() else "missing"
 
 
 def _kept(row: Row, results: Path = _RESULTS) -> Path:

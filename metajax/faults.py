@@ -4,9 +4,11 @@ A NaN in a gradient makes parameters NaN, and these everything that follows; so 
 in the order of the computation, and keeps the number of the first leaf that is not finite.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import optax
 
@@ -39,6 +41,24 @@ def first_fault(checked: Checked) -> Array:
 
   Of a step that `guard`'s optimizer skipped, metrics and gradient do not count: nothing of them went into the state.
   """
+  return lax.cond(_all_finite(checked), lambda: jnp.int32(FINE), lambda: _locate(checked))
+
+
+def _all_finite(checked: Checked) -> Array:
+  """Returns whether every number is finite, by a few sums, which cost less than a look at each leaf.
+
+  Zero times a number is zero, or NaN if the number is none. Leaves of one shape, as gradient, weights and the
+  optimizer's moments are, go into one sum.
+  """
+  alike: dict[tuple, Array] = {}
+  for _, leaf in _reals(checked):
+    zero = leaf * jnp.zeros_like(leaf)
+    kind = leaf.shape, leaf.dtype
+    alike[kind] = alike[kind] + zero if kind in alike else zero
+  return functools.reduce(jnp.logical_and, [jnp.sum(zeros) == 0 for zeros in alike.values()])
+
+
+def _locate(checked: Checked) -> Array:
   bad = jnp.stack([~jnp.all(jnp.isfinite(leaf)) for _, leaf in _reals(checked)])
   before = len(_reals(checked[:3]))
   first = jnp.argmax(bad).astype(jnp.int32)

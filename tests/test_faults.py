@@ -24,6 +24,14 @@ def test_nothing_wrong():
   assert jax.jit(faults.first_fault)(_checked()) == faults.FINE
 
 
+def test_the_largest_numbers_are_fine_and_no_leaf_is_looked_at():
+  largest = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.finfo(leaf.dtype).max), _PARAMS)
+  checked = _checked(gradient=largest, params=jax.tree.map(jnp.negative, largest))
+  assert jax.jit(faults.first_fault)(checked) == faults.FINE
+  outside = [equation.primitive.name for equation in jax.make_jaxpr(faults.first_fault)(checked).eqns]
+  assert "cond" in outside and "is_finite" not in outside
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("path", ["metrics/loss", "gradient/a", "gradient/b/w", "gradient/b/half", "norm",
                                   "opt_state/0/mu/b/w", "opt_state/0/nu/a", "params/b/w"])

@@ -15,12 +15,13 @@ from metajax.checks import check_integers
 from metajax.descent import descend
 from metajax.examples import masked_mean, union
 from metajax.learners.identity import identity_embed, identity_represent
+from metajax.learners.mixed_mode import mixed_gradient
 from metajax.types import Examples, Learner, Network, Params, PerExample
 
 
 def adapt(apply, loss: PerExample, params: Params, examples: Examples, *, optimizer: optax.GradientTransformation,
           num_steps: int, first_order: bool = False, first_gradient: Params | None = None,
-          unroll: bool = False) -> Params:
+          unroll: bool = False, mixed_mode: bool = False) -> Params:
   """Returns the weights after `num_steps` steps down the mean loss of the examples.
 
   Args:
@@ -34,12 +35,13 @@ def adapt(apply, loss: PerExample, params: Params, examples: Examples, *, optimi
     first_gradient: that of the first step, where it is known already.
     unroll: unroll the loop whatever the number of steps, and compute nothing twice: faster where the network is small,
       but the memory grows with the steps.
+    mixed_mode: differentiate each step's gradient forwards (`mixed_gradient`); the result is the same but for rounding.
   """
 
   def step(carry, _=None, gradient=None):
     weights, state = carry
     if gradient is None:
-      gradient = task_gradient(apply, loss, weights, examples)
+      gradient = task_gradient(apply, loss, weights, examples, mixed_mode)
     if first_order:
       gradient = lax.stop_gradient(gradient)
     return descend(optimizer, gradient, state, weights), None
@@ -56,18 +58,18 @@ def adapt(apply, loss: PerExample, params: Params, examples: Examples, *, optimi
 
 def adapt_both(apply, loss: PerExample, params: Params, support: Examples, query: Examples, *,
                optimizer: optax.GradientTransformation, num_steps: int, first_order: bool = False,
-               unroll: bool = False) -> tuple[Params, Params]:
+               unroll: bool = False, mixed_mode: bool = False) -> tuple[Params, Params]:
   """Returns the weights adapted to the support set, and those adapted to support and query together.
 
   Both begin at the same weights, where the gradient on the union is the mean of those on the two parts, weighted by
   their sizes: the support's is computed once for both. For networks whose outputs depend on their own input alone.
 
   Args:
-    apply, loss, params, optimizer, first_order, unroll: as in `adapt`.
+    apply, loss, params, optimizer, first_order, unroll, mixed_mode: as in `adapt`.
     support, query: the task's examples.
     num_steps: at least 1.
   """
-  gradient = functools.partial(task_gradient, apply, loss, params)
+  gradient = functools.partial(task_gradient, apply, loss, params, mixed_mode=mixed_mode)
   if support.mask.shape == query.mask.shape:  # as one batch
     both = jax.vmap(gradient)(jax.tree.map(lambda *parts: jnp.stack(parts), support, query))
     on_support, on_query = (jax.tree.map(lambda leaf: leaf[part], both) for part in (0, 1))
@@ -79,22 +81,24 @@ def adapt_both(apply, loss: PerExample, params: Params, support: Examples, query
 
   def go_on(examples, first_gradient):
     return adapt(apply, loss, params, examples, optimizer=optimizer, num_steps=num_steps, first_order=first_order,
-                 first_gradient=first_gradient, unroll=unroll)
+                 first_gradient=first_gradient, unroll=unroll, mixed_mode=mixed_mode)
 
   return go_on(support, on_support), go_on(union(support, query), on_both)
 
 
-def task_gradient(apply, loss: PerExample, weights: Params, examples: Examples) -> Params:
+def task_gradient(apply, loss: PerExample, weights: Params, examples: Examples, mixed_mode: bool = False) -> Params:
   """Returns the gradient of the mean loss of the examples; arguments as in `adapt`."""
 
-  def task_loss(weights):
+  def task_loss(weights, examples):
     return masked_mean(loss(apply(weights, examples.inputs, examples.mask), examples.targets), examples.mask)
 
-  return jax.grad(task_loss)(weights)
+  if mixed_mode:
+    return mixed_gradient(task_loss, weights, examples)
+  return jax.grad(task_loss)(weights, examples)
 
 
 def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransformation, num_steps: int = 1,
-         first_order: bool = False, unroll: bool = False) -> Learner:
+         first_order: bool = False, unroll: bool = False, mixed_mode: bool = False) -> Learner:
   """Returns the MAML learner; with `first_order`, FOMAML. Arguments as in `adapt`.
 
   Raises:
@@ -107,12 +111,12 @@ def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransfo
   def adapt_task(params, examples, key):
     del key  # nothing is drawn
     return adapt(network.apply, loss, params, examples, optimizer=optimizer, num_steps=num_steps,
-                 first_order=first_order, unroll=unroll)
+                 first_order=first_order, unroll=unroll, mixed_mode=mixed_mode)
 
   def adapt_task_both(params, support, query, key):
     del key
     return adapt_both(network.apply, loss, params, support, query, optimizer=optimizer, num_steps=num_steps,
-                      first_order=first_order, unroll=unroll)
+                      first_order=first_order, unroll=unroll, mixed_mode=mixed_mode)
 
   def predict(params, adapted, inputs, mask):
     del params  # all is in the adapted weights

@@ -31,14 +31,32 @@ class Conv4(nn.Module):
       kernel = self.param(f"kernel{layer}", nn.initializers.glorot_uniform(), (3, 3, x.shape[-1], self.filters),
                           x.dtype)
       x = self.convolve(x, kernel, 1 if self.max_pool else 2)
-      x = self.normalise(x, mask)
-      if self.normalise is not normalisation.none:
-        x = x * self.param(f"scale{layer}", nn.initializers.ones, (1, 1, 1, self.filters), x.dtype)
-      x = x + self.param(f"bias{layer}", nn.initializers.zeros, (1, 1, 1, self.filters), x.dtype)
-      # Pooling before the ReLU is the same function, on a quarter of the numbers.
-      x = convolution.relu(convolution.max_pool(x) if self.max_pool else x)
+      channels = (1, 1, 1, self.filters)
+      scale = (None if self.normalise is normalisation.none
+               else self.param(f"scale{layer}", nn.initializers.ones, channels, x.dtype))
+      bias = self.param(f"bias{layer}", nn.initializers.zeros, channels, x.dtype)
+      x = block(x, mask, self.normalise, scale, bias, self.max_pool)
     x = jnp.mean(x, axis=(1, 2)) if self.average else x.reshape(x.shape[0], -1)
     return x if self.num_outputs is None else nn.Dense(self.num_outputs, param_dtype=x.dtype)(x)
+
+
+def block(x: Array, mask: Array, normalise: normalisation.Normalise, scale: Array | None, bias: Array, max_pool: bool
+          ) -> Array:
+  """Returns what a block makes of its convolution: normalised, scaled and shifted, rectified and, if asked for, pooled.
+
+  All of these but the pooling rise or fall with `x` in each channel of an example, by the sign of the scale. So pooling
+  first is the same function, and the rest is done on a quarter of the numbers.
+
+  Args:
+    x: `[N, H, W, C]`.
+    mask: `[N]`.
+    normalise: as in `conv4`.
+    scale, bias: `[1, 1, 1, C]`; no scale is one.
+    max_pool: whether to halve height and width.
+  """
+  kept = convolution.max_pool(x, None if scale is None else jnp.sign(scale)) if max_pool else x
+  kept = normalise(x, mask, kept)
+  return convolution.relu((kept if scale is None else kept * scale) + bias)
 
 
 def conv4(num_outputs: int | None = None, *, filters: int = 64,

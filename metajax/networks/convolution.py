@@ -35,19 +35,50 @@ def shared(images: Array, kernel: Array, stride: int = 1) -> Array:
   return (patches if kernel.shape[2] <= 4 else library)(images, kernel, stride)
 
 
-def max_pool(images: Array) -> Array:
-  """Returns the maximum of each 2x2 block, `[N, H // 2, W // 2, C]`; an odd last row or column is left out.
+def max_pool(images: Array, direction: Array | None = None) -> Array:
+  """Returns the largest entry of each 2x2 block, `[N, H // 2, W // 2, C]`; an odd last row or column is left out.
 
-  A comparison decides which entry a block's gradient goes to (the first of equal ones), and nothing is recomputed
-  that could round differently.
+  A comparison decides which entry that is, and a block's gradient goes to it alone (of equal ones to the first, going
+  down the columns): nothing is recomputed that could round differently.
+
+  Args:
+    images: `[N, H, W, C]`.
+    direction: `[1, 1, 1, C]` or the like: take the entry whose product with it is largest, the smallest one where it is
+      negative and the first where it is zero. It has no gradient.
   """
+  return _pool(images, jnp.ones((1, 1, 1, 1), images.dtype) if direction is None else lax.stop_gradient(direction))
+
+
+@jax.custom_jvp
+def _pool(images: Array, direction: Array) -> Array:
+  # Kept together: XLA would choose the largest anew, from four times the numbers, for each thing that is done with it.
+  return lax.optimization_barrier(_largest(images, direction)[0])
+
+
+@_pool.defjvp
+def _pool_derivative(primals, tangents):
+  # The transpose of the slices in `_largest` would write each gradient into zeros that are mostly padding, four times;
+  # that of a choice among the four is one pass.
+  outputs, images = _pool(*primals), tangents[0]
+  _, place = _largest(*primals)
+  count, height, width, channels = outputs.shape
+  blocks = images[:, :2 * height, :2 * width].reshape(count, height, 2, width, 2, channels)
+  places = jnp.arange(4, dtype=place.dtype).reshape(2, 2).T.reshape(1, 1, 2, 1, 2, 1)
+  chosen = place.reshape(count, height, 1, width, 1, channels) == places
+  return outputs, jnp.sum(jnp.where(chosen, blocks, jnp.zeros_like(blocks)), axis=(2, 4))
+
+
+def _largest(images: Array, direction: Array) -> tuple[Array, Array]:
+  """Returns the entries that are largest along the direction, and their places in the blocks, down the columns."""
   height, width = (size // 2 * 2 for size in images.shape[1:3])
-  rows = _larger(images[:, 0:height:2, :width], images[:, 1:height:2, :width])
-  return _larger(rows[:, :, 0::2], rows[:, :, 1::2])
+  entries = [(images[:, row:height:2, column:width:2], jnp.uint8(row + 2 * column))
+             for column in range(2) for row in range(2)]
 
+  def larger(a, b):
+    second = b[0] * direction > a[0] * direction
+    return jnp.where(second, b[0], a[0]), jnp.where(second, b[1], a[1])
 
-def _larger(a: Array, b: Array) -> Array:
-  return jnp.where(b > a, b, a)
+  return larger(larger(*entries[:2]), larger(*entries[2:]))
 
 
 def relu(x: Array) -> Array:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,6 +97,24 @@ def test_another_comparison_is_not_kept(run, tmp_path):
     verdict.keep(run, tmp_path / "kept")
   with pytest.raises(ValueError, match="no row is called"):
     verdict.keep(tmp_path, tmp_path / "kept")
+
+
+def test_a_row_that_was_stopped_says_how_far_it_is_and_ends_the_program_as_it_did(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  state = lambda: (verdict.main(["--list"]), capsys.readouterr().out.splitlines()[0])[1]
+  assert f"{_NAMES[0]} " in state() and " missing " in state()
+  arm = tmp_path / "runs" / "verdict" / _NAMES[0] / "none"
+  arm.mkdir(parents=True)
+  assert " begun " in state()
+  (arm / "arm.npz").touch()
+  assert " arms done: 1 " in state()
+  asked = []
+  monkeypatch.setattr(verdict.subprocess, "run", lambda command, check: asked.append(command) or SimpleNamespace(
+      returncode=75))  # preempted
+  with pytest.raises(SystemExit) as stopped:
+    verdict.main([f"--only={_NAMES[0]}"])
+  assert stopped.value.code == 75 and len(asked) == 1
+  assert asked[0][-1] == f"--workdir=runs/verdict/{_NAMES[0]}" and shlex.split(rows()[0].arguments)[0] in asked[0]
 
 
 def test_what_there_is_to_run(capsys):

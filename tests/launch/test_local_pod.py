@@ -101,12 +101,12 @@ def test_a_step_of_a_pod_is_done_again_by_a_pod_and_by_one_process(whole, capfd)
   assert float(checked.metrics["loss"]) == pytest.approx(once, rel=1e-5)
 
 
-@pytest.mark.parametrize("number, code", [
-    (signal.SIGTERM, REQUEUE), pytest.param(signal.SIGKILL, 128 + signal.SIGKILL, marks=pytest.mark.slow)])
-def test_one_is_told_to_stop_or_killed_and_nothing_differs(whole, tmp_path, monkeypatch, capfd, number, code):
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+def test_one_is_told_to_stop_or_killed_and_nothing_differs(whole, tmp_path, monkeypatch, capfd, number):
   command = [*_TRAIN, f"--workdir={tmp_path}"]
-  # It is not the one that speaks, and the other ends, too.
-  assert run_and_signal(monkeypatch, command, number, 1, lambda: checkpoints(tmp_path)) == code
+  # It is not the one that speaks, and the other ends, too; if one was killed, whichever way it fails without it.
+  code = run_and_signal(monkeypatch, command, number, 1, lambda: checkpoints(tmp_path))
+  assert code == REQUEUE if number == signal.SIGTERM else code not in (0, REQUEUE)
   said = capfd.readouterr().out
   assert "[0] Training: 81 steps of 8 tasks on 4 devices" in said and "[1] Training" not in said
   last = checkpoints(tmp_path)[-1]
@@ -142,7 +142,7 @@ def test_omniglot_maml_is_killed_goes_on_and_is_evaluated(data_dir, tmp_path, mo
   alone, killed = (tmp_path / name for name in ("alone", "killed"))
   assert local_pod.run([*train, f"--workdir={alone}"], 2, 4) == 0
   command = [*train, f"--workdir={killed}"]
-  assert run_and_signal(monkeypatch, command, signal.SIGKILL, 1, lambda: checkpoints(killed), 2, 4) == 137
+  assert run_and_signal(monkeypatch, command, signal.SIGKILL, 1, lambda: checkpoints(killed), 2, 4) not in (0, REQUEUE)
   assert run_and_signal(monkeypatch, command, signal.SIGTERM, 1, lambda: len(checkpoints(killed)) > 1, 2, 4) == REQUEUE
   assert checkpoints(killed)[-1] < 12
   assert local_pod.run(command, 2, 4) == 0

@@ -169,6 +169,37 @@ def test_max_pool_is_the_loop(size, x64):
   np.testing.assert_array_equal(pull(jnp.asarray(cotangent))[0], gradient)
 
 
+@pytest.mark.parametrize("size", [(4, 6), (5, 3)])
+def test_a_direction_takes_the_largest_the_smallest_or_the_first(size, x64):
+  random = np.random.default_rng(3)
+  images = random.normal(size=(2, *size, 3))
+  cotangent = random.normal(size=(2, size[0] // 2, size[1] // 2, 3))
+  signs = np.asarray([2.0, -0.5, 0.0])
+  turned, gradient = loop_pool(images * signs, cotangent)
+  outputs = turned / np.where(signs == 0, 1, signs)
+  outputs[..., 2] = images[:, 0:2 * (size[0] // 2):2, 0:2 * (size[1] // 2):2, 2]
+  actual, pull = jax.vjp(jax.jit(convolution.max_pool), jnp.asarray(images), jnp.asarray(signs).reshape(1, 1, 1, 3))
+  close(actual, outputs)
+  to_images, to_direction = pull(jnp.asarray(cotangent))
+  np.testing.assert_array_equal(to_images, gradient)
+  assert not to_direction.any()
+
+
+def test_max_pool_forwards_and_backwards_to_the_second_order(x64):
+  random = np.random.default_rng(5)
+  images, direction, weights = (jnp.asarray(random.normal(size=shape)) for shape in ((2, 5, 4, 3), (2, 5, 4, 3),
+                                                                                     (2, 2, 2, 3)))
+  loss = lambda images: jnp.sum(jnp.sin(convolution.max_pool(images)) * weights)
+  _, slope = jax.jvp(loss, (images,), (direction,))
+  close(slope, jnp.sum(jax.grad(loss)(images) * direction))
+  _, curvature = jax.jvp(jax.grad(loss), (images,), (direction,))
+  close(curvature, jax.grad(lambda x: jnp.sum(jax.grad(loss)(x) * direction))(images))
+  pooled, taken = loop_pool(np.asarray(images), np.ones((2, 2, 2, 3)))
+  bend = np.zeros(images.shape)
+  bend[:, :4, :4] = np.repeat(np.repeat(-np.sin(pooled) * weights, 2, axis=1), 2, axis=2)
+  close(curvature, taken * bend * direction)
+
+
 def test_of_equal_entries_the_first_has_all_the_gradient():
   blocks = np.asarray([[[1, 1], [1, 1]], [[0, 2], [2, 2]], [[0, 1], [0, 1]], [[1, 1], [0, 0]], [[0, 3], [3, 0]],
                        [[2, 0], [2, 0]], [[0, 0], [3, 3]]], np.float32)

@@ -49,7 +49,7 @@ def test_who_says_independent_is_and_who_does_not_is_not(name):
 
 
 def test_an_unknown_normalisation_is_not_taken_for_independent():
-  ours = lambda x, mask: normalisation.batch_statistics(x, mask)
+  ours = lambda x, mask, values: normalisation.batch_statistics(x, mask, values)
   assert not conv4(normalise=ours).independent and conv4(normalise=normalisation.none).independent
 
 

@@ -1,0 +1,124 @@
+"""Where a prototypical network's meta-step spends its time: its parts, timed one by one beside the step.
+
+  python -m benchmarks.profile        W3_1, about a minute, and nothing else may run; writes docs/results/profile.json
+                                      and the table in docs/performance.md
+A part is compiled by itself, on activations of its own size; its backward pass gives what the step needs of it. The
+machine's limit is a product of two 2048 x 2048 matrices in float32, timed in turn with the parts.
+"""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import ours, tables
+from benchmarks.interleaved import interleaved
+from benchmarks.workloads import WORKLOADS, Workload
+from metajax.cost import flops
+from metajax.networks import convolution, normalisation
+from metajax.networks.conv4 import block
+from metajax.types import Array
+
+_RESULT = Path("docs/results/profile.json")
+_PAGE = Path("docs/performance.md")
+_COMMAND = "python -m benchmarks.profile"
+_WORKLOAD = "W3_1"
+_SIZE = 2048
+_STEP, _PEAK = "the whole step", "peak"
+
+
+class Part(NamedTuple):
+  """A piece of the network, as a function of its arguments."""
+  function: Callable[..., Array]
+  arguments: tuple[Array, ...]
+  differentiated: tuple[int, ...]  # the arguments whose gradients the step needs
+
+
+def parts(workload: Workload) -> dict[str, Part]:
+  """Returns the pieces of a workload's network by name, from the images to the features."""
+  key = jax.random.key(0)
+  count, width = workload.tasks * workload.ways * workload.points, workload.width
+  mask = jnp.ones(count, bool)
+  some = lambda *shape: jax.random.normal(key, shape)
+  x, found = some(count, *workload.shape), {}
+  for layer in range(workload.layers):
+    kernel, scale, bias = some(3, 3, x.shape[-1], width), jnp.ones((1, 1, 1, width)), jnp.zeros((1, 1, 1, width))
+    size = f"{x.shape[1]}x{x.shape[2]}, {x.shape[3]} to {width} channels"
+    found[f"convolution {layer + 1}, {size}"] = Part(convolution.shared, (x, kernel), (0, 1) if layer else (1,))
+    x = some(*x.shape[:-1], width)
+    after = lambda x, scale, bias: block(x, mask, normalisation.batch_statistics, scale, bias, True)
+    found[f"norm, pooling and ReLU {layer + 1}"] = Part(after, (x, scale, bias), (0, 1, 2))
+    x = some(count, x.shape[1] // 2, x.shape[2] // 2, width)
+  return found
+
+
+def main() -> None:
+  workload = WORKLOADS[_WORKLOAD]
+  built = ours.build(workload)
+  compiled = built.advance.lower(built.state, built.episodes).compile()
+  held = [built.state]
+
+  def step():
+    held[0], metrics = compiled(held[0], built.episodes)
+    return metrics
+
+  pieces = parts(workload)
+  matrix = jax.random.normal(jax.random.key(0), (_SIZE, _SIZE))
+  product = jax.jit(jnp.matmul)
+  programs = {_STEP: step, _PEAK: lambda: product(matrix, matrix)}
+  for name, part in pieces.items():
+    programs[f"{name} forward"], programs[name] = _programs(part)
+  times = interleaved(programs, windows=7, seconds=0.3)
+  rows = {}
+  for name, part in pieces.items():
+    operations = flops(jax.make_jaxpr(functools.partial(both, part))(*part.arguments).jaxpr)
+    rows[name] = {"forward_ms": 1e3 * times[f"{name} forward"].median, "both_ms": 1e3 * times[name].median,
+                  "gflops": operations / times[name].median / 1e9}
+  operations = flops(jax.make_jaxpr(built.advance)(built.state, built.episodes).jaxpr)
+  kept = {**tables.about(_COMMAND), "workload": _WORKLOAD, "rows": rows, "step_ms": 1e3 * times[_STEP].median,
+          "step_gflops": operations / times[_STEP].median / 1e9,
+          "peak_gflops": 2 * _SIZE**3 / times[_PEAK].median / 1e9}
+  _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+  write(kept)
+  print(_PAGE.read_text(encoding="utf-8").split(_COMMAND)[1])
+
+
+def write(kept: dict[str, Any]) -> None:
+  """Writes the table of the page from what is kept."""
+  peak = kept["peak_gflops"]
+
+  def rate(gflops: float) -> str:
+    return f"{gflops:.0f} ({gflops / peak:.0%})" if gflops else ""
+
+  lines = ["| part | forward, ms | forward and backward, ms | GFLOP/s (of a matrix product's) |",
+           "| --- | --- | --- | --- |"]
+  lines += [f"| {name} | {row['forward_ms']:.1f} | {row['both_ms']:.1f} | {rate(row['gflops'])} |"
+            for name, row in kept["rows"].items()]
+  sums = [sum(row[field] for row in kept["rows"].values()) for field in ("forward_ms", "both_ms")]
+  convolved = sum(row["both_ms"] for row in kept["rows"].values() if row["gflops"])
+  lines += [f"| all parts | {sums[0]:.1f} | {sums[1]:.1f}, of which {convolved:.1f} convolutions | |",
+            f"| the whole step of {kept['workload']} | | {kept['step_ms']:.1f} | {rate(kept['step_gflops'])} |"]
+  tables.insert(_PAGE, _COMMAND, [*lines, "", tables.machine(kept)])
+
+
+def _programs(part: Part) -> tuple[Callable[[], Any], Callable[[], Any]]:
+  """Returns the forward pass of a part, and both passes, compiled."""
+  forward, backward = jax.jit(part.function), jax.jit(functools.partial(both, part))
+  return lambda: forward(*part.arguments), lambda: backward(*part.arguments)
+
+
+def both(part: Part, *arguments: Array) -> tuple[Array, ...]:
+  """Returns what a part makes of its arguments, and the gradients that the step needs of it, of the sum."""
+  def of_some(*some):
+    given = dict(zip(part.differentiated, some))
+    return part.function(*(given.get(place, argument) for place, argument in enumerate(arguments)))
+
+  outputs, pull = jax.vjp(of_some, *(arguments[place] for place in part.differentiated))
+  return outputs, *pull(jnp.ones_like(outputs))
+
+
+if __name__ == "__main__":
+  main()

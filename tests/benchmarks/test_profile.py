@@ -1,0 +1,34 @@
+"""The parts that are timed are the network's, in its order."""
+
+import jax
+
+from benchmarks import profile
+from benchmarks.workloads import WORKLOADS
+
+
+def test_parts_fit_together():
+  parts = list(profile.parts(WORKLOADS["W3_1"]._replace(shots=1, queries=1, width=8)).values())
+  shapes = [jax.eval_shape(part.function, *part.arguments).shape for part in parts]
+  assert len(parts) == 8 and shapes[-1] == (10, 1, 1, 8)
+  for made, part in zip(shapes, parts[1:]):
+    assert part.arguments[0].shape == made
+
+
+def test_both_passes_give_the_gradients_that_the_step_needs():
+  first, after, second = list(profile.parts(WORKLOADS["W3_1"]._replace(shots=1, queries=1, width=8)).values())[:3]
+  for part, places in ((first, [1]), (after, [0, 1, 2]), (second, [0, 1])):
+    outputs, *gradients = jax.eval_shape(lambda *arguments: profile.both(part, *arguments), *part.arguments)
+    assert [gradient.shape for gradient in gradients] == [part.arguments[place].shape for place in places]
+    assert outputs.shape == jax.eval_shape(part.function, *part.arguments).shape
+
+
+def test_the_table_sums_the_parts(tmp_path, monkeypatch):
+  page = tmp_path / "performance.md"
+  page.write_text(f"<!-- table: {profile._COMMAND} -->\n<!-- end of table -->\n")
+  monkeypatch.setattr(profile, "_PAGE", page)
+  rows = {"convolution": {"forward_ms": 1.0, "both_ms": 3.0, "gflops": 50.0},
+          "norm": {"forward_ms": 0.5, "both_ms": 1.0, "gflops": 0.0}}
+  profile.write({"command": profile._COMMAND, "machine": "m", "versions": {"jax": "1", "flax": "2"}, "rows": rows,
+                 "workload": "W3_1", "step_ms": 5.0, "step_gflops": 40.0, "peak_gflops": 100.0})
+  text = page.read_text()
+  assert "| all parts | 1.5 | 4.0, of which 3.0 convolutions | |" in text and "40 (40%)" in text

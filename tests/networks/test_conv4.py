@@ -1,0 +1,115 @@
+"""What follows a convolution, pooled first, against the slow order of things in float64, to the second order.
+
+The reference normalises, scales, shifts and rectifies everything, and only then takes each block's largest entry, whose
+place NumPy has found: a constant of the program, so that no compiler can change its mind about it.
+"""
+
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+import numpy as np
+import pytest
+
+from metajax.networks import normalisation
+from metajax.networks.conv4 import block
+from metajax.sharding import task_mesh
+
+CHANNELS = 6
+SHAPES = [(3, 4, 6), (4, 5, 7), (2, 2, 2), (3, 3, 2), (5, 9, 4)]  # examples, height, width
+NORMS = {"batch": normalisation.batch_statistics, "group": normalisation.group(2), "none": normalisation.none}
+RATE = 0.3
+
+
+def setting(shape, seed=0):
+  """Returns activations with equal entries in some blocks, a mask, scales of all signs, biases, weights of a loss."""
+  random = np.random.default_rng(seed)
+  x = random.normal(size=(*shape, CHANNELS)) * random.uniform(0.5, 2, CHANNELS) + random.normal(size=CHANNELS)
+  x[0, :2, :1] = np.where(np.arange(CHANNELS) % 2, -9, 9)  # two that are largest, or smallest if the scale is negative
+  mask = np.arange(shape[0]) != 1
+  scale = np.where(np.arange(CHANNELS) % 2, -1, 1) * random.uniform(0.5, 2, CHANNELS)
+  scale[3] = 0.0
+  weights = random.normal(size=(shape[0], shape[1] // 2, shape[2] // 2, CHANNELS)) * mask[:, None, None, None]
+  return {"x": x, "mask": mask, "scale": scale.reshape(1, 1, 1, -1), "bias": random.normal(size=(1, 1, 1, CHANNELS)),
+          "weights": weights}
+
+
+def four(y):
+  """Returns the entries of each 2x2 block, `[N, H // 2, W // 2, C, 4]`, down the columns."""
+  height, width = (size // 2 * 2 for size in y.shape[1:3])
+  return jnp.stack([y[:, i:height:2, j:width:2] for j in range(2) for i in range(2)], axis=-1)
+
+
+def slow_block(places, x, mask, norm, scale, bias):
+  y = NORMS[norm](x, mask) * (1.0 if norm == "none" else scale) + bias
+  return jax.nn.relu(jnp.take_along_axis(four(y), places[..., None], axis=-1)[..., 0])
+
+
+def places_of(s, norm):
+  y = NORMS[norm](jnp.asarray(s["x"]), jnp.asarray(s["mask"])) * (1.0 if norm == "none" else s["scale"])
+  # Equal entries stay so: rounding may not choose among them.
+  return jnp.asarray(np.argmax(np.round(np.asarray(four(y)), 9), axis=-1))
+
+
+def fast_block(x, mask, norm, scale, bias):
+  return block(x, mask, NORMS[norm], None if norm == "none" else scale, bias, True)
+
+
+def meta_loss(apply, norm, x, scale, bias, mask, weights):
+  """A loss after one step of gradient descent on another, so that its gradient has second derivatives."""
+  loss = lambda x, scale, bias: jnp.sum(jnp.sin(apply(x, mask, norm, scale, bias)) * weights)
+  slopes = jax.grad(loss, argnums=(1, 2))(x, scale, bias)
+  # No scale changes its sign: the largest entries stay where NumPy found them.
+  return loss(x, scale * (1 - RATE * jnp.tanh(slopes[0])), bias - RATE * slopes[1])
+
+
+@functools.cache
+def expected(shape, norm, seed):
+  with jax.enable_x64(True):
+    s = jax.tree.map(jnp.asarray, setting(shape, seed))
+    slow = functools.partial(slow_block, places_of(s, norm))
+    gradient = jax.value_and_grad(functools.partial(meta_loss, slow, norm), argnums=(0, 1, 2))
+    return jax.jit(gradient)(*arguments(s))
+
+
+def arguments(s):
+  return s["x"], s["scale"], s["bias"], s["mask"], s["weights"]
+
+
+def same(actual, wanted):
+  for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted)):
+    np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+def test_block_is_the_slow_one_to_the_second_order(shape, norm, x64):
+  s = jax.tree.map(jnp.asarray, setting(shape))
+  close_to = slow_block(places_of(s, norm), s["x"], s["mask"], norm, s["scale"], s["bias"])
+  outputs = jax.jit(fast_block, static_argnames="norm")(s["x"], s["mask"], norm, s["scale"], s["bias"])
+  same(outputs[s["mask"]], close_to[s["mask"]])
+  gradient = jax.value_and_grad(functools.partial(meta_loss, fast_block, norm), argnums=(0, 1, 2))
+  found = jax.jit(gradient)(*arguments(s))
+  assert all(float(jnp.linalg.norm(part)) > 1e-2 for part in (found[1][0], found[1][2]))
+  same(found, expected(shape, norm, 0))
+
+
+@pytest.mark.parametrize("mapped", ["vmap", "scan", "shard_map"])
+def test_block_under_maps_of_tasks(mapped, x64):
+  shape, norm = SHAPES[1], "batch"
+  tasks = [arguments(setting(shape, seed)) for seed in range(2)]
+  stacked = [jnp.asarray(np.stack(part)) for part in zip(*tasks)]
+  gradient = jax.value_and_grad(functools.partial(meta_loss, fast_block, norm), argnums=(0, 1, 2))
+  if mapped == "vmap":
+    found = jax.jit(jax.vmap(gradient))(*stacked)
+  elif mapped == "scan":
+    found = jax.jit(lambda tasks: lax.scan(lambda carry, task: (carry, gradient(*task)), None, tasks)[1])(stacked)
+  else:
+    mesh = task_mesh(jax.devices()[:2])
+    each = jax.shard_map(jax.vmap(gradient), mesh=mesh, in_specs=PartitionSpec(mesh.axis_names),
+                         out_specs=PartitionSpec(mesh.axis_names), check_vma=False)
+    found = jax.jit(each)(*stacked)
+  for task in range(2):
+    same(jax.tree.map(lambda leaf: leaf[task], found), expected(shape, norm, task))
