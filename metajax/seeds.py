@@ -7,6 +7,7 @@ Where a step is large, seeds go one by one through the same program. One whose t
 disturbs no other.
 """
 
+from contextlib import closing
 from pathlib import Path
 import time
 from typing import Any, Callable, NamedTuple, Sequence
@@ -102,10 +103,10 @@ def _train_group(recipe: Recipe, seeds: list[int], folder: Path, programs: dict[
     restored = checkpoints.restore(state)
     state = state if restored is None else restored.state
     done = int(np.asarray(state.step)[0])
-    writer = CsvWriter(folder / "metrics.csv", done)
     program(min(training.steps_per_dispatch, training.steps_per_row, training.steps))  # not on the clock
     period = training.rows_per_checkpoint * training.steps_per_row
-    with Progress(training.steps, start_step=done, tasks_per_step=training.tasks_per_step * len(seeds)) as progress:
+    with closing(CsvWriter(folder / "metrics.csv", done)) as writer, Progress(
+        training.steps, start_step=done, tasks_per_step=training.tasks_per_step * len(seeds)) as progress:
       while done < training.steps:
         row = min(training.steps_per_row - done % training.steps_per_row, training.steps - done)
         state, metrics, seconds = _row(program, state, data, key_data, row, training.steps_per_dispatch)
@@ -116,7 +117,6 @@ def _train_group(recipe: Recipe, seeds: list[int], folder: Path, programs: dict[
         if done % period == 0 or done == training.steps:
           writer.flush()
           checkpoints.save(done, state)
-    writer.close()
   table = read_csv(folder / "metrics.csv")
   names = dict.fromkeys(name.rpartition(" ")[0] for name in table if " " in name)
   memory = programs[min(programs, key=lambda which: (-which[0], -which[1]))].memory_analysis()

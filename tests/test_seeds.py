@@ -65,7 +65,8 @@ def test_an_interrupted_training_goes_on(together, tmp_path):
   assert_close(together.params, train(tmp_path).params)
   again = train(tmp_path)
   assert_close(together.metrics, again.metrics)  # there is nothing left to do
-  assert again.total == pytest.approx(again.seconds * 6 * 3, rel=0.9) and again.total > 0  # all of it was counted
+  # What was trained before counts: of three rows, of two steps of three seeds, two take the median or longer.
+  assert again.total > 0.99 * 2 * 2 * 3 * again.seconds > 0
 
 
 def test_small_networks_go_together():

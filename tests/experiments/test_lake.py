@@ -32,7 +32,7 @@ def test_training_draws_and_the_test_takes_the_runs(learner):
   assert "by alphabet: True. 20-way 1-shot" in built.notes and "of the 20 runs of Lake et al." in built.notes
   assert built.train_tasks.listed is None is built.val_tasks.listed
   episode = built.test_tasks.listed(built.test_tasks.data, jax.random.key(0), 21)
-  np.testing.assert_array_equal(episode.query.inputs * 255, built.test_tasks.data.asked[1])
+  np.testing.assert_array_equal(np.rint(episode.query.inputs * 255), built.test_tasks.data.asked[1])
   assert config.test.episodes == 20
 
 
