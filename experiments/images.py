@@ -59,35 +59,47 @@ def image_tasks(data: str, one_turn: bool = False, image_size: int = 0, augment:
     one_turn: turn all classes of a training task alike, where they are turned.
     image_size: as for `image_reader`.
     augment: shift, mirror and recolour the images of training tasks.
-    examples: where the images are: on the device; on the host, from where each step fetches its own; pipeline, on the
-      host, which reads ahead for training; auto: device where they take at most half of it, otherwise pipeline.
-    workers: processes that read ahead; 0 is a thread.
+    examples, workers: as for `placed`.
 
   Raises:
-    ValueError: for another word, or workers without a pipeline.
+    ValueError: for another word.
     FileNotFoundError: if the data is not to be had.
   """
-  choose("examples", examples, {"auto": None, "device": None, "host": None, "pipeline": None})
-  if workers and examples in ("device", "host"):
-    raise ValueError(f"config.workers={workers} processes read ahead where config.examples is pipeline, but it is "
-                     f"{examples}; leave it at 0.")
   load = _omniglot_or_glyphs() if data == "auto" else image_reader(data, image_size)
   turned = lambda split: split == "train" and data in ("omniglot", "omniglot-vinyals")
 
   def tasks(split: str) -> Tasks:
-    source = load(split)
-    where = examples
-    if examples == "auto":
-      where = "device" if fits_device(source.examples.nbytes) else "pipeline"
-      if where == "pipeline":
-        print(f"The {split} images take {source.examples.nbytes / 2**30:.1f} GiB, too much for the device: they stay "
-              "on the host, which reads ahead what training steps need.", file=sys.stderr)
-    return Tasks(split, source, rotations=turned(split), one_turn=one_turn and turned(split),
-                 augment=augment and split == "train", on_host=where != "device",
-                 reading=Reading(workers) if where == "pipeline" and split == "train" else None,
-                 unequal=_within_group if data == "omniglot-lake" else None)
+    made = Tasks(split, load(split), rotations=turned(split), one_turn=one_turn and turned(split),
+                 augment=augment and split == "train", unequal=_within_group if data == "omniglot-lake" else None)
+    return placed(made, examples, workers)
 
   return tasks
+
+
+def placed(tasks: Tasks, examples: str, workers: int) -> Tasks:
+  """Returns the tasks with their images where they are to be.
+
+  Args:
+    tasks: those of one split.
+    examples: on the device; on the host, from where each step fetches its own; pipeline, on the host, which reads ahead
+      for training; auto: device where they take at most half of it, otherwise pipeline.
+    workers: processes that read ahead; 0 is a thread.
+
+  Raises:
+    ValueError: for another word, or workers that have nothing to read.
+  """
+  where = choose("examples", examples, {"auto": "", "device": "device", "host": "host", "pipeline": "pipeline"})
+  if workers and examples in ("device", "host"):
+    raise ValueError(f"config.workers={workers} processes read ahead where config.examples is pipeline, but it is "
+                     f"{examples}; leave it at 0.")
+  size = tasks.data.examples.nbytes
+  if not where:
+    where = "device" if fits_device(size) else "pipeline"
+    if where == "pipeline":
+      print(f"The {tasks.split} images take {size / 2**30:.1f} GiB, too much for the device: they stay on the host, "
+            "which reads ahead what training steps need.", file=sys.stderr)
+  return tasks._replace(on_host=where != "device",
+                        reading=Reading(workers) if where == "pipeline" and tasks.split == "train" else None)
 
 
 def _within_group(data: ClassData, *, ways: int, shots: int, queries: int, on_host: bool) -> TaskDistribution:

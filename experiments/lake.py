@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Mapping
 
 from experiments import omniglot
-from experiments.images import Tasks
+from experiments.images import Tasks, placed
 from experiments.settings import Test, changed, choose
 from metajax.data import lake_runs
 from metajax.data import omniglot as drawings
@@ -47,7 +47,8 @@ def build(config: Config) -> Recipe:
 
   def tasks(split: str) -> Tasks:
     turned = split == "train"
-    return Tasks(split, drawings.load(split, by_alphabet=True), rotations=turned, one_turn=config.one_turn and turned)
+    made = Tasks(split, drawings.load(split, by_alphabet=True), rotations=turned, one_turn=config.one_turn and turned)
+    return placed(made, config.examples, config.workers)
 
   built = omniglot.build_on(config, lambda: tasks)
   return built._replace(test_tasks=lake_runs.run_tasks(lake_runs.load()),

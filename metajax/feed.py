@@ -25,9 +25,10 @@ class Feed:
     self.specs = Fed(PartitionSpec(), PartitionSpec(), PartitionSpec(None, TASKS))  # of `sharding.over_tasks`
     self._own, self._key, self._mesh = tasks, key, mesh
     self._data = replicate(tasks.data, mesh)
+    processes = list(dict.fromkeys(device.process_index for device in mesh.devices.flat))  # in order of places
     self._settings: dict[str, Any] = {
-        "num_tasks": num_tasks, "num_steps": num_steps, "reading": reading, "host": jax.process_index(),
-        "num_hosts": jax.process_count()}
+        "num_tasks": num_tasks, "num_steps": num_steps, "reading": reading,
+        "host": processes.index(jax.process_index()), "num_hosts": len(processes)}
     self._reads: Any = None
 
   def __call__(self, done: int, count: int) -> Fed:

@@ -28,7 +28,7 @@ import optax
 
 from metajax import cost
 from metajax.checkpoints import Checkpoints, Keep
-from metajax.data.pipeline import Reading
+from metajax.data.pipeline import Reading, read_shapes
 from metajax.distances import Distance
 from metajax.evaluation import Estimate, make_evaluate
 from metajax.faults import NonFinite, guard
@@ -111,6 +111,8 @@ def check(recipe: Recipe) -> None:
   if recipe.reading is not None and recipe.training.pmap:
     raise ValueError("what is read ahead goes to devices that tasks are mapped over by shard_map; give "
                      "config.training.pmap=False, or config.examples=host, with which each step fetches its own.")
+  if recipe.reading is not None:
+    read_shapes(recipe.train_tasks, recipe.training.tasks_per_step)  # it raises if they cannot be read
   key, optimizer = jax.random.key(recipe.seed), guarded_optimizer(recipe)
   mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
   state = jax.eval_shape(lambda: init_state(recipe.learner, optimizer, recipe.train_tasks, key))

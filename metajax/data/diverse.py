@@ -26,7 +26,8 @@ def diverse(tasks: TaskDistribution, *, num_tasks: int, candidates: int,
 
   Args:
     tasks: any. All candidates are drawn by each device, so sampling takes `candidates` times as long as of one task.
-      Other plug-ins go first: what is chosen is a key, and a plug-in makes another task of it.
+      Other plug-ins go first: what is chosen is a key, and a plug-in makes another task of it. They cannot be read
+      ahead (`data.pipeline`).
     num_tasks: of a meta-batch, `k`. Tasks at later places, as of a list of test episodes, are drawn apart.
     candidates: at least as many.
     describe: from an episode to a vector; tasks are alike if theirs are. By default the mean of the class means of its

@@ -84,6 +84,14 @@ class _Read:
     return next(self._blocks)
 
 
+class _Withheld:
+  """In the place of examples: nothing may be asked for."""
+
+  def __getitem__(self, rows: Array) -> Array:
+    raise ValueError("tasks that are chosen by their examples, as by diverse, cannot be read ahead; let each step "
+                     "fetch its own.")
+
+
 def stores(data: PyTree) -> list[Stored]:
   """Returns what stays on the host of the data of a task distribution; none where all of it is on the device."""
   return [leaf.stored for leaf in jax.tree.leaves(data, is_leaf=_is_host) if _is_host(leaf)]
@@ -105,6 +113,11 @@ def from_read(sample: Sample, data: PyTree, key: PRNGKey, blocks: tuple[Array, .
   """Returns the task of a key, made of what was read of the rows that it asks for; errors as in `rows_asked`."""
   left = iter(blocks)
   return sample(_in_place(data, lambda stored: _Read(left)), key)
+
+
+def without_examples(data: PyTree) -> PyTree:
+  """Returns the data, in which to index the examples is a ValueError; errors as in `rows_asked`."""
+  return _in_place(data, lambda stored: _Withheld())
 
 
 def _in_place(data: PyTree, other: Any) -> PyTree:

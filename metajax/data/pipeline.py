@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metajax.data.host import Sample, from_read, rows_asked, stores
+from metajax.data.host import Sample, from_read, rows_asked, stores, without_examples
 from metajax.data.sampling import sample_batch
 from metajax.types import Array, Episode, PRNGKey, PyTree, TaskDistribution
 
@@ -92,10 +92,16 @@ def read_ahead(tasks: TaskDistribution, key: PRNGKey, *, num_tasks: int, num_ste
 
 
 def read_shapes(tasks: TaskDistribution, num_tasks: int) -> Read:
-  """Returns the shapes and types of a `Read` of so many tasks; nothing is read. Errors as in `rows_asked`."""
+  """Returns the shapes and types of a `Read` of so many tasks; nothing is read.
+
+  Raises:
+    ValueError: unless one array of the data is on the host, and which rows a task asks for is told by its key alone.
+  """
+  key, places = jax.random.key(0), jnp.arange(num_tasks, dtype=jnp.int32)
   try:
-    keys, rows = jax.eval_shape(jax.vmap(_asking(tasks.sample), (None, 0)), tasks.data,
-                                jax.random.split(jax.random.key(0), num_tasks))
+    # Of examples nothing may hang on but the episode: who reads computes on CPU, perhaps with other rounding.
+    some = jax.eval_shape(lambda: tasks.keys(without_examples(tasks.data), key, places))
+    keys, rows = jax.eval_shape(jax.vmap(_asking(tasks.sample), (None, 0)), tasks.data, some)
   except jax.errors.UnexpectedTracerError as error:
     raise ValueError("tasks of which several are drawn at once, as by hardest_of, cannot be read ahead; let each step "
                      "fetch its own.") from error

@@ -11,6 +11,7 @@ import pytest
 from metajax.data.augmentation import augmented, crop
 from metajax.data.class_data import from_arrays
 from metajax.data.classes import class_tasks
+from metajax.data.diverse import diverse
 from metajax.data.pipeline import Fed, Reading, fed, meta_batches, read_ahead, read_shapes
 from metajax.data.ragged import ragged_tasks
 from metajax.data.sampling import sample_batch
@@ -95,6 +96,11 @@ def test_tasks_drawn_several_at_once_are_refused():
   tasks = hardest_of(KINDS["plain"](True), 2, lambda episode: episode.support.inputs.sum())
   with pytest.raises(ValueError, match="as by hardest_of, cannot be read ahead"):
     read_ahead(tasks, KEY, **LENGTH)
+
+
+def test_tasks_chosen_by_their_examples_are_refused():
+  with pytest.raises(ValueError, match="as by diverse, cannot be read ahead"):
+    read_ahead(diverse(KINDS["plain"](True), num_tasks=4, candidates=6), KEY, **LENGTH)
 
 
 @pytest.mark.parametrize("tasks", [sinusoids(2, 2), KINDS["plain"](False)])
