@@ -27,6 +27,9 @@ from metajax.recipe import Recipe
 
 def _stored(name: str, split: str) -> GroupData:
   data = tfds_groups.load(name, split)
+  if len(data.inputs) != len(fsmol.Fingerprints._fields):
+    raise ValueError(f"config.data='tfds:{name}' must hold fingerprints, as launch.to_tfds --data=fsmol writes, but "
+                     f"its rows have {len(data.inputs)} input(s).")
   return data._replace(inputs=fsmol.Fingerprints(*data.inputs))
 
 

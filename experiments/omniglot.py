@@ -87,7 +87,7 @@ def get_config(learner: str = "maml") -> Config:
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
   # Whoever reports a number must know of what.
-  choose("data", config.data, {"omniglot": None, "omniglot-vinyals": None, "omniglot-lake": None, "glyphs": None})
+  choose("data", config.data, {"omniglot": None, "glyphs": None, "omniglot-vinyals": None, "omniglot-lake": None})
   return build_on(config, lambda: image_tasks(config.data, config.one_turn, examples=config.examples,
                                               workers=config.workers))
 

@@ -33,12 +33,13 @@ def image_reader(data: str, image_size: int = 0) -> Reader:
       "npz": lambda: lambda split: npz.load(place, split),
       "tfds": lambda: lambda split: tfds_classes.load(place, split, image_size=image_size or IMAGE_SIZE)}
   named: Mapping[str, Callable[[], Reader]] = {
-      **{name: functools.partial(_omniglot, by_alphabet, image_size) for name, by_alphabet in (
-          ("omniglot", False), ("omniglot-vinyals", False), ("omniglot-lake", True))},
+      "omniglot": functools.partial(_omniglot, False, image_size),
       "glyphs": lambda: glyphs.load,
       "cifar-fs": lambda: lambda split: cifar100.load(split, protocol="cifar-fs"),
-      "fc100": lambda: lambda split: cifar100.load(split, protocol="fc100")}
-  if image_size and kind not in ("folder", "tfds", *(name for name in named if "omniglot" in name), *listed.PROTOCOLS):
+      "fc100": lambda: lambda split: cifar100.load(split, protocol="fc100"),
+      "omniglot-vinyals": functools.partial(_omniglot, False, image_size),
+      "omniglot-lake": functools.partial(_omniglot, True, image_size)}
+  if image_size and kind not in ("folder", "tfds", "omniglot", "omniglot-vinyals", "omniglot-lake", *listed.PROTOCOLS):
     raise ValueError(f"config.image_size={image_size} means nothing to config.data={data!r}, whose images have a size "
                      "of their own; leave it at 0.")
   if kind in placed and place:
