@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import few_shot
+from metajax import learners, networks, objectives
 from metajax import recipe as recipe_lib
 from metajax.preemption import Preempted
 from metajax.recipe import Test as Lists
@@ -26,7 +27,9 @@ def build(tmp_path):
     config = dataclasses.replace(
         few_shot.get_config("ridge"), data=f"npz:{tmp_path / 'a.npz'}", examples=examples, ways=2, train_queries=2,
         test_queries=2, filters=4, training=Training(**settings | training), test=Lists(episodes=2, val_episodes=2))
-    return few_shot.build(config)
+    made = few_shot.build(config)
+    learner = learners.ridge(networks.mlp((8,), 4), num_classes=2)  # convolutions would take minutes to compile
+    return made._replace(learner=learner, test_learner=learner, objective=objectives.episodic(learner, made.loss))
 
   return built
 
