@@ -80,8 +80,9 @@ def test_shapes_are_known_before_anything_is_read():
 def test_a_task_for_which_nothing_was_read_is_no_number():
   tasks = KINDS["plain"](True)
   data = Fed(tasks.data, np.int32(0), jax.tree.map(lambda leaf: leaf[None], read()[0]))
-  draw = jax.jit(lambda key: sample_batch(fed(tasks), data, key, jnp.int32(0), jnp.arange(4, dtype=np.int32)))
-  assert np.isfinite(draw(KEY).query.inputs).all() and np.isnan(draw(jax.random.key(4)).query.inputs).all()
+  draw = jax.jit(lambda data, key: sample_batch(fed(tasks), data, key, jnp.int32(0), jnp.arange(4, dtype=np.int32)))
+  assert np.isfinite(draw(data, KEY).query.inputs).all()
+  assert np.isnan(draw(data, jax.random.key(4)).query.inputs).all()
 
 
 @pytest.mark.parametrize("settings, sentence", [
