@@ -122,7 +122,7 @@ def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapp
 
 def make_reptile(config: Any, learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]) -> Objective:
   """Returns Reptile, with ConML or without; arguments and errors as in `make_objective`."""
-  return objectives.reptile(learner, loss, scores, **_printed_contrast(config), **_mapped(config))
+  return objectives.reptile(learner, loss, scores, **_printed_contrast(config, "reptile"), **_mapped(config))
 
 
 def make_autoregressive(config: Any, read: Read, loss: PerExample) -> Objective:
@@ -131,7 +131,8 @@ def make_autoregressive(config: Any, read: Read, loss: PerExample) -> Objective:
   The errors are those of `make_objective`.
   """
   terms = {"align": config.contrast.align, "discriminate": config.contrast.discriminate} if config.conml else {}
-  return objectives.autoregressive(read, loss, **_printed_contrast(config, terms), **_mapped(config), **terms)
+  return objectives.autoregressive(read, loss, **_printed_contrast(config, "in-context learning", terms),
+                                   **_mapped(config), **terms)
 
 
 def make_distance(contrast: Contrast) -> distances.Distance:
@@ -177,15 +178,13 @@ def _mapped(config: Any) -> dict[str, Any]:
   return {"task_map": task_map, "axis_name": TASKS}
 
 
-def _printed_contrast(config: Any, more: Collection[str] = ()) -> dict[str, Any]:
-  """Returns weight and distance, for an objective whose contrast is as the paper prints it: no more can be set but
-  some fields.
-  """
+def _printed_contrast(config: Any, learner: str, more: Collection[str] = ()) -> dict[str, Any]:
+  """Returns weight and distance, for a learner whose contrast is as the paper prints it: `more` alone can be set."""
   if not config.conml:
     return {"weight": 0.0}
   for field in ("views", "loss", "align", "discriminate", "stop_full_gradient"):
     given, printed = getattr(config.contrast, field), getattr(Contrast(), field)
     if given != printed and field not in more:
-      raise ValueError(f"config.contrast.{field}={given} cannot be with this learner, whose contrast is as the paper "
+      raise ValueError(f"config.contrast.{field}={given} cannot be with {learner}, whose contrast is as the paper "
                        f"prints it; leave it at {printed}.")
   return {"weight": config.contrast.weight, "distance": make_distance(config.contrast)}

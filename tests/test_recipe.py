@@ -347,13 +347,13 @@ def test_what_a_learner_does_not_read_cannot_be_set(name):
 
 
 @pytest.mark.parametrize("name, changes, sentence", [
-    ("sinusoid:reptile", {"views": "halves"}, "config.contrast.views=halves cannot be with this learner"),
+    ("sinusoid:reptile", {"views": "halves"}, "config.contrast.views=halves cannot be with reptile"),
     ("sinusoid:reptile", {"align": False}, "config.contrast.align=False cannot be"),
     ("sinusoid:reptile", {"discriminate": False}, "config.contrast.discriminate=False cannot be"),
     ("omniglot:reptile", {"loss": "info_nce"}, "config.contrast.loss=info_nce cannot be"),
     ("omniglot:reptile", {"stop_full_gradient": True}, "config.contrast.stop_full_gradient=True cannot be"),
     ("omniglot:reptile", {"distance": "euclid"}, "config.contrast.distance='euclid' is not known"),
-    ("sinusoid:in_context", {"views": "subsets"}, "config.contrast.views=subsets cannot be with this learner")])
+    ("sinusoid:in_context", {"views": "subsets"}, "config.contrast.views=subsets cannot be with in-context learning")])
 def test_a_contrast_that_cannot_be_is_refused(name, changes, sentence, monkeypatch):
   module, config = _default(name)
   if "omniglot" in name:
