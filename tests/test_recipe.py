@@ -357,7 +357,7 @@ def test_what_a_learner_does_not_read_cannot_be_set(name):
 def test_a_contrast_that_cannot_be_is_refused(name, changes, sentence, monkeypatch):
   module, config = _default(name)
   if "omniglot" in name:
-    monkeypatch.setattr(module, "image_tasks", lambda *_: lambda split: None)  # refused before a task is made
+    monkeypatch.setattr(module, "image_tasks", lambda *_, **__: lambda split: None)  # refused before a task is made
   with pytest.raises(ValueError, match=f"^{sentence}"):
     module.build(dataclasses.replace(config, contrast=dataclasses.replace(config.contrast, **changes)))
 
