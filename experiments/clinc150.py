@@ -6,22 +6,24 @@ before. Learners: those of experiments/vectors.py.
 Command: python -m launch.train --config=experiments/clinc150.py:ridge
 The flags people want: --config.conml=False --config.shots=5 --config.data=banking77
 Without learning, the nearest class mean of the same n-grams (python -m benchmarks.pixels) gets 77.1 % of 1 shot and
-92.3 % of 5. Ridge after 500 steps: 76.9 % of 1 shot, with ConML and without; so nothing learned here beats it yet.
+92.3 % of 5. After 500 steps ridge gets 76.9 % of 1 shot, with ConML and without, ProtoNet with ConML 78.99 ± 0.76 %
+(--config=experiments/clinc150.py:protonet, one run, 600 episodes).
 """
 
 from typing import Any, Mapping
 
 from experiments import vectors
 from experiments.settings import changed, choose
+from experiments.vector_learners import WEIGHING
 from metajax.recipe import Recipe
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
   """Returns the learners of this recipe, each with the settings in which it differs from `vectors.Config`."""
   # Layers learn the words of the training domains, and nothing of the others: after 200 steps ProtoNet with two of them
-  # stood at 53 % in domains never met. Ridge on weighted n-grams has none to be misled by.
+  # stood at 53 % in domains never met. Ridge and ProtoNet on weighted n-grams have none to be misled by.
   weights = {"hidden": (), "training": {"steps": 500, "learning_rate": 1e-2}}
-  return {name: {**settings, **(weights if name == "ridge" else {})} for name, settings in vectors.defaults().items()}
+  return {name: {**settings, **(weights if name in WEIGHING else {})} for name, settings in vectors.defaults().items()}
 
 
 def get_config(learner: str = "ridge") -> vectors.Config:
