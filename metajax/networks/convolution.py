@@ -7,21 +7,28 @@ matrix; and max-pooling by `reshape(...).max(...)` gives wrong gradients under `
 Layout: images `[N, H, W, I]`, kernels `[3, 3, I, O]`, padding of one pixel, stride 1 or 2.
 """
 
+import functools
+
 import jax
 from jax import lax
 import jax.numpy as jnp
 
 from metajax.types import Array
 
+_FEW = 4  # input channels
+_PART, _PARTS = 4, 32  # images at a time, at least, and parts, at most
+
 
 def patches(images: Array, kernel: Array, stride: int = 1) -> Array:
   """Convolves by gathering 3x3 patches and multiplying by one matrix: for weights that differ from task to task."""
-  height, width = (-(-size // stride) for size in images.shape[1:3])
+  return jnp.concatenate(_shifted(images, stride), axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _shifted(images: Array, stride: int) -> list[Array]:
+  """Returns what each of a kernel's nine taps meets, `[N, H, W, I]` each at stride 1."""
+  height, width = (stride * (-(-size // stride) - 1) + 1 for size in images.shape[1:3])
   padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  shifted = [padded[:, i:i + stride * (height - 1) + 1:stride, j:j + stride * (width - 1) + 1:stride]
-             for i in range(3) for j in range(3)]
-  columns = jnp.concatenate(shifted, axis=-1)
-  return columns @ kernel.reshape(-1, kernel.shape[-1])
+  return [padded[:, i:i + height:stride, j:j + width:stride] for i in range(3) for j in range(3)]
 
 
 def library(images: Array, kernel: Array, stride: int = 1) -> Array:
@@ -30,9 +37,43 @@ def library(images: Array, kernel: Array, stride: int = 1) -> Array:
                                   dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def shared(images: Array, kernel: Array, stride: int = 1) -> Array:
-  """Convolves by `patches` where few channels come in (three times faster there on CPU), by `library` elsewhere."""
-  return (patches if kernel.shape[2] <= 4 else library)(images, kernel, stride)
+  """Convolves by `patches` where few channels come in (three times faster there on CPU), by `library` elsewhere.
+
+  On CPU the kernel's gradient is the sum of gradients over a few images each: XLA:CPU's own form of it takes up to
+  four times as long, the longer the more images there are.
+  """
+  return (patches if kernel.shape[2] <= _FEW else library)(images, kernel, stride)
+
+
+@functools.partial(shared.defjvp, symbolic_zeros=True)
+def _shared_derivative(stride, primals, tangents):
+  (images, kernel), (to_images, to_kernel) = primals, tangents
+  fixed = [type(tangent) is jax.custom_derivatives.SymbolicZero for tangent in tangents]
+  outputs = shared(images, kernel, stride)
+  terms = [] if fixed[0] else [shared(to_images, kernel, stride)]
+  terms += [] if fixed[1] else [_in_parts(images, to_kernel, stride)]
+  return outputs, sum(terms) if terms else jnp.zeros_like(outputs)
+
+
+def _in_parts(images: Array, kernel: Array, stride: int) -> Array:
+  """Convolves a few images at a time, in a form whose transpose, the gradient with respect to the kernel, is fast."""
+  # Accelerators have kernels for the whole; and parts in bfloat16 would be summed in bfloat16.
+  if jax.default_backend() != "cpu" or images.dtype == jnp.bfloat16:
+    return shared(images, kernel, stride)
+  size = max(_PART, -(-len(images) // _PARTS))
+  convolve = _columns if kernel.shape[2] <= _FEW else library
+  return jnp.concatenate([convolve(images[start:start + size], kernel, stride)
+                          for start in range(0, len(images), size)])
+
+
+def _columns(images: Array, kernel: Array, stride: int) -> Array:
+  """Convolves by `patches` laid out in columns: the transpose is a product of two matrices as they lie in memory."""
+  channels, filters = kernel.shape[2:]
+  shape = len(images), *(-(-size // stride) for size in images.shape[1:3]), filters
+  columns = jnp.concatenate([jnp.moveaxis(part, -1, 0).reshape(channels, -1) for part in _shifted(images, stride)])
+  return lax.dot_general(columns, kernel.reshape(-1, filters), (((0,), (0,)), ((), ()))).reshape(shape)
 
 
 def max_pool(images: Array, direction: Array | None = None) -> Array:
