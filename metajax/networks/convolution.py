@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from metajax.types import Array
 
 _FEW = 4  # input channels
-_PART, _PARTS = 4, 32  # images at a time, at least, and parts, at most
+_PART, _PARTS = 16, 8  # images at a time, at least, and parts, at most: each is compiled by itself
 
 
 def patches(images: Array, kernel: Array, stride: int = 1) -> Array:

@@ -12,7 +12,7 @@ from metajax.networks import convolution, normalisation
 
 FORMS = {"patches": convolution.patches, "library": convolution.library, "shared": convolution.shared}
 # (examples, height, width, channels in, channels out, stride)
-SHAPES = [(9, 3, 4, 5, 2, 1), (9, 4, 3, 2, 3, 2), (2, 5, 4, 1, 3, 1), (2, 5, 4, 1, 3, 2), (1, 6, 7, 3, 2, 2), (2, 4, 3, 5, 2, 1), (1, 7, 5, 5, 2, 2)]
+SHAPES = [(17, 3, 4, 5, 2, 1), (17, 4, 3, 2, 3, 2), (2, 5, 4, 1, 3, 1), (2, 5, 4, 1, 3, 2), (1, 6, 7, 3, 2, 2), (2, 4, 3, 5, 2, 1), (1, 7, 5, 5, 2, 2)]
 STEP = 0.3
 
 each_form = pytest.mark.parametrize("form", FORMS)
