@@ -66,10 +66,20 @@ def write(kept: dict[str, Any]) -> None:
   for row in kept["results"]:
     lines += [f"| {row['data']} ({row['megabytes']:.0f} MiB) | {way} | {value:,.0f} |"
               for way, value in row["episodes_per_second"].items()]
-  shares = ", ".join(f"{100 * row['share_of_step']:.2f} % on {row['data']}" for row in kept["results"])
+  shares = ", ".join(f"{100 * share:.2f} % {where}" for row in kept["results"] for where, share in _shares(row).items())
   lines += ["", f"Sampling on the device is {shares} of a step of ProtoNet with a Conv4 of 64 filters. "
             + tables.machine(kept)]
   tables.insert(_PAGE, kept["command"], lines)
+
+
+def _shares(row: dict[str, Any]) -> dict[str, float]:
+  """Returns the share of a step that sampling takes, and that it would with images augmented as recipes do."""
+  plain, rates = row["share_of_step"], row["episodes_per_second"]
+  shares = {f"on {row['data']}": plain}
+  if "device, augmented" in rates:
+    drawn = plain * rates["device"] / rates["device, augmented"]
+    shares["there with augmentation (from the rates above)"] = drawn / (1 - plain + drawn)
+  return shares
 
 
 def _draw(tasks) -> Callable[[], Any]:

@@ -169,7 +169,7 @@ def rows() -> tuple[Row, ...]:
       _omniglot("protonet", "98.9 % (Snell et al.)", 0, "trained on 60-way tasks", ways=20, shots=5),
       _lake("protonet"), _lake("matchingnet"), _lake("ridge"),
       _cifar("protonet", "55.5 %"), _cifar("ridge", "65.3 %", remark="R2-D2, a wider network, longer training"),
-      _cifar("anil", ""), _cifar("maml", "58.9 %", remark="32 filters, longer training"), _cifar("fomaml", ""),
+      _cifar("anil", ""), _cifar("maml", "58.9 %"), _cifar("fomaml", ""),
       _cifar("protonet", "72.0 %", 5), _cifar("ridge", "79.4 %", 5, "R2-D2, a wider network, longer training"),
       _molecules("protonet", ".211", ".247", ".276", ".306"), _molecules("maml", ".165", ".172", ".178", ".197"),
       _molecules("cnp"))

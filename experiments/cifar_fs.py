@@ -1,8 +1,8 @@
 """Every learner that can classify, with ConML, on CIFAR-FS, 5-way 1-shot.
 
 Bertinetto et al., 2019 (https://arxiv.org/abs/1805.08136): 64 / 16 / 20 classes of CIFAR-100, all 600 images of each,
-with the objective of Wu et al., 2025. Conv4 of 64 filters; training images are shifted, mirrored and recoloured on the
-device. Learners: those of experiments/omniglot.py.
+with the objective of Wu et al., 2025. Conv4 of 64 filters, of 32 where all weights are adapted; training images are
+shifted, mirrored and recoloured on the device. Learners: those of experiments/omniglot.py.
 Published (5-way 1-shot / 5-shot, longer training; Bertinetto et al., as cited by Lee et al., 2019,
 https://arxiv.org/abs/1904.03758, Table 2): MAML 58.9 / 71.5 % (32 filters), ProtoNet 55.5 / 72.0 %, ridge regression
 (R2-D2) 65.3 / 79.4 % with a wider network. Nearest mean of raw pixels (python -m benchmarks.pixels): 30.2 / 40.0 %.

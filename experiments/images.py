@@ -2,13 +2,15 @@
 
 import functools
 import sys
-from typing import Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple
 
+import jax.numpy as jnp
 from matplotlib.figure import Figure
 
 from experiments.settings import choose
 from experiments.sources import Reader, image_reader
 from metajax import losses, pictures
+from metajax.cost import words
 from metajax.data import glyphs, omniglot
 from metajax.data.augmentation import augmented, crop, flip, jitter
 from metajax.data.class_data import ClassData
@@ -16,6 +18,7 @@ from metajax.data.classes import class_tasks
 from metajax.data.host import fits_device
 from metajax.data.pipeline import Reading
 from metajax.data.ragged import ragged_tasks
+from metajax.hosts import is_writer
 from metajax.objectives import views
 from metajax.types import Learner, Params, PRNGKey, TaskDistribution
 
@@ -95,9 +98,16 @@ def placed(tasks: Tasks, examples: str, workers: int) -> Tasks:
   size = tasks.data.examples.nbytes
   if not where:
     where = "device" if fits_device(size) else "pipeline"
-    if where == "pipeline":
-      print(f"The {tasks.split} images take {size / 2**30:.1f} GiB, too much for the device: they stay on the host, "
+    if where == "pipeline" and is_writer():
+      print(f"The {tasks.split} images take {words(size)}, too much for the device: they stay on the host, "
             "which reads ahead what training steps need.", file=sys.stderr)
+    if where == "device" and workers and tasks.split == "train" and is_writer():
+      print(f"The {tasks.split} images take {words(size)} and fit the device, so that nothing is read ahead and the "
+            f"{workers} processes of config.workers are not started; give config.examples=pipeline to have them.",
+            file=sys.stderr)
+  if where == "device":  # once, for all the tasks that will be made of them
+    held: Any = jnp.asarray(tasks.data.examples)
+    tasks = tasks._replace(data=tasks.data._replace(examples=held))
   return tasks._replace(on_host=where != "device",
                         reading=Reading(workers) if where == "pipeline" and tasks.split == "train" else None)
 

@@ -47,7 +47,9 @@ def main(_: list[str]) -> None:
   seeds = range(config.seed, config.seed + _SEEDS.value)
   others = command_line.compared_with(name, config) if sweeps else {}
   further = [compare.Sweep(field, values, others.get(field, {})) for field, values in sweeps.items()]
-  compare.check(each, seeds, further)
+  if any(recipe.reading is not None for recipe in compare.check(each, seeds, further)):
+    print("In a comparison nothing is read ahead, by workers or without: each step fetches its own examples.",
+          file=sys.stderr)
   folder = workdir.claim(_WORKDIR.value or f"runs/compare_{command_line.run_name(name)}", name, {
       **dataclasses.asdict(config), "arms": list(configs), "seeds": _SEEDS.value,
       "sweeps": {field: list(values) for field, values in sweeps.items()}})

@@ -19,13 +19,13 @@ class Cost(NamedTuple):
   """Of one dispatch on one device; bytes and floating-point operations."""
   parameters: int  # numbers that are trained
   state_bytes: int  # parameters and optimizer
-  data_bytes: int  # arrays that tasks are made of
+  data_bytes: int  # arrays that tasks are made of, or examples read for them
   working_bytes: int  # what the compiled program needs besides, at its peak
   flops: int  # of matrix products and convolutions alone, a multiplication and an addition each counted
   limit_bytes: int | None  # what the device has, if it tells
 
 
-def measure(step: Callable[..., Any], state: Any, data: PyTree, params: PyTree, compiled: Any) -> Cost:
+def measure(step: Callable[..., Any], state: Any, data: PyTree, params: PyTree, compiled: Any, beside: int = 0) -> Cost:
   """Returns the cost of `step(state, data)`, traced, and of what it was compiled to.
 
   Args:
@@ -33,9 +33,10 @@ def measure(step: Callable[..., Any], state: Any, data: PyTree, params: PyTree, 
     state, data: its arguments, or their shapes.
     params: the part of the state that is trained.
     compiled: `jax.jit(step).lower(state, data).compile()`.
+    beside: bytes of data that a device holds meanwhile, though the step does not take them.
   """
   closed = jax.make_jaxpr(step)(state, data)
-  return Cost(sum(leaf.size for leaf in jax.tree.leaves(params)), _bytes(state), _bytes(data),
+  return Cost(sum(leaf.size for leaf in jax.tree.leaves(params)), size(state), size(data) + beside,
               compiled.memory_analysis().temp_size_in_bytes, flops(closed.jaxpr), _limit())
 
 
@@ -61,13 +62,24 @@ def collectives(compiled: Any) -> dict[str, list[int]]:
   return found
 
 
+def size(tree: PyTree) -> int:
+  """Returns the bytes of arrays, or of their shapes, on one device: where they are shared out, of its part."""
+  return sum(math.prod(_on_device(leaf)) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
+
+
+def words(count: int) -> str:
+  """Returns a number of bytes to be read, such as 1.5 MiB."""
+  powers = min(3, max(0, count.bit_length() - 1) // 10)
+  return f"{count / 1024**powers:.3g} {('bytes', 'KiB', 'MiB', 'GiB')[powers]}"
+
+
 def sentences(cost: Cost, steps: int, devices: int) -> list[str]:
   """Returns what to print of the cost of a dispatch of `steps` steps on so many devices."""
-  limit = f" of {_size(cost.limit_bytes)}" if cost.limit_bytes else ""
+  limit = f" of {words(cost.limit_bytes)}" if cost.limit_bytes else ""
   needed = cost.state_bytes + cost.data_bytes + cost.working_bytes
   return [f"{cost.parameters:,} parameters are trained.",
-          f"Each of {devices} device(s) needs about {_size(needed)}{limit}: {_size(cost.state_bytes)} of parameters "
-          f"and optimizer, {_size(cost.data_bytes)} of data, {_size(cost.working_bytes)} to work in.",
+          f"Each of {devices} device(s) needs about {words(needed)}{limit}: {words(cost.state_bytes)} of parameters "
+          f"and optimizer, {words(cost.data_bytes)} of data, {words(cost.working_bytes)} to work in.",
           f"A step takes {cost.flops / steps:.3g} floating-point operations on each device (matrix products and "
           "convolutions)."]
 
@@ -99,8 +111,9 @@ def _parts(equation: Any) -> list[Any]:
   return found
 
 
-def _bytes(tree: PyTree) -> int:
-  return sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
+def _on_device(leaf: Any) -> tuple[int, ...]:
+  place = getattr(leaf, "sharding", None)
+  return place.shard_shape(leaf.shape) if place else leaf.shape
 
 
 def _bytes_of(dtype: str) -> int:
@@ -113,8 +126,3 @@ def _limit() -> int | None:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
   stats = jax.local_devices()[0].memory_stats()
   return stats["bytes_limit"] if stats and "bytes_limit" in stats else None
-
-
-def _size(count: int) -> str:
-  powers = min(3, max(0, count.bit_length() - 1) // 10)
-  return f"{count / 1024**powers:.3g} {('bytes', 'KiB', 'MiB', 'GiB')[powers]}"

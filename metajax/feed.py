@@ -23,6 +23,7 @@ class Feed:
     """Arguments as in `pipeline.read_ahead`, and the devices that `num_tasks` are shared out between."""
     self.tasks = fed(tasks)
     self.specs = Fed(PartitionSpec(), PartitionSpec(), PartitionSpec(None, TASKS))  # of `sharding.over_tasks`
+    self.way = f"in {reading.workers} process(es)" if reading.workers else "in a thread"
     self._own, self._key, self._mesh = tasks, key, mesh
     self._data = replicate(tasks.data, mesh)
     processes = list(dict.fromkeys(device.process_index for device in mesh.devices.flat))  # in order of places

@@ -28,6 +28,7 @@ import optax
 
 from metajax import cost
 from metajax.checkpoints import Checkpoints, Keep
+from metajax.data.host import stores
 from metajax.data.pipeline import Reading, read_shapes
 from metajax.distances import Distance
 from metajax.evaluation import Estimate, make_evaluate
@@ -42,7 +43,7 @@ from metajax.reports.progress import Progress
 from metajax.reports.writers import CsvWriter, TensorBoardWriter, Writer, combine, read_csv
 from metajax.sharding import Mapping as DeviceMapping
 from metajax.sharding import over_tasks, over_tasks_by_pmap, replicate, spread, task_mesh, usable_devices
-from metajax.training import Advance, Stopped, TrainState, fit, init_state, make_advance, write_batch
+from metajax.training import AHEAD, Advance, Stopped, TrainState, fit, init_state, make_advance, write_batch
 from metajax.types import Learner, Objective, Params, PerExample, PerSet, PRNGKey, TaskDistribution
 from metajax.workdir import write_arrays, write_text
 
@@ -132,18 +133,36 @@ def guarded_optimizer(recipe: Recipe) -> optax.GradientTransformation:
 
 def dry_run(recipe: Recipe, *, say: Callable[[str], Any] = print) -> cost.Cost:
   """Returns the cost of one dispatch of `train` on one device, compiled but not run, and says it; writes nothing."""
-  key, steps, optimizer = jax.random.key(recipe.seed), recipe.training.steps_per_dispatch, guarded_optimizer(recipe)
-  mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
-  state = jax.eval_shape(lambda: init_state(recipe.learner, optimizer, recipe.train_tasks, key))
-  advance: Any = make_advance(recipe.objective, optimizer, recipe.train_tasks, key=key, mesh=mesh,
-                              num_steps=steps, num_tasks=recipe.training.tasks_per_step)
+  (key_init, key_train, _), training = root_keys(recipe), recipe.training
+  steps = min(training.steps_per_dispatch, training.steps_per_row, training.steps)
+  mesh = task_mesh(usable_devices(training.tasks_per_step))
+  feed = _feed(recipe, mesh)
+  state = jax.eval_shape(lambda: init_state(recipe.learner, guarded_optimizer(recipe), recipe.train_tasks, key_init))
+  if training.spread_state:
+    state = jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+                         state, spread(state, mesh))
+  advance = _advance(recipe, recipe.train_tasks, mesh, key_train, steps, feed)
+  data = feed.like(steps) if feed else recipe.train_tasks.data
   start = time.monotonic()
-  compiled = advance.lower(state, recipe.train_tasks.data).compile()
+  compiled = advance.lower(state, data).compile()
   say(f"Compiled {steps} step(s) a dispatch in {time.monotonic() - start:.1f} s.")
-  found = cost.measure(advance, state, recipe.train_tasks.data, state.params, compiled)
+  lists = {"Validation": recipe.val_tasks, "Test": recipe.test_tasks}
+  listed = {name: tasks.data for name, tasks in lists.items() if tasks is not None}
+  waiting = AHEAD * cost.size(data.read) if feed else 0  # what was read for dispatches that wait while one runs
+  found = cost.measure(advance, state, data, state.params, compiled, beside=waiting + cost.size(listed))
   for sentence in cost.sentences(found, steps, mesh.size):
     say(sentence)
+  say(_where("Training", recipe.train_tasks.data, "from where each step fetches its own" if feed is None else
+             f"which reads {cost.words(cost.size(data.read))} ahead for each dispatch and device, {feed.way}"))
+  for name, lies in listed.items():
+    say(_where(name, lies, "from where each episode fetches its own"))
   return found
+
+
+def _where(name: str, data: Any, read: str) -> str:
+  kept = sum(stored.array.nbytes for stored in stores(data))
+  return (f"{name} tasks: {cost.words(kept)} of examples stay on the host, {read}." if kept else
+          f"{name} tasks: {cost.words(cost.size(data))} of data on each device.")
 
 
 def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = print,
@@ -205,16 +224,29 @@ def beginning(recipe: Recipe, mesh: Mesh, *, say: Callable[[str], Any], feed: Fe
 
   @functools.cache
   def advance(num_steps):
-    compiled: Any = make_advance(recipe.objective, optimizer, feed.tasks if feed else tasks, key=key_train, mesh=mesh,
-                                 num_tasks=training.tasks_per_step, num_steps=num_steps, mapped=mapping(recipe),
-                                 spread_state=training.spread_state, data_specs=feed.specs if feed else None)
     start = time.monotonic()
-    compiled = compiled.lower(state, feed.like(num_steps) if feed else tasks.data).compile()
+    program = _advance(recipe, tasks, mesh, key_train, num_steps, feed)
+    compiled = program.lower(state, feed.like(num_steps) if feed else tasks.data).compile()
     say(f"Compiled {num_steps} step{'s' if num_steps > 1 else ''} a dispatch in {time.monotonic() - start:.1f} s.")
     wait("compiled")
     return compiled
 
   return state, tasks, advance
+
+
+def _advance(recipe: Recipe, tasks: TaskDistribution, mesh: Mesh, key: PRNGKey, num_steps: int, feed: Feed | None
+             ) -> Any:
+  """Returns the program of a dispatch, to be compiled for the data of the tasks, or for what the feed gives."""
+  return make_advance(recipe.objective, guarded_optimizer(recipe), feed.tasks if feed else tasks, key=key, mesh=mesh,
+                      num_tasks=recipe.training.tasks_per_step, num_steps=num_steps, mapped=mapping(recipe),
+                      spread_state=recipe.training.spread_state, data_specs=feed.specs if feed else None)
+
+
+def _feed(recipe: Recipe, mesh: Mesh) -> Feed | None:
+  if recipe.reading is None:
+    return None
+  return Feed(recipe.train_tasks, root_keys(recipe)[1], mesh, num_tasks=recipe.training.tasks_per_step,
+              num_steps=recipe.training.steps, reading=recipe.reading)
 
 
 def mapping(recipe: Recipe) -> DeviceMapping:
@@ -228,10 +260,7 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
   """Returns the state at the end of training, or of what is left of it; errors as in `run`."""
   _, key_train, key_val = root_keys(recipe)
   mesh = task_mesh(usable_devices(recipe.training.tasks_per_step))
-  feed = None
-  if recipe.reading is not None:
-    feed = Feed(recipe.train_tasks, key_train, mesh, num_tasks=recipe.training.tasks_per_step,
-                num_steps=recipe.training.steps, reading=recipe.reading)
+  feed = _feed(recipe, mesh)
   state, tasks, advance = beginning(recipe, mesh, say=say, feed=feed)
   evaluate = None
   if recipe.val_tasks is not None:

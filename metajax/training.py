@@ -38,7 +38,7 @@ Row = dict[str, list[float]]  # what each step of a row measured so far, by metr
 
 # Beside the objective's own: the number of a faulty leaf, and whether the update was skipped.
 _NORM, FAULT, _SKIPPED = "gradient_norm", "fault", "skipped"
-_AHEAD = 2  # dispatches that wait while one runs; more would only delay a stop
+AHEAD = 2  # dispatches that wait while one runs; more would only delay a stop
 
 
 class Stopped(Exception):
@@ -224,7 +224,7 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Adv
         state, metrics = step(state, data)
       waiting.append(metrics)
       done += count
-      jax.block_until_ready(waiting[-1 - _AHEAD:-_AHEAD])
+      jax.block_until_ready(waiting[-1 - AHEAD:-AHEAD])
     for measured in jax.device_get(waiting):
       for name, values in measured.items():
         row.setdefault(name, []).extend(np.asarray(values).tolist())

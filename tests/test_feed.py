@@ -22,11 +22,12 @@ def build(tmp_path):
   images = np.random.default_rng(0).integers(0, 255, (90, 16, 16, 1), np.uint8)
   np.savez(tmp_path / "a.npz", inputs=images, targets=np.arange(90) % 15)
 
-  def built(examples, **training):
+  def built(examples, workers=0, **training):
     settings = {"steps": 6, "tasks_per_step": 8, "steps_per_row": 3, "steps_per_dispatch": 2, "rows_per_checkpoint": 1}
     config = dataclasses.replace(
-        few_shot.get_config("ridge"), data=f"npz:{tmp_path / 'a.npz'}", examples=examples, ways=2, train_queries=2,
-        test_queries=2, filters=4, training=Training(**settings | training), test=Lists(episodes=2, val_episodes=2))
+        few_shot.get_config("ridge"), data=f"npz:{tmp_path / 'a.npz'}", examples=examples, workers=workers, ways=2,
+        train_queries=2, test_queries=2, filters=4, training=Training(**settings | training),
+        test=Lists(episodes=2, val_episodes=2))
     made = few_shot.build(config)
     learner = learners.ridge(networks.mlp((8,), 4), num_classes=2)  # convolutions would take minutes to compile
     return made._replace(learner=learner, test_learner=learner, objective=objectives.episodic(learner, made.loss))
@@ -68,3 +69,34 @@ def test_where_examples_are_is_one_of_four_words(build):
   with pytest.raises(ValueError, match="config.examples='disk' is not known"):
     build("disk")
   assert build("host").reading is None and build("auto").reading is None
+  with pytest.raises(ValueError, match="config.workers=2 processes read ahead where config.examples is pipeline"):
+    build("host", 2)
+  assert build("pipeline", 2).reading.workers == 2
+
+
+def test_workers_that_have_nothing_to_do_are_said(build, capsys):
+  assert build("auto", 2).reading is None
+  said = capsys.readouterr().err
+  assert said.count("2 processes of config.workers are not started") == 1  # of three splits, once
+
+
+@pytest.mark.parametrize("examples, training, listed", [
+    ("device", "13.6 KiB of data on each device", "4.52 KiB of data on each device"),
+    ("host", "13.5 KiB of examples stay on the host, from where each step fetches its own",
+     "4.5 KiB of examples stay on the host, from where each episode fetches its own"),
+    # A task reads 2 ways of 3 images of 256 bytes; a dispatch of 2 steps 8 tasks, one for each of 8 devices.
+    ("pipeline", "13.5 KiB of examples stay on the host, which reads 3.02 KiB ahead for each dispatch and device, "
+     "in a thread", "4.5 KiB of examples stay on the host, from where each episode fetches its own")])
+def test_a_dry_run_says_where_examples_lie_and_counts_them_there(build, examples, training, listed):
+  said: list[str] = []
+  jax.config.update("jax_disable_most_optimizations", True)  # nothing is run
+  try:
+    found = recipe_lib.dry_run(build(examples), say=said.append)
+  finally:
+    jax.config.update("jax_disable_most_optimizations", False)
+  assert said[-3:] == [f"{name} tasks: {words}." for name, words in (
+      ("Training", training), ("Validation", listed), ("Test", listed))]
+  of_lists = 2 * (18 * 256 * (examples == "device") + 3 * 8)  # images; starts and counts, or a checksum
+  expected = {"device": 54 * 256 + 9 * 8, "host": 9 * 8 + 4,
+              "pipeline": 9 * 8 + 4 + 4 + 3 * 2 * (2 * 3 * 256 + 8)}  # and the first step; 3 dispatches; keys
+  assert found.data_bytes == expected[examples] + of_lists + 2 * 4 * (examples != "device")

@@ -372,10 +372,11 @@ def test_an_objective_of_its_own_takes_weight_and_distance(name, called, monkeyp
   assert module.build(dataclasses.replace(config, conml=False)).objective["weight"] == 0
 
 
-def test_a_dry_run_says_what_a_run_costs_and_leaves_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("training", [{}, {"spread_state": True}, {"pmap": True}])
+def test_a_dry_run_says_what_a_run_costs_and_leaves_nothing(tmp_path, monkeypatch, training):
   monkeypatch.chdir(tmp_path)
   said = []
-  found = recipe_lib.dry_run(build_sinusoid(), say=said.append)
+  found = recipe_lib.dry_run(build_sinusoid(**training), say=said.append)
   assert found.parameters == 4 + 4 + 4 + 1 and "13 parameters" in said[1]
   assert found.flops > 2 * 6 * 3 * 16  # two steps of six points, forward and twice backward; 2 * 4 * 2 a point
   assert not list(tmp_path.iterdir())

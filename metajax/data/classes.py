@@ -74,7 +74,10 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
 
 
 def class_arrays(source: ClassData, on_host: bool = False) -> ClassArrays:
-  """Returns a labelled data set on the device, its examples only if they are not to stay `on_host`."""
+  """Returns a labelled data set on the device, its examples only if they are not to stay `on_host`.
+
+  Examples that are there already are not copied.
+  """
   starts = np.concatenate([[0], np.cumsum(source.counts)[:-1]]).astype(np.int32)
   stored = HostExamples(source.examples) if on_host else jnp.asarray(source.examples)
   return ClassArrays(stored, jnp.asarray(starts), jnp.asarray(source.counts.astype(np.int32)))

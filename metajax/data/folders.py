@@ -65,11 +65,16 @@ def decode(file: object, image_size: int, grey: bool = False) -> np.ndarray:
     ValueError: if it has too many pixels; and whatever Pillow raises for what is no image.
   """
   with Image.open(file) as image:  # type: ignore[arg-type]
-    if image.size[0] * image.size[1] > _MAX_PIXELS:
-      raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels, more than {_MAX_PIXELS}")
+    check_pixels(image)
     upright = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
     square = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.LANCZOS)
   return np.asarray(square).reshape(image_size, image_size, -1)
+
+
+def check_pixels(image: Image.Image) -> None:
+  """Raises ValueError for an opened image, of which nothing is unpacked yet, if it declares too many pixels."""
+  if image.size[0] * image.size[1] > _MAX_PIXELS:
+    raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels, more than {_MAX_PIXELS}")
 
 
 def read(classes: Sequence[Path], image_size: int, grey: bool, source: str) -> ClassData:

@@ -15,9 +15,9 @@ import numpy as np
 
 from metajax.data import download as download_lib
 from metajax.data.class_data import SPLITS, ClassData, check_disjoint, check_split, split_classes
-from metajax.data.folders import decode
+from metajax.data.folders import check_pixels, decode
 
-_FORMAT = 2  # of the cached arrays: to be raised whenever decoding changes
+_FORMAT = 3  # of the cached arrays: to be raised whenever decoding changes
 _MANY = 4096  # examples read at a time
 
 
@@ -27,7 +27,8 @@ def load(name: str, split: str, *, image_size: int = 84, data_dir: Path | str | 
 
   Where the data set has the splits train, val and test with no class in common, as those of `store`, they are kept.
   Otherwise all its splits are put together and the classes shared by a fixed draw. Examples of a class are in the order
-  of the feature `rank` if there is one, else of a checksum of their bytes: that of the files is of no meaning.
+  of the feature `rank` if there is one, else of a checksum: that of the files is of no meaning. It is of the bytes, but
+  of a PNG of its pixels, which TensorFlow and Pillow write down as different bytes.
 
   Args:
     name: of the data set, with its config if it has one: `caltech_birds2011`, `visual_domain_decathlon/aircraft`.
@@ -178,27 +179,32 @@ def _read(builder: Any, parts: list[str], image_size: int) -> dict[str, np.ndarr
   features = builder.info.features
   rows: list[tuple[int, int, Any, Any]] = []
   called: dict[int, tuple[str, str]] = {}
+  image = features["image"] if "image" in features else None
   for number, part in enumerate(parts):
     for row in scan(builder, part):
-      data, label = row["image" if "image" in features else "inputs"], int(row["label"])
-      order = int(row["rank"]) if "rank" in row else hashlib.sha256(bytes(data)).hexdigest()
-      rows.append((label, number, order, data))
+      data, label = row["inputs" if image is None else "image"], int(row["label"])
+      try:
+        order = int(row["rank"]) if "rank" in row else _checksum(bytes(data))
+        example = data if image is None else decode(io.BytesIO(data), image_size, image.shape[-1] == 1)
+      except (OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{builder.info.full_name} must hold images, but one of label {label} in {part} cannot be "
+                         f"decoded ({error}).") from error
+      rows.append((label, number, order, example))
       called[label] = (row["name"].decode() if "name" in row else str(label),
                        row["group"].decode() if "group" in row else "")
   rows.sort(key=lambda row: row[:3])
   words = {"names": np.asarray([called[label][0] for label in sorted(called)]),
            "groups": np.asarray([called[label][1] for label in sorted(called)])}
   labels = {"labels": np.asarray([row[0] for row in rows]), "parts": np.asarray([row[1] for row in rows])}
-  if "image" not in features:
-    return {"examples": np.stack([row[3] for row in rows]), **labels, **words}
-  images = []
-  for label, number, order, data in rows:
-    try:
-      images.append(decode(io.BytesIO(data), image_size, features["image"].shape[-1] == 1))
-    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError) as error:
-      raise ValueError(f"{builder.info.full_name} must hold images, but one of label {label} in {parts[number]} "
-                       f"(order {order}) cannot be decoded ({error}).") from error
-  return {"examples": np.stack(images), **labels, **words}
+  return {"examples": np.stack([row[3] for row in rows]), **labels, **words}
+
+
+def _checksum(data: bytes) -> str:
+  if data.startswith(b"\x89PNG"):
+    with Image.open(io.BytesIO(data)) as image:
+      check_pixels(image)
+      data = image.tobytes()
+  return hashlib.sha256(data).hexdigest()
 
 
 def _data(examples: np.ndarray, labels: np.ndarray, called: Any, groups: Mapping[int, str], source: str) -> ClassData:

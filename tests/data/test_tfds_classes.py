@@ -1,9 +1,12 @@
 """Labelled images to tensorflow-datasets and back, without TensorFlow."""
 
+import io
 import sys
 
+from PIL import Image
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from metajax.data import omniglot, tfds_classes
 from metajax.data.class_data import from_arrays, take_classes
@@ -46,6 +49,26 @@ def test_other_splits_are_put_together_and_shared_by_class(tmp_path):
   for part in parts:
     same(take_classes(data, [data.names.index(name) for name in part.names]), part)
     assert "of a fixed draw" in part.source
+
+
+def test_order_is_that_of_pixels_however_they_were_written_down(tmp_path):
+  data, splits, read = images(5, 8), ("train", "val", "test"), []
+  for level in (0, 9):
+    folder = tmp_path / str(level)
+
+    def examples():
+      for row, image in enumerate(data.examples):
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, format="png", compress_level=level)
+        yield str(row), {"image": file.getvalue(), "label": row // 8}
+
+    tfds_classes.write("plain", {"train": examples}, {
+        "image": tfds.features.Image(shape=(8, 8, 3)), "label": np.int64}, "Without ranks.", folder)
+    read.append([tfds_classes.load("plain", split, image_size=8, data_dir=folder) for split in splits])
+  for one, other in zip(*read):
+    same(one, other)
+    own = [row for name in one.names for row in range(8 * int(name), 8 * int(name) + 8)]
+    assert sorted(image.tobytes() for image in one.examples) == sorted(image.tobytes() for image in data.examples[own])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

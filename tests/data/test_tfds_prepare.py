@@ -1,13 +1,16 @@
 """An official builder of tensorflow-datasets at work without TensorFlow, on a made-up archive."""
 
+from importlib import util
 import io
 import sys
 import tarfile
+import types
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
-from metajax.data import tfds_classes
+from metajax.data import tfds_classes, tfds_prepare
 from metajax.data.tfds_prepare import prepare
 
 FINE = [f"kind{number:02}" for number in range(100)]
@@ -35,13 +38,34 @@ def write(folder, per_class=2):
   return parts
 
 
-@pytest.mark.skipif("tensorflow" in sys.modules, reason="TensorFlow is there, and does it itself")
-def test_a_builder_prepares_and_its_classes_are_read(tmp_path, monkeypatch):
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+  """The images of an archive in the folder `fetched`."""
   monkeypatch.setenv("METAJAX_CACHE_DIR", str(tmp_path / "cache"))
-  import tensorflow_datasets as tfds
   builder = tfds.core.load.builder_cls("cifar100")
   monkeypatch.setattr(builder, "url_infos", dict(builder.url_infos))  # the official checksums are of another archive
-  parts = write(tmp_path / "fetched")
+  return write(tmp_path / "fetched")
+
+
+@pytest.mark.skipif(util.find_spec("tensorflow") is None, reason="TensorFlow is not installed: data prepared with it "
+                    "are NOT COMPARED with data prepared without it")
+def test_with_tensorflow_and_without_it_the_data_are_the_same(tmp_path, parts, monkeypatch):
+  del parts
+  found, read = util, []
+  for name in ("without", "with"):  # in this order: once it is imported, tfds does not do without
+    monkeypatch.setattr(tfds_prepare, "util", found if name == "with" else types.SimpleNamespace(
+        find_spec=lambda module: None))
+    prepare("cifar100", data_dir=tmp_path / name, manual_dir=tmp_path / "fetched")
+    assert name == "with" or "tensorflow" not in sys.modules
+    read.append([tfds_classes.load("cifar100", split, image_size=32, data_dir=tmp_path / name)
+                 for split in ("train", "val", "test")])
+  for one, other in zip(*read):
+    np.testing.assert_array_equal(one.examples, other.examples, strict=True)
+    assert one.names == other.names and one.counts.tolist() == other.counts.tolist()
+
+
+@pytest.mark.skipif(util.find_spec("tensorflow") is not None, reason="TensorFlow is there, and does it itself")
+def test_a_builder_prepares_and_its_classes_are_read(tmp_path, parts):
   folder = prepare("cifar100", data_dir=tmp_path / "tfds", manual_dir=tmp_path / "fetched")
   assert list(folder.glob("*.array_record*")) and folder.is_relative_to(tmp_path / "tfds" / "cifar100")
   read = [tfds_classes.load("cifar100", split, image_size=32, data_dir=tmp_path / "tfds")

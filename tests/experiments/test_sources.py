@@ -226,5 +226,10 @@ def test_a_size_that_means_nothing_is_refused(tmp_path):
 
 def test_every_learner_has_settings_here():
   assert set(few_shot.defaults()) == set(cifar_fs.defaults()) == set(omniglot.defaults())
-  assert all(few_shot.get_config(learner).filters == 64 for learner in few_shot.defaults())
+  adapted_whole = ("maml", "fomaml", "metasgd", "reptile", "imaml")
+  for learner in few_shot.defaults():
+    own, letters = few_shot.get_config(learner), omniglot.get_config(learner)
+    assert own.filters == (32 if learner in adapted_whole else 64)
+    # What is not changed for photographs is as for letters.
+    assert dataclasses.replace(own.training, steps=0) == dataclasses.replace(letters.training, steps=0)
   assert set(table.defaults()) == set(vectors.defaults()) == set(fsmol.defaults()) == set(clinc150.defaults())

@@ -135,6 +135,29 @@ def test_a_run_goes_on_over_another_number_of_processes(whole, tmp_path, monkeyp
 
 
 @pytest.mark.slow
+def test_processes_that_read_ahead_are_one_that_has_all_on_its_devices(tmp_path, monkeypatch, capfd):
+  monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # programs that run thrice need not be good ones
+  images = np.random.default_rng(0).integers(0, 255, (90, 16, 16, 1), np.uint8)
+  np.savez(tmp_path / "a.npz", inputs=images, targets=np.arange(90) % 15)
+  train = ["launch.train", f"--config={_ROOT}/experiments/few_shot.py:ridge", f"--config.data=npz:{tmp_path / 'a.npz'}",
+           "--config.ways=2", "--config.train_queries=2", "--config.test_queries=2", "--config.filters=2",
+           "--config.training.steps=3", "--config.training.steps_per_row=1", "--config.training.tasks_per_step=4",
+           "--config.test.episodes=4", "--config.test.val_episodes=4"]
+  for where, processes in (("pipeline", 2), ("device", 1)):
+    assert local_pod.run([*train, f"--config.examples={where}", f"--workdir={tmp_path / where}"], processes,
+                         2 // processes) == 0, capfd.readouterr()
+  # A task for which nothing was read has a loss that is no number, which ends a run.
+  ours, one = (read_csv(tmp_path / where / "metrics.csv") for where in ("pipeline", "device"))
+  for name in one:
+    np.testing.assert_allclose(ours[name], one[name], rtol=1e-3, atol=1e-5, err_msg=name)
+  params, same = (restored(tmp_path / where).params for where in ("pipeline", "device"))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), params, same)
+  tests = [json.loads((tmp_path / where / "test.json").read_text(encoding="utf-8"))["results"]["loss"]["mean"]
+           for where in ("pipeline", "device")]
+  assert tests[0] == pytest.approx(tests[1], rel=1e-3)
+
+
+@pytest.mark.slow
 def test_omniglot_maml_is_killed_goes_on_and_is_evaluated(data_dir, tmp_path, monkeypatch):
   train = ["launch.train", f"--config={_ROOT}/experiments/omniglot_maml.py", "--config.filters=8",
            "--config.training.steps=12", "--config.training.steps_per_row=2", "--config.training.rows_per_checkpoint=1",
