@@ -1,4 +1,5 @@
-"""Where a prototypical network's meta-step spends its time: its parts, timed one by one beside the step.
+"""Where a prototypical network's meta-step spends its time: its parts, timed one by one beside the step, and the
+operations of the compiled step itself.
 
   python -m benchmarks.profile        W3_1, about a minute, and nothing else may run; writes docs/results/profile.json
                                       and the table in docs/performance.md
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 
 from benchmarks import ours, tables
 from benchmarks.interleaved import interleaved
+from benchmarks.operations import Operation, operations
 from benchmarks.workloads import WORKLOADS, Workload
 from metajax.cost import flops
 from metajax.networks import convolution, normalisation
@@ -27,6 +29,7 @@ _PAGE = Path("docs/performance.md")
 _COMMAND = "python -m benchmarks.profile"
 _WORKLOAD = "W3_1"
 _SIZE = 2048
+_LONGEST = 8  # operations in the table
 _STEP, _PEAK = "the whole step", "peak"
 
 
@@ -74,16 +77,17 @@ def main() -> None:
   times = interleaved(programs, windows=7, seconds=0.3)
   rows = {}
   for name, part in pieces.items():
-    operations = flops(jax.make_jaxpr(functools.partial(both, part))(*part.arguments).jaxpr)
+    arithmetic = flops(jax.make_jaxpr(functools.partial(both, part))(*part.arguments).jaxpr)
     rows[name] = {"forward_ms": 1e3 * times[f"{name} forward"].median, "both_ms": 1e3 * times[name].median,
-                  "gflops": operations / times[name].median / 1e9}
-  operations = flops(jax.make_jaxpr(built.advance)(built.state, built.episodes).jaxpr)
+                  "gflops": arithmetic / times[name].median / 1e9}
+  arithmetic = flops(jax.make_jaxpr(built.advance)(built.state, built.episodes).jaxpr)
   kept = {**tables.about(_COMMAND), "workload": _WORKLOAD, "rows": rows, "step_ms": 1e3 * times[_STEP].median,
-          "step_gflops": operations / times[_STEP].median / 1e9,
-          "peak_gflops": 2 * _SIZE**3 / times[_PEAK].median / 1e9}
+          "step_gflops": arithmetic / times[_STEP].median / 1e9,
+          "peak_gflops": 2 * _SIZE**3 / times[_PEAK].median / 1e9,
+          "operations": [operation._asdict() for operation in operations(step, compiled.as_text())]}
   _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
   write(kept)
-  print(_PAGE.read_text(encoding="utf-8").split(_COMMAND)[1])
+  print(_PAGE.read_text(encoding="utf-8").split(f"table: {_COMMAND} ")[1].split("<!--")[0])
 
 
 def write(kept: dict[str, Any]) -> None:
@@ -101,7 +105,16 @@ def write(kept: dict[str, Any]) -> None:
   convolved = sum(row["both_ms"] for row in kept["rows"].values() if row["gflops"])
   lines += [f"| all parts | {sums[0]:.1f} | {sums[1]:.1f}, of which {convolved:.1f} convolutions | |",
             f"| the whole step of {kept['workload']} | | {kept['step_ms']:.1f} | {rate(kept['step_gflops'])} |"]
-  tables.insert(_PAGE, _COMMAND, [*lines, "", tables.machine(kept)])
+  tables.insert(_PAGE, _COMMAND, [*lines, "", *_longest([Operation(**each) for each in kept["operations"]]), "",
+                                  tables.machine(kept)])
+
+
+def _longest(found: list[Operation]) -> list[str]:
+  lines = ["| operation of the compiled step | instructions | ms, of both cores |", "| --- | --- | --- |"]
+  lines += [f"| {operation.name}, {'backward' if operation.backward else 'forward'} | {operation.instructions} "
+            f"| {operation.milliseconds:.1f} |" for operation in found[:_LONGEST]]
+  return [*lines, f"| {len(found[_LONGEST:])} others | | "
+                  f"{sum(operation.milliseconds for operation in found[_LONGEST:]):.1f} |"]
 
 
 def _programs(part: Part) -> tuple[Callable[[], Any], Callable[[], Any]]:

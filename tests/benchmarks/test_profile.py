@@ -1,8 +1,11 @@
 """The parts that are timed are the network's, in its order."""
 
 import jax
+import jax.numpy as jnp
+import pytest
 
 from benchmarks import profile
+from benchmarks.operations import operations
 from benchmarks.workloads import WORKLOADS
 
 
@@ -29,6 +32,24 @@ def test_the_table_sums_the_parts(tmp_path, monkeypatch):
   rows = {"convolution": {"forward_ms": 1.0, "both_ms": 3.0, "gflops": 50.0},
           "norm": {"forward_ms": 0.5, "both_ms": 1.0, "gflops": 0.0}}
   profile.write({"command": profile._COMMAND, "machine": "m", "versions": {"jax": "1", "flax": "2"}, "rows": rows,
-                 "workload": "W3_1", "step_ms": 5.0, "step_gflops": 40.0, "peak_gflops": 100.0})
+                 "workload": "W3_1", "step_ms": 5.0, "step_gflops": 40.0, "peak_gflops": 100.0,
+                 "operations": [{"name": f"name{place}", "backward": place == 1, "instructions": 2,
+                                 "milliseconds": 10.0 - place} for place in range(10)]})
   text = page.read_text()
   assert "| all parts | 1.5 | 4.0, of which 3.0 convolutions | |" in text and "40 (40%)" in text
+  assert "| name0, forward | 2 | 10.0 |\n| name1, backward | 2 | 9.0 |" in text and "| 2 others | | 3.0 |" in text
+
+
+def test_operations_are_those_of_the_program_and_take_time():
+  x = jnp.ones((200, 200))
+  compiled = jax.jit(jax.value_and_grad(lambda x: jnp.sum(jnp.sin(x @ x)))).lower(x).compile()
+  found = {(operation.name, operation.backward): operation for operation in operations(
+    lambda: compiled(x), compiled.as_text(), runs=3)}
+  assert found["dot_general", False].instructions == 1 and found["dot_general", False].milliseconds > 0
+  assert any(backward for _, backward in found)
+  assert sum(each.milliseconds for each in found.values()) < 1000
+
+
+def test_a_program_that_is_not_the_one_traced_has_no_operations():
+  with pytest.raises(ValueError, match="none of the operations"):
+    operations(lambda: jnp.sin(jnp.ones(3)), "HloModule other", runs=1)
