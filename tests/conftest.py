@@ -13,6 +13,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from tests.helpers import compiled_quickly  # noqa: E402
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(tempfile.gettempdir()) / "metajax-test-xla"))
@@ -24,6 +26,13 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 def x64():
   """Float64 for one test."""
   with jax.enable_x64(True):
+    yield
+
+
+@pytest.fixture(name="compiled_quickly")
+def _compiled_quickly():
+  """For tests of formulas, not of what the compiler makes of them: their programs run a few times."""
+  with compiled_quickly():
     yield
 
 

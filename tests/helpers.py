@@ -1,11 +1,23 @@
 """Unlike tasks and small learners for tests: a leak across tasks, or from padding, must show."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from metajax.examples import examples
 from metajax.types import Episode, Examples, Network
+
+
+@contextlib.contextmanager
+def compiled_quickly():
+  """Within it programs are compiled fast, and not into fast ones."""
+  jax.config.update("jax_disable_most_optimizations", True)
+  try:
+    yield
+  finally:
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def classification_episodes(num_tasks=3, ways=3, shots=2, queries=2, size=(4,), seed=0, dtype=np.float32, padding=0):

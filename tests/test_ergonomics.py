@@ -70,6 +70,7 @@ def test_nothing_leaks(name):
     jax.eval_shape(jax.jit(gradient), params, episodes)
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 @pytest.mark.parametrize("name", FEW)
 def test_vmap_over_parameters_is_one_after_another(name):
   gradient, params, episodes = built(name)
@@ -80,6 +81,7 @@ def test_vmap_over_parameters_is_one_after_another(name):
     close(jax.tree.map(lambda leaf: leaf[place], found), alone(name)(theta, episodes))
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 @pytest.mark.parametrize("mapping", ["pmap", "shard_map"])
 @pytest.mark.parametrize("name", FEW)
 def test_spread_over_devices_is_the_same(name, mapping):

@@ -14,13 +14,12 @@ from metajax.recipe import Test as Lists
 from tests.data import test_fsmol as molecules
 from tests.data import test_text as texts
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path, monkeypatch):
   monkeypatch.setenv("METAJAX_CACHE_DIR", str(tmp_path / "cache"))
-  jax.config.update("jax_disable_most_optimizations", True)  # programs that run twice need not be good ones
-  yield
-  jax.config.update("jax_disable_most_optimizations", False)
 
 
 def small(config, **changes):

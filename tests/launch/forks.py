@@ -3,8 +3,8 @@
   python -m tests.launch.forks < cases.json > results.json
 
 A case is `{"module": "launch.train", "arguments": [...], "folder": where to run}`, and its result
-`{"code": ..., "out": ..., "err": ...}`. Forks, since absl's flags belong to the process; JAX must not have woken its
-devices before a fork, which it does not outlive.
+`{"code": ..., "out": ..., "err": ..., "files": what the folder then holds, by name, a checksum each}`. Forks, since
+absl's flags belong to the process; JAX must not have woken its devices before a fork, which it does not outlive.
 """
 
 import json
@@ -14,6 +14,7 @@ import runpy
 import sys
 import tempfile
 import traceback
+import zlib
 
 import experiments.images  # noqa: F401, imported for all forks
 import launch.command_line  # noqa: F401
@@ -27,7 +28,9 @@ def run(case: dict) -> dict:
     if child == 0:
       _become(case, out, err)
     _, status = os.waitpid(child, 0)
-    return {"code": os.waitstatus_to_exitcode(status), "out": out.read_text(), "err": err.read_text()}
+    files = {str(path.relative_to(case["folder"])): zlib.crc32(path.read_bytes())
+             for path in sorted(Path(case["folder"]).rglob("*")) if path.is_file()}
+    return {"code": os.waitstatus_to_exitcode(status), "out": out.read_text(), "err": err.read_text(), "files": files}
 
 
 def _become(case: dict, out: Path, err: Path) -> None:

@@ -146,6 +146,10 @@ _COMPARE = {
     "a workdir of another run": ([_SINUSOID, "--workdir={folder}/taken"], ["belongs to another run"]),
 }
 
+_FAULTS = {
+    "an unknown recipe to kill": (["--recipes=maml"], ["--recipes=maml is not known", "of sinusoid, quickstart."]),
+}
+
 
 def _environment(cache):
   paths = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
@@ -156,6 +160,15 @@ def _environment(cache):
 def _contents(folder):
   return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
           for path in sorted(folder.rglob("*"))}
+
+
+def _commands(commands, folder, cache):
+  """Returns the results of commands, each a module and its arguments, one after another in a folder."""
+  cases = [{"module": module, "arguments": arguments, "folder": str(folder)} for module, arguments in commands]
+  done = subprocess.run([sys.executable, "-m", "tests.launch.forks"], input=json.dumps(cases), capture_output=True,
+                        text=True, cwd=_ROOT, env=_environment(cache), timeout=300)
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -180,21 +193,14 @@ def outcomes(tmp_path_factory, cache):
   workdir.claim(folder / "old", f"{_ROOT}/experiments/sinusoid_maml.py", {"test": {"lists": 1}})
   cases = [(module, name, [argument.replace("{folder}", str(folder)) for argument in arguments])
            for module, table in (("launch.train", _BAD), ("launch.evaluate", _EVALUATE), ("launch.replay", _REPLAY),
-                                 ("launch.compare", _COMPARE))
+                                 ("launch.compare", _COMPARE), ("launch.faults", _FAULTS))
            for name, (arguments, _) in table.items()]
   before = _contents(folder)
-  sent = json.dumps([{"module": module, "arguments": arguments, "folder": str(folder)}
-                     for module, _, arguments in cases])
-  done = subprocess.run([sys.executable, "-m", "tests.launch.forks"], input=sent, capture_output=True, text=True,
-                        cwd=_ROOT, env=_environment(cache), timeout=300)
-  assert done.returncode == 0, done.stderr
-  results = json.loads(done.stdout)
+  results = _commands([(module, arguments) for module, _, arguments in cases], folder, cache)
   return {(module, name): result for (module, name, _), result in zip(cases, results)}, before, _contents(folder)
 
 
 def _check_sentence(result, words):
-  if isinstance(result, subprocess.CompletedProcess):
-    result = {"code": result.returncode, "out": result.stdout, "err": result.stderr}
   assert result["code"] == 2, result
   assert re.fullmatch(r"error: .+[.?]\n", result["err"]), result["err"]  # "." meets no line end: it is one line
   assert not result["out"]
@@ -228,35 +234,35 @@ def test_what_compare_refuses(outcomes, name):
   _check_sentence(outcomes[0]["launch.compare", name], _COMPARE[name][1])
 
 
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", _FAULTS)
+def test_what_faults_refuses(outcomes, name):
+  _check_sentence(outcomes[0]["launch.faults", name], _FAULTS[name][1])
+
+
 def test_no_refusal_touches_the_disk(outcomes):
   _, before, after = outcomes
   assert after == before
 
 
 def test_a_run_and_its_test(tmp_path, cache):
-  def command(*words):
-    return subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, timeout=120,
-                          env=_environment(cache))
+  arguments, run = [f"{_LEARNERS}:ridge", *_TINY], "runs/sinusoid_ridge"
+  dry, train, other, tested = _commands([
+      ("launch.train", [*arguments, "--dry_run"]), ("launch.train", arguments),
+      ("launch.train", [*arguments, "--config.conml=False"]),
+      ("launch.evaluate", [f"--workdir={run}", "--episodes=3", "--test_seed=5"])], tmp_path, cache)
+  assert dry["code"] == 0 and "parameters are trained" in dry["out"] and not dry["files"], dry["err"]
 
-  train = ["launch.train", f"{_LEARNERS}:ridge", *_TINY]
-  dry = command(*train, "--dry_run")
-  assert dry.returncode == 0 and "parameters are trained" in dry.stdout and not _contents(tmp_path), dry.stderr
-
-  done, run = command(*train), "runs/sinusoid_ridge"
-  assert done.returncode == 0, done.stderr
-  assert f"python -m launch.evaluate --workdir={run}" in done.stdout
+  assert train["code"] == 0, train["err"]
+  assert f"python -m launch.evaluate --workdir={run}" in train["out"]
   config = workdir.read(tmp_path / run)["config"]
   assert config["hidden"] == [4] and config["training"]["steps"] == 2 and config["conml"] is True
   assert config["learner"] == "ridge"
-  before = _contents(tmp_path)
 
-  other = command(*train, "--config.conml=False")
   _check_sentence(other, ["belongs to another run", "conml was True and is now False"])
-  assert _contents(tmp_path) == before
+  assert other["files"] == train["files"]
 
-  tested = command("launch.evaluate", f"--workdir={run}", "--episodes=3", "--test_seed=5")
-  assert tested.returncode == 0, tested.stderr
-  assert "After 2 steps." in tested.stdout
+  assert tested["code"] == 0, tested["err"]
+  assert "After 2 steps." in tested["out"]
   assert json.loads((tmp_path / run / "test_3_5.json").read_text())["test_seed"] == 5
-  assert {name for name in _contents(tmp_path) if name not in before} == {
-      f"{run}/test_3_5.json", f"{run}/test_3_5_episodes.npz"}
+  assert set(tested["files"]) - set(train["files"]) == {f"{run}/test_3_5.json", f"{run}/test_3_5_episodes.npz"}

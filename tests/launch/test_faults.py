@@ -37,12 +37,6 @@ def test_no_run_is_lost(tmp_path):
 
 
 @pytest.mark.bad_input
-def test_what_it_refuses(tmp_path):
-  done = _run(tmp_path, "--recipes=maml")
-  assert done.returncode == 2 and done.stderr == "error: --recipes=maml is not known; choose of sinusoid, quickstart.\n"
-
-
-@pytest.mark.bad_input
 @pytest.mark.parametrize("words", ["8", "0x1", "1x", "x", "1x2x3", "-1x1", ""])
 def test_a_layout_that_is_none(words):
   with pytest.raises(ValueError, match=f"--layouts={words} must be numbers of processes and of devices"):

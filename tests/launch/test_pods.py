@@ -32,7 +32,8 @@ def test_the_first_that_fails_ends_the_others(capfd):
   assert "[0] here" in capfd.readouterr().out
 
 
-def test_one_that_was_asked_to_stop_leaves_the_others_time_to_save(capfd):
+def test_one_that_was_asked_to_stop_leaves_the_others_time_to_save(capfd, monkeypatch):
+  monkeypatch.setattr(pods, "_GRACE", 0.5)
   slow = f"import time; time.sleep({pods._GRACE + 1}); print('saved', flush=True); raise SystemExit({REQUEUE})"
   both = [[sys.executable, "-c", f"raise SystemExit({REQUEUE})"], [sys.executable, "-c", slow]]
   assert pods.run_together(both) == REQUEUE

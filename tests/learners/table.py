@@ -12,7 +12,7 @@ from metajax.networks import film_resnet, normalisation
 from metajax.networks.transformer import transformer
 from metajax.objectives.tasks import solve
 from metajax.types import Episode, Learner
-from tests.helpers import classification_episodes, regression_episodes
+from tests.helpers import classification_episodes, compiled_quickly, regression_episodes
 
 WAYS = 3
 
@@ -137,11 +137,18 @@ def started(name: str) -> Started:
 
 def start(row: Row, **options):
   """Returns the learner of a row, its parameters and three unlike episodes."""
-  learner, episodes = row.make(), row.episodes(**options)
-  inputs = jax.tree.map(lambda leaf: leaf[0], episodes.support.inputs)
-  params = jax.jit(learner.init)(jax.random.key(0), inputs)
-  dtype = jax.tree.leaves(inputs)[0].dtype
+  (learner, params), episodes = _made(row), row.episodes(**options)
+  dtype = jax.tree.leaves(episodes.support.inputs)[0].dtype
   return learner, jax.tree.map(lambda leaf: leaf.astype(dtype), params), episodes
+
+
+@functools.cache
+def _made(row: Row) -> tuple[Learner, dict]:
+  """Returns the learner of a row and its parameters, which no padding and no precision changes."""
+  learner = row.make()
+  inputs = jax.tree.map(lambda leaf: leaf[0], row.episodes().support.inputs)
+  with compiled_quickly():
+    return learner, jax.jit(learner.init)(jax.random.key(0), inputs)
 
 
 def outputs(learner: Learner, params, episode: Episode) -> jax.Array:
