@@ -37,22 +37,26 @@ def library(images: Array, kernel: Array, stride: int = 1) -> Array:
                                   dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def shared(images: Array, kernel: Array, stride: int = 1) -> Array:
   """Convolves by `patches` where few channels come in (three times faster there on CPU), by `library` elsewhere.
 
   On CPU the kernel's gradient is the sum of gradients over a few images each: XLA:CPU's own form of it takes up to
   four times as long, the longer the more images there are.
   """
+  return _shared(images, kernel, stride)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _shared(images: Array, kernel: Array, stride: int) -> Array:
   return (patches if kernel.shape[2] <= _FEW else library)(images, kernel, stride)
 
 
-@functools.partial(shared.defjvp, symbolic_zeros=True)
+@functools.partial(_shared.defjvp, symbolic_zeros=True)
 def _shared_derivative(stride, primals, tangents):
   (images, kernel), (to_images, to_kernel) = primals, tangents
   fixed = [type(tangent) is jax.custom_derivatives.SymbolicZero for tangent in tangents]
-  outputs = shared(images, kernel, stride)
-  terms = [] if fixed[0] else [shared(to_images, kernel, stride)]
+  outputs = _shared(images, kernel, stride)
+  terms = [] if fixed[0] else [_shared(to_images, kernel, stride)]
   terms += [] if fixed[1] else [_in_parts(images, to_kernel, stride)]
   return outputs, sum(terms) if terms else jnp.zeros_like(outputs)
 
@@ -61,7 +65,7 @@ def _in_parts(images: Array, kernel: Array, stride: int) -> Array:
   """Convolves a few images at a time, in a form whose transpose, the gradient with respect to the kernel, is fast."""
   # Accelerators have kernels for the whole; and parts in bfloat16 would be summed in bfloat16.
   if jax.default_backend() != "cpu" or images.dtype == jnp.bfloat16:
-    return shared(images, kernel, stride)
+    return _shared(images, kernel, stride)
   size = max(_PART, -(-len(images) // _PARTS))
   convolve = _columns if kernel.shape[2] <= _FEW else library
   return jnp.concatenate([convolve(images[start:start + size], kernel, stride)
