@@ -28,6 +28,9 @@ def operations(program: Callable[[], Any], text: str, runs: int = 10) -> list[Op
     program: runs it once, and returns what it computes, which is waited for.
     text: the compiled program, as `compiled.as_text()` has it.
     runs: how often it is run.
+
+  Raises:
+    ValueError: if the profiler met none of the program's instructions.
   """
   sources = {found["name"]: found["source"] for found in _INSTRUCTION.finditer(text)}
   with tempfile.TemporaryDirectory() as folder:

@@ -148,7 +148,8 @@ def rows() -> tuple[Row, ...]:
       _sinusoid("fomaml"), _sinusoid("anil"), _sinusoid("metasgd"), _sinusoid("reptile"),
       *_ranges(),
       Row(_SINE, "sinusoid_maml_init", f"{_SINE_MAML} --config.first_weights=lecun --config.training.steps=40000 "
-          "--arms=none,in,out,both", _AT_5_AND_10, 70_000, setting="first weights of the usual size, of which few die"),
+          "--arms=none,in,out,both", _AT_5_AND_10, 70_000,
+          setting="first weights of the usual size, of which fewer die"),
       _prompts("linear", 10, "0.42 ± 0.09", "−4.68 ± 0.45"), _prompts("sparse", 10, "0.49 ± 0.06", "−3.94 ± 0.62"),
       _prompts("tree", 20, "0.81 ± 0.12", "−4.22 ± 1.29"), _prompts("network", 40, "0.74 ± 0.19", "−11.25 ± 2.07"),
       _linear("terms", "--seeds=3 --arms=none,in,out,both --config.size=tiny", "", "each term alone"),

@@ -80,6 +80,7 @@ def test_workers_that_have_nothing_to_do_are_said(build, capsys):
   assert said.count("2 processes of config.workers are not started") == 1  # of three splits, once
 
 
+@pytest.mark.usefixtures("compiled_quickly")  # nothing is run
 @pytest.mark.parametrize("examples, training, listed", [
     ("device", "13.6 KiB of data on each device", "4.52 KiB of data on each device"),
     ("host", "13.5 KiB of examples stay on the host, from where each step fetches its own",
@@ -89,11 +90,7 @@ def test_workers_that_have_nothing_to_do_are_said(build, capsys):
      "in a thread", "4.5 KiB of examples stay on the host, from where each episode fetches its own")])
 def test_a_dry_run_says_where_examples_lie_and_counts_them_there(build, examples, training, listed):
   said: list[str] = []
-  jax.config.update("jax_disable_most_optimizations", True)  # nothing is run
-  try:
-    found = recipe_lib.dry_run(build(examples), say=said.append)
-  finally:
-    jax.config.update("jax_disable_most_optimizations", False)
+  found = recipe_lib.dry_run(build(examples), say=said.append)
   assert said[-3:] == [f"{name} tasks: {words}." for name, words in (
       ("Training", training), ("Validation", listed), ("Test", listed))]
   of_lists = 2 * (18 * 256 * (examples == "device") + 3 * 8)  # images; starts and counts, or a checksum
