@@ -57,7 +57,7 @@ class Quadratic:
 def products(a: PyTree, b: PyTree) -> Products:
   """Returns the inner products of two vectors."""
   gap = difference(a, b)
-  return Products(squared_norm(b), _dot(gap, b), squared_norm(gap))
+  return Products(squared_norm(b), dot(gap, b), squared_norm(gap))
 
 
 def difference(a: PyTree, b: PyTree) -> PyTree:
@@ -76,7 +76,14 @@ def difference(a: PyTree, b: PyTree) -> PyTree:
 
 def squared_norm(tree: PyTree) -> Array:
   """Returns the sum of squares of all entries, a scalar in float32 or wider."""
-  return _dot(tree, tree)
+  return dot(tree, tree)
+
+
+def dot(a: PyTree, b: PyTree) -> Array:
+  """Returns the inner product of two vectors, a scalar in float32 or wider."""
+  # As dot products, which need no copy of what they sum; a TPU would multiply in bfloat16 if it were not forbidden.
+  dots = jax.tree.map(lambda x, y: jnp.vdot(_wide(x), _wide(y), precision=lax.Precision.HIGHEST), a, b)
+  return jax.tree.reduce(jnp.add, dots)
 
 
 def sigmoid_squared(a: PyTree, b: PyTree) -> Array:
@@ -117,12 +124,6 @@ def _direction(of: Products) -> tuple[Array, Array]:
 def _norm_or_one(square: Array) -> Array:
   # The square root is taken of a number that is never zero, so that its gradient is never infinite.
   return jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))
-
-
-def _dot(a: PyTree, b: PyTree) -> Array:
-  # As dot products, which need no copy of what they sum; a TPU would multiply in bfloat16 if it were not forbidden.
-  dots = jax.tree.map(lambda x, y: jnp.vdot(_wide(x), _wide(y), precision=lax.Precision.HIGHEST), a, b)
-  return jax.tree.reduce(jnp.add, dots)
 
 
 def _wide(x: Array) -> Array:

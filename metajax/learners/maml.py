@@ -72,7 +72,9 @@ def adapt_both(apply, loss: PerExample, params: Params, support: Examples, query
   gradient = functools.partial(task_gradient, apply, loss, params, mixed_mode=mixed_mode)
   if support.mask.shape == query.mask.shape:  # as one batch
     both = jax.vmap(gradient)(jax.tree.map(lambda *parts: jnp.stack(parts), support, query))
-    on_support, on_query = (jax.tree.map(lambda leaf: leaf[part], both) for part in (0, 1))
+    # By split, whose transpose puts the parts side by side; that of an index adds each to zeros.
+    parts = jax.tree.map(lambda leaf: [part[0] for part in lax.split(leaf, (1, 1))], both)
+    on_support, on_query = jax.tree.transpose(jax.tree.structure(both), None, parts)
   else:
     on_support, on_query = gradient(support), gradient(query)
   sizes = jnp.sum(support.mask), jnp.sum(query.mask)
