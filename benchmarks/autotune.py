@@ -17,6 +17,7 @@ from absl import flags
 import jax
 
 from launch import command_line, pods, tuned
+from metajax import memory
 from metajax.recipe import Recipe
 from metajax.sharding import replicate, task_mesh, usable_devices
 from metajax.training import init_state, make_advance
@@ -29,6 +30,7 @@ _WINDOWS = 5
 def main(_: list[str]) -> None:
   name, config = CONFIG()
   if _CANDIDATE.value:
+    memory.keep_freed_memory()  # as the run will
     print(seconds_a_step(command_line.build(name, config)))
     return
   tasks = config.training.tasks_per_step

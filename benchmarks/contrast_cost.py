@@ -18,6 +18,7 @@ import jax
 
 from benchmarks import tables
 from benchmarks.interleaved import interleaved, ratio
+from metajax import memory
 from metajax.cost import flops
 from metajax.recipe import Recipe
 from metajax.sharding import replicate, task_mesh
@@ -50,6 +51,7 @@ _CASES = (
 
 
 def main(only: Sequence[str]) -> None:
+  memory.keep_freed_memory()  # as the command lines do
   kept = json.loads(_RESULT.read_text(encoding="utf-8")) if only else {"results": []}
   for name, learner, settings, bar in _CASES:
     if only and name not in only:

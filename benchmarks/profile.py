@@ -19,6 +19,7 @@ from benchmarks import ours, tables
 from benchmarks.interleaved import interleaved
 from benchmarks.operations import Operation, operations
 from benchmarks.workloads import WORKLOADS, Workload
+from metajax import memory
 from metajax.cost import flops
 from metajax.networks import convolution, normalisation
 from metajax.networks.conv4 import block
@@ -59,6 +60,7 @@ def parts(workload: Workload) -> dict[str, Part]:
 
 
 def main() -> None:
+  memory.keep_freed_memory()  # as the command lines do
   workload = WORKLOADS[_WORKLOAD]
   built = ours.build(workload)
   compiled = built.advance.lower(built.state, built.episodes).compile()

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from benchmarks import ours, tables
 from benchmarks.interleaved import interleaved
 from benchmarks.workloads import WORKLOADS
+from metajax import memory
 from metajax.cost import flops
 
 _RESULT = Path("docs/results/speed.json")
@@ -27,6 +28,7 @@ _SIZE = 2048
 
 
 def main(only: Sequence[str]) -> None:
+  memory.keep_freed_memory()  # as the command lines do
   unknown = sorted(set(only) - set(WORKLOADS))
   if unknown:
     raise SystemExit(f"no workload is called {', '.join(unknown)}; choose from {', '.join(WORKLOADS)}.")

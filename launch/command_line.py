@@ -18,7 +18,7 @@ from ml_collections import config_flags
 
 from launch import explain
 from launch.fields import check_setting
-from metajax import hosts
+from metajax import hosts, memory
 from metajax.checkpoints import Damaged, Unsaved
 from metajax.data.download import cache_dir
 from metajax.recipe import Recipe, check
@@ -163,8 +163,9 @@ def compared_with(recipe: str, config: Any) -> Mapping[str, Mapping[str, Mapping
   return compared(config) if compared else {}
 
 
-def use_compilation_cache() -> None:
-  """Keeps compiled programs in the user's cache, so that the second run of a command starts at once."""
+def prepare() -> None:
+  """Keeps what the next step needs again, and compiled programs in the user's cache for the next run of a command."""
+  memory.keep_freed_memory()
   jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
 
 

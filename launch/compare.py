@@ -36,7 +36,7 @@ def main(_: list[str]) -> None:
   configs = arms.parse(config, _ARMS.value)
   text = command_line.own_sweeps(name, config) if _SWEEPS.value is None else _SWEEPS.value
   sweeps = arms.parse_sweeps(config, "" if text == "none" else text)
-  command_line.use_compilation_cache()
+  command_line.prepare()
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # arms are tested by like programs
   if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     jax.config.update("jax_num_cpu_devices", _cores())  # seeds are shared out between cores

@@ -24,7 +24,7 @@ def main(_: list[str]) -> None:
     config.test.episodes = _EPISODES.value
   if _TEST_SEED.value is not None:
     config.test.seed = _TEST_SEED.value
-  command_line.use_compilation_cache()
+  command_line.prepare()
   built = command_line.build(run["recipe"], config)
   state = recipe.restore(built, _WORKDIR.value)
   if hosts.is_writer():

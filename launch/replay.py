@@ -19,7 +19,7 @@ def main(_: list[str]) -> None:
     raise ValueError("--workdir and --step are both needed: --workdir=runs/<recipe> --step=120.")
   run = workdir.read(_WORKDIR.value)
   config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
-  command_line.use_compilation_cache()
+  command_line.prepare()
   replay.replay(command_line.build(run["recipe"], config), _WORKDIR.value, _STEP.value)
 
 

@@ -36,11 +36,10 @@ def main(_: list[str]) -> None:
   if _TUNED.value:
     print("Tuned: " + " ".join(tuned.apply(name, config)))
   built = command_line.build(name, config)
+  command_line.prepare()
   if _DRY_RUN.value:
-    command_line.use_compilation_cache()
     recipe.dry_run(built)
     return
-  command_line.use_compilation_cache()
   settings, about = dataclasses.asdict(config), provenance(_data(built), name.split(":")[0])
   folder = Path(_WORKDIR.value or f"runs/{command_line.run_name(name)}")
   writers = [] if _WANDB.value is None else [weights_and_biases.opener(folder, _WANDB.value, settings)]
