@@ -56,7 +56,7 @@ def build(workload: Workload, seed: int = SEED) -> Built:
     return descend(optimizer, gradient, carry[1], carry[0]), (metrics["loss"], optax.tree.norm(gradient))
 
   def several(carry, episodes):
-    if steps == 1:  # no loop: XLA:CPU computes gradients of convolutions with shared weights well only outside of one
+    if steps == 1:  # no loop: XLA:CPU computes convolutions well only outside of one, unless all is written for it
       return step(carry, episodes)
     carry, of_all = lax.scan(lambda carry, _: step(carry, episodes), carry, length=steps)
     return carry, jax.tree.map(lambda values: values[0], of_all)
@@ -78,9 +78,12 @@ def _learner_and_objective(workload: Workload) -> tuple[Learner, Objective]:
     return learners.in_context(network), objectives.autoregressive(functools.partial(read, network),
                                                                    losses.squared_error)
   if workload.learner == "protonet":
-    embedding = networks.conv4(filters=workload.width, max_pool=workload.max_pool, convolve=convolution.shared)
+    several = workload.tasks > 1  # one by one, then: the activations of one task fit the cache
+    embedding = networks.conv4(filters=workload.width, max_pool=workload.max_pool,
+                               convolve=convolution.looped if several else convolution.shared)
     learner = learners.protonet(embedding, num_classes=workload.ways)
-    return learner, objectives.episodic(learner, losses.softmax_cross_entropy)
+    return learner, objectives.episodic(learner, losses.softmax_cross_entropy,
+                                        task_map=objectives.in_chunks(1) if several else objectives.at_once)
   loss = losses.softmax_cross_entropy if workload.ways else losses.squared_error
   adapted = (networks.conv4(workload.ways, filters=workload.width, max_pool=workload.max_pool, average=True)
              if workload.ways else networks.mlp([workload.width] * workload.layers, 1))

@@ -14,7 +14,7 @@ from metajax.networks.film_resnet import film_resnet
 from metajax.networks.normalisation import Normalise, batch_statistics, none
 from metajax.networks.precision import computing_in
 from metajax.networks.transformer import SIZES, transformer
-from metajax.types import Learner, Network
+from metajax.types import Array, Learner, Network
 
 METRIC = ("protonet", "protonet_cosine", "matchingnet", "matchingnet_full_context", "relationnet")
 CNAPS = ("cnaps", "simple_cnaps")
@@ -48,10 +48,15 @@ def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -
     return network if dtype is None else computing_in(network, dtype)
 
   # Convolved for weights that all tasks share.
-  features = conv4(convolve=convolution.shared)
+  features = conv4(convolve=_shared(config))
   makers = {**_descending(config, conv4, ways, num_steps), **_metric(config, features, ways),
             **_film(config, normalise, ways), **_reading(config, conv4, ways)}
   return choose("learner", config.learner, makers)()
+
+
+def _shared(config: Any) -> Callable[..., Array]:
+  """Returns the convolution of weights that all tasks share: in a loop, XLA:CPU needs its gradients written out."""
+  return convolution.looped if config.training.task_chunk else convolution.shared
 
 
 def with_features(network: Network, learner: Learner) -> Learner:
@@ -89,7 +94,7 @@ def spread(network: Network, normalise: Normalise) -> Network:
 def _descending(config: Any, conv4: Callable[..., Network], ways: int, num_steps: int) -> Makers:
   average = not config.max_pool
   return inner_loop.makers(config, losses.softmax_cross_entropy, conv4(ways, average=average),
-                           body=conv4(average=average, convolve=convolution.shared), head=networks.mlp((), ways),
+                           body=conv4(average=average, convolve=_shared(config)), head=networks.mlp((), ways),
                            num_steps=num_steps)
 
 
@@ -110,7 +115,7 @@ def _film(config: Any, normalise: Normalise, ways: int) -> Makers:
   stages = [-(-config.filters // part) for part in (4, 2, 1, 1)]
   backbone = film_resnet(stages, normalise=normalise)
   encoder = networks.conv4(filters=config.filters, normalise=normalise, max_pool=False, average=True,
-                           convolve=convolution.shared)
+                           convolve=_shared(config))
   parts = backbone, encoder, networks.mlp((config.filters,), backbone.num_film)
   return {
       "cnaps": lambda: learners.cnaps(*parts, networks.mlp((_UNITS,), stages[-1] + 1), num_classes=ways),
@@ -120,7 +125,7 @@ def _film(config: Any, normalise: Normalise, ways: int) -> Makers:
 def _reading(config: Any, conv4: Callable[..., Network], ways: int) -> Makers:
   layers, heads, width = choose("size", config.size, SIZES)
   # A vector has no space to be normalised over: by batch statistics or not at all.
-  features = spread(conv4(_FEATURES, convolve=convolution.shared),
+  features = spread(conv4(_FEATURES, convolve=_shared(config)),
                     batch_statistics if config.norm == "batch" else none)
   # The pictures show it 20 examples of a class; two tokens an example, and one for the query or dummy input after.
   examples = ways * max(20, config.shots + max(config.train_queries, config.test_queries))

@@ -74,10 +74,52 @@ def _in_parts(images: Array, kernel: Array, stride: int) -> Array:
 
 def _columns(images: Array, kernel: Array, stride: int) -> Array:
   """Convolves by `patches` laid out in columns: the transpose is a product of two matrices as they lie in memory."""
+  shape = len(images), *(-(-size // stride) for size in images.shape[1:3]), kernel.shape[3]
+  return lax.dot_general(_in_columns(images, stride), kernel.reshape(-1, kernel.shape[3]),
+                         (((0,), (0,)), ((), ()))).reshape(shape)
+
+
+def _in_columns(images: Array, stride: int) -> Array:
+  """Returns what the taps meet, `[9 I, N H W]` at stride 1."""
+  return jnp.concatenate([jnp.moveaxis(part, -1, 0).reshape(images.shape[3], -1) for part in _shifted(images, stride)])
+
+
+def looped(images: Array, kernel: Array, stride: int = 1) -> Array:
+  """Convolves as `shared`, for tasks that are mapped in a loop (`objectives.in_chunks`); no forward-mode derivative.
+
+  XLA:CPU has one layout of a convolution that it computes fast, and turns others into it outside of loops only. The
+  gradients here are written in that layout, and as products of matrices.
+  """
+  return _looped(images, kernel, stride)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _looped(images: Array, kernel: Array, stride: int) -> Array:
+  return _shared(images, kernel, stride)
+
+
+def _looped_forward(images, kernel, stride):
+  return _looped(images, kernel, stride), (images, kernel)
+
+
+def _looped_backward(stride, residuals, cotangent):
+  images, kernel = residuals
   channels, filters = kernel.shape[2:]
-  shape = len(images), *(-(-size // stride) for size in images.shape[1:3]), filters
-  columns = jnp.concatenate([jnp.moveaxis(part, -1, 0).reshape(channels, -1) for part in _shifted(images, stride)])
-  return lax.dot_general(columns, kernel.reshape(-1, filters), (((0,), (0,)), ((), ()))).reshape(shape)
+  # Each output met nine inputs; each input is met by the outputs around it, in the opposite order.
+  padding = [(1, size - stride * (outputs - 1)) for size, outputs in zip(images.shape[1:3], cotangent.shape[1:3])]
+  to_images = lax.conv_general_dilated(
+      cotangent, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), (1, 1), padding, lhs_dilation=(stride, stride),
+      dimension_numbers=("NHWC", "HWIO", "NHWC"))
+  flat = cotangent.reshape(-1, filters)
+  if channels <= _FEW:
+    to_kernel = _in_columns(images, stride) @ flat
+  else:  # tap by tap: all patches at once would be nine times the images
+    to_kernel = jnp.stack([lax.dot_general(part.reshape(-1, channels), flat, (((0,), (0,)), ((), ())))
+                           for part in _shifted(images, stride)])
+  return to_images, to_kernel.reshape(kernel.shape)
+
+
+_looped.defvjp(_looped_forward, _looped_backward)
 
 
 def max_pool(images: Array, direction: Array | None = None) -> Array:

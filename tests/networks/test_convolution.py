@@ -11,7 +11,8 @@ import pytest
 from metajax.networks import convolution, normalisation
 from tests.helpers import compiled_quickly
 
-FORMS = {"patches": convolution.patches, "library": convolution.library, "shared": convolution.shared}
+FORMS = {"patches": convolution.patches, "library": convolution.library, "shared": convolution.shared,
+         "looped": convolution.looped}
 # (examples, height, width, channels in, channels out, stride)
 SHAPES = [(17, 3, 4, 5, 2, 1), (17, 4, 3, 2, 3, 2),  # in two parts
           (2, 5, 4, 1, 3, 1), (2, 5, 4, 1, 3, 2), (1, 6, 7, 3, 2, 2), (2, 4, 3, 5, 2, 1), (1, 7, 5, 5, 2, 2)]

@@ -1,0 +1,33 @@
+"""Learners of images learn the same whether tasks are mapped at once or one by one, in a form made for each."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from experiments import omniglot
+from experiments.image_learners import make_learner
+from metajax import losses, objectives
+from metajax.networks.normalisation import batch_statistics
+from metajax.types import Episode, Examples
+
+
+@pytest.mark.parametrize("name", ["protonet", "ridge"])
+def test_tasks_one_by_one_have_the_gradient_of_all_at_once(name):
+  key = jax.random.key(0)
+  inputs = jax.random.normal(key, (2, 4, 12, 12, 1))
+  examples = Examples(inputs, jnp.tile(jnp.arange(2, dtype=jnp.int32), (2, 2)),
+                      jnp.ones((2, 4), bool))
+  gradients = []
+  for chunk, task_map in ((0, objectives.at_once), (1, objectives.in_chunks(1))):
+    config = omniglot.get_config(name)
+    config = dataclasses.replace(config, filters=5, training=dataclasses.replace(config.training, task_chunk=chunk))
+    learner = make_learner(config, batch_statistics, 2, 0)
+    objective = objectives.episodic(learner, losses.softmax_cross_entropy, task_map=task_map)
+    gradient = jax.jit(jax.grad(lambda params: objective(params, Episode(examples, examples), key)[0]))
+    params = learner.init(key, inputs[0])
+    assert ("custom_vjp" in str(jax.make_jaxpr(objective)(params, Episode(examples, examples), key))) == bool(chunk)
+    gradients.append(gradient(params))
+  chex.assert_trees_all_close(*gradients, rtol=1e-4, atol=1e-5)
