@@ -24,6 +24,8 @@ _PUBLISHED = {
     "omniglot_maml": ("accuracy", "98.7 %", "Finn et al., 2017; 60,000 steps of 32 tasks, 64 filters"),
     "icl_linear": ("loss", "none", "Garg et al. train 500,000 steps; the references are drawn in docs/learners.md"),
     "icl_sparse": ("loss", "none", "as icl_linear"),
+    "icl_tree": ("loss", "none", "as icl_linear"),
+    "icl_network": ("loss", "none", "as icl_linear"),
     "icl_images": ("accuracy", "none", "our own setting; raw pixels get 41.9 %, python -m benchmarks.pixels"),
     "quickstart": ("accuracy", "none", "our own images; nearest mean of raw pixels: python -m benchmarks.pixels"),
 }
