@@ -2,8 +2,9 @@
 
   python -m benchmarks.verdict                          writes the page again from docs/results/verdict_*.json
   python -m benchmarks.verdict --list                   what there is to run, and what has been
-  python -m benchmarks.verdict --only=sinusoid          runs those whose names begin so and were not run yet, then
-                                                        writes the page; where it was stopped, it goes on
+  python -m benchmarks.verdict --only=sinusoid          runs the row of that name, or those whose names begin so, that
+                                                        were not run yet, then writes the page; where it was stopped,
+                                                        it goes on
   python -m benchmarks.verdict --keep=runs/<name>       takes the results of a comparison run by hand; its folder's name
                                                         is the name of the row
 """
@@ -29,7 +30,7 @@ _RUNS = Path("runs/verdict")
 
 def main(arguments: list[str]) -> None:
   parser = argparse.ArgumentParser(prog="python -m benchmarks.verdict", description=__doc__.splitlines()[0])
-  parser.add_argument("--only", help="run the missing rows whose names begin so")
+  parser.add_argument("--only", help="run the row of this name, or the missing ones whose names begin so")
   parser.add_argument("--keep", type=Path, help="take the results of this folder")
   parser.add_argument("--list", action="store_true", help="say what there is")
   chosen = parser.parse_args(arguments)
@@ -40,7 +41,8 @@ def main(arguments: list[str]) -> None:
   if chosen.keep:
     keep(chosen.keep)
   if chosen.only is not None:
-    matching = [row for row in rows() if row.name.startswith(chosen.only)]
+    matching = ([row for row in rows() if row.name == chosen.only]
+                or [row for row in rows() if row.name.startswith(chosen.only)])
     if not matching:
       parser.error(f"no row begins with {chosen.only!r}; --list lists them.")
     missing = [row for row in matching if not _kept(row).exists()]
