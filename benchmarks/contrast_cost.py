@@ -34,10 +34,10 @@ _CASES = (
     ("sinusoid", "maml", {}, 1.75),
     ("sinusoid", "fomaml", {}, 1.75),
     ("icl_linear", None, {}, 1.3),
-    ("omniglot", "protonet", {"max_pool": False, "train_ways": 0, "filters": 64}, 1.05),
-    ("omniglot", "matchingnet", {"filters": 64}, 1.05),
-    ("omniglot", "ridge", {"filters": 64}, 1.05),
-    ("omniglot", "anil", {"filters": 64}, 1.05),
+    ("omniglot", "protonet", {"max_pool": False, "train_ways": 0, "filters": 64, "task_chunk": 0}, 1.05),
+    ("omniglot", "matchingnet", {"filters": 64, "task_chunk": 0}, 1.05),
+    ("omniglot", "ridge", {"filters": 64, "task_chunk": 0}, 1.05),
+    ("omniglot", "anil", {"filters": 64, "task_chunk": 0}, 1.05),
     ("omniglot", "maml", {**_LIKE_SUPPORT, "task_chunk": 0}, 1.75),
     ("omniglot", "fomaml", {**_LIKE_SUPPORT, "task_chunk": 0}, 1.75),
     ("omniglot", "maml", {**_LIKE_SUPPORT, "task_chunk": 1}, None),
@@ -46,7 +46,9 @@ _CASES = (
     ("sinusoid", "reptile", {}, None),
     ("sinusoid", "imaml", {}, None),
     ("sinusoid", "cnp", {}, None),
-    ("omniglot", "relationnet", {"filters": 64}, None),
+    ("omniglot", "relationnet", {"filters": 64, "task_chunk": 0}, None),
+    ("omniglot", "protonet", {"max_pool": False, "train_ways": 0, "filters": 64, "task_chunk": 1}, None),
+    ("omniglot", "ridge", {"filters": 64, "task_chunk": 1}, None),
 )
 
 

@@ -41,8 +41,7 @@ def main(arguments: list[str]) -> None:
   if chosen.keep:
     keep(chosen.keep)
   if chosen.only is not None:
-    matching = ([row for row in rows() if row.name == chosen.only]
-                or [row for row in rows() if row.name.startswith(chosen.only)])
+    matching = named(chosen.only)
     if not matching:
       parser.error(f"no row begins with {chosen.only!r}; --list lists them.")
     missing = [row for row in matching if not _kept(row).exists()]
@@ -52,6 +51,11 @@ def main(arguments: list[str]) -> None:
       keep(_RUNS / row.name)
       write(_PAGE)  # as far as it goes
   write(_PAGE)
+
+
+def named(only: str) -> list[Row]:
+  """Returns the row of that name or, where there is none, those whose names begin so."""
+  return [row for row in rows() if row.name == only] or [row for row in rows() if row.name.startswith(only)]
 
 
 def keep(folder: Path, results: Path = _RESULTS) -> None:

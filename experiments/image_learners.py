@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments import inner_loop
-from experiments.settings import choose
+from experiments.settings import choose, tasks_at_a_time
 from metajax import distances, learners, losses, networks
 from metajax.networks import convolution
 from metajax.networks.film_resnet import film_resnet
@@ -56,7 +56,7 @@ def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -
 
 def _shared(config: Any) -> Callable[..., Array]:
   """Returns the convolution of weights that all tasks share: in a loop, XLA:CPU needs its gradients written out."""
-  return convolution.looped if config.training.task_chunk else convolution.shared
+  return convolution.looped if tasks_at_a_time(config.training) else convolution.shared
 
 
 def with_features(network: Network, learner: Learner) -> Learner:

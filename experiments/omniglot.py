@@ -50,7 +50,7 @@ class Config(inner_loop.Descent):
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(
-      steps=10_000, tasks_per_step=16, learning_rate=3e-3, steps_per_row=100, rows_per_checkpoint=10, task_chunk=1))
+      steps=10_000, tasks_per_step=16, learning_rate=3e-3, steps_per_row=100, rows_per_checkpoint=10, task_chunk=-1))
   test: Test = field(default_factory=lambda: Test(episodes=600))
 
 
@@ -59,6 +59,7 @@ def defaults() -> Mapping[str, Mapping[str, Any]]:
   # On CPU a step of shared convolutions is faster outside of the loop that several steps a dispatch are.
   shared = {"steps": 2000, "steps_per_row": 25, "rows_per_checkpoint": 4, "steps_per_dispatch": 1}
   slower = {**shared, "learning_rate": 2e-3}
+  residual = {**shared, "tasks_per_step": 8, "task_chunk": 0}  # its convolutions are slow in a loop over tasks, too
   return {
       "maml": {},
       "fomaml": {"first_order": True},
@@ -74,9 +75,10 @@ def defaults() -> Mapping[str, Mapping[str, Any]]:
       "relationnet": {"training": shared},
       "ridge": {"training": shared},
       "cnp": {"training": slower},
-      "cnaps": {"norm": "group", "training": {**shared, "tasks_per_step": 8}},
-      "simple_cnaps": {"norm": "group", "training": {**shared, "tasks_per_step": 8}},
-      "in_context": {"contrast": {"weight": 0.02, "distance": "sigmoid_squared"}, "training": slower}}
+      "cnaps": {"norm": "group", "training": residual},
+      "simple_cnaps": {"norm": "group", "training": residual},
+      "in_context": {"contrast": {"weight": 0.02, "distance": "sigmoid_squared"},
+                     "training": {**slower, "task_chunk": 0}}}
 
 
 def get_config(learner: str = "maml") -> Config:

@@ -8,6 +8,8 @@ import functools
 from operator import attrgetter
 from typing import Any, Collection, Mapping, TypeVar
 
+import jax
+
 from metajax import distances, objectives
 from metajax.contrast import info_nce
 from metajax.networks import normalisation
@@ -161,6 +163,13 @@ def make_normalisation(value: str) -> tuple[normalisation.Normalise, str]:
   return choose("norm", value, options)
 
 
+def tasks_at_a_time(training: Training) -> int:
+  """Returns how many tasks are mapped at a time, 0 for all: as set or, with -1, as this machine's devices want it."""
+  if training.task_chunk >= 0:
+    return training.task_chunk
+  return 1 if jax.default_backend() == "cpu" else 0  # one task fits a CPU's cache; many fill an accelerator
+
+
 def _mapped(config: Any) -> dict[str, Any]:
   """Returns what all objectives take, how tasks are mapped, having checked the settings that all read."""
   training = config.training
@@ -169,12 +178,14 @@ def _mapped(config: Any) -> dict[str, Any]:
                  "contrast.num_views", "contrast.view_size")
   check_positive(config, "contrast.temperature")
   check_at_least(2, config, "test.episodes", "test.val_episodes")
-  check_at_least(0, config, "training.learning_rate", "training.task_chunk", "training.clip_gradient",
-                 "training.skip_nonfinite", "training.keep_every")
+  check_at_least(0, config, "training.learning_rate", "training.clip_gradient", "training.skip_nonfinite",
+                 "training.keep_every")
+  check_at_least(-1, config, "training.task_chunk")
   if config.conml and training.tasks_per_step < 2 and config.contrast.discriminate:
     raise ValueError(f"config.training.tasks_per_step={training.tasks_per_step}, but ConML tells different tasks apart "
                      "and needs at least 2 in a meta-batch; give more, or config.contrast.discriminate=False.")
-  task_map: TaskMap = objectives.in_chunks(training.task_chunk) if training.task_chunk else objectives.at_once
+  chunk = tasks_at_a_time(training)
+  task_map: TaskMap = objectives.in_chunks(chunk) if chunk else objectives.at_once
   return {"task_map": task_map, "axis_name": TASKS}
 
 

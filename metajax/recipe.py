@@ -57,7 +57,7 @@ class Training:
   steps_per_row: int = 50  # steps in one row of metrics.csv
   steps_per_dispatch: int = 50  # steps in one dispatch to the device; 1 where convolutions must not be in a loop
   rows_per_checkpoint: int = 10  # rows between two checkpoints, and between two looks at the validation tasks
-  task_chunk: int = 0  # tasks mapped at a time; 0 is all at once
+  task_chunk: int = 0  # tasks mapped at a time; 0: all at once; -1: as the machine wants it
   pmap: bool = False  # map tasks over devices with jax.pmap in the place of jax.shard_map
   spread_state: bool = False  # let the devices share parameters and optimizer state: for big networks
   clip_gradient: float = 0.0  # the largest norm of the gradient; 0: not clipped

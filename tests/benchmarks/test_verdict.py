@@ -36,6 +36,12 @@ def test_names_are_unique():
   assert len(set(_NAMES)) == len(_NAMES)
 
 
+def test_a_name_is_of_one_row_and_the_beginning_of_names_of_several():
+  assert [row.name for row in verdict.named("omniglot_maml")] == ["omniglot_maml"]  # not omniglot_maml_5w5s
+  assert [row.name for row in verdict.named("lake")] == [name for name in _NAMES if name.startswith("lake_")]
+  assert not verdict.named("nothing")
+
+
 @pytest.fixture
 def run(tmp_path):
   """The folder of a comparison that is done, as the row wants it."""

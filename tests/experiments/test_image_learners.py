@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import omniglot
+from experiments import omniglot, sinusoid
 from experiments.image_learners import make_learner
+from experiments.settings import Training, tasks_at_a_time
 from metajax import losses, objectives
 from metajax.networks.normalisation import batch_statistics
 from metajax.types import Episode, Examples
@@ -31,3 +32,16 @@ def test_tasks_one_by_one_have_the_gradient_of_all_at_once(name):
     assert ("_looped" in str(jax.make_jaxpr(objective)(params, Episode(examples, examples), key))) == bool(chunk)
     gradients.append(gradient(params))
   chex.assert_trees_all_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend, chunk", [("cpu", 1), ("tpu", 0), ("gpu", 0)])
+def test_how_many_tasks_go_at_a_time_is_the_machines_choice_unless_it_is_set(monkeypatch, backend, chunk):
+  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+  assert tasks_at_a_time(omniglot.get_config("protonet").training) == chunk
+  assert [tasks_at_a_time(Training(task_chunk=given)) for given in (0, 1, 4)] == [0, 1, 4]
+
+
+def test_fewer_tasks_than_the_machines_choice_are_refused():
+  config = sinusoid.get_config("maml")
+  with pytest.raises(ValueError, match="task_chunk=-2"):
+    sinusoid.build(dataclasses.replace(config, training=dataclasses.replace(config.training, task_chunk=-2)))
