@@ -104,9 +104,10 @@ def _short(tasks: int = 8, steps: int = 400, chunk: int = 1) -> str:
 
 
 def _omniglot(learner: str, published: str, steps: int = 0, remark: str = "", *, ways: int = 5, shots: int = 1,
-              settings: str = _short()) -> Row:
+              settings: str = "") -> Row:
   usual = ways == 5 and shots == 1
   more = "" if usual else f" --config.ways={ways} --config.shots={shots}"
+  settings = settings or _short(steps=400 if learner == "protonet" else 1500)  # whose network has twice the filters
   return Row(_OMNIGLOT, f"omniglot_{learner}" + ("" if usual else f"_{ways}w{shots}s"),
              f"--config=experiments/omniglot.py:{learner} --seeds=3 --arms=none,both {settings}{more}",
              (Shown(f"{ways}-way {shots}-shot", plain=published),), steps, remark)
@@ -172,7 +173,7 @@ def rows() -> tuple[Row, ...]:
       _omniglot("protonet", "98.8 % (Snell et al.)", 0, "trained on 60-way tasks"),
       _omniglot("matchingnet", "98.1 % (as cited by Finn et al.)"), _omniglot("ridge", ""),
       _omniglot("simple_cnaps", "", settings=_short(chunk=0)),
-      _omniglot("in_context", "", settings=_short(steps=1000, chunk=0)),
+      _omniglot("in_context", "", settings=_short(steps=2000, chunk=0)),
       _omniglot("maml", "99.9 ± 0.1 % (Finn et al.)", 60_000, "64 filters, 32 tasks a step", shots=5),
       _omniglot("protonet", "99.7 % (Snell et al.)", 0, "trained on 60-way tasks", shots=5),
       _many_ways("maml", "95.8 ± 0.3 % (Finn et al.)", 1, 60_000),

@@ -71,6 +71,21 @@ def test_nearly_equal_tasks_keep_their_digits():
 
 
 # The two roads, by means and by pairs, under every mapping; the second distance of the first road under one.
+@pytest.mark.parametrize("name, far", [("cosine", 1.0), ("squared_euclidean", 100.0)])
+def test_a_first_task_far_from_all_others_costs_no_digits(name, far):
+  random = np.random.default_rng(3)
+  exact = 0.01 * random.normal(size=(16, 40)) + np.eye(40)[0]  # near one another, but for the first
+  exact[0] = far * np.eye(40)[1]
+  value, gradient = jax.value_and_grad(lambda full: contrast.inter_task_distance(full, DISTANCES[name]))(
+      jnp.asarray(exact, jnp.float32))
+  np.testing.assert_allclose(value, loop_out(name, exact), rtol=1e-5)
+  for task in (0, 5):
+    step = np.zeros_like(exact)
+    step[task] = 1e-5
+    slope = (loop_out(name, exact + step) - loop_out(name, exact - step)) / 2e-5
+    np.testing.assert_allclose(jnp.sum(gradient[task]), slope, rtol=1e-3, atol=1e-5 * np.abs(gradient).max())
+
+
 @pytest.mark.parametrize("mapping, name", [*((mapping, name) for mapping in ("shard_map", "check_vma", "pmap", "vmap")
                                              for name in ("cosine", "sigmoid_squared")),
                                            ("shard_map", "squared_euclidean")])
