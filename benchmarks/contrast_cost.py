@@ -2,7 +2,8 @@
 
   python -m benchmarks.contrast_cost              measures (nothing else may run), writes the table in
                                                   docs/performance.md and docs/results/contrast_cost.json
-  python -m benchmarks.contrast_cost sinusoid     only the rows of a recipe; the others stay as they are
+  python -m benchmarks.contrast_cost sinusoid omniglot:maml
+                                                  only the rows that begin so; the others stay as they are
 Recipes as they are, but for at least 25 tasks a step, as many queries as shots where weights are adapted, and images
 rendered from fonts. "Arithmetic" is the same ratio of floating-point operations (`metajax.cost.flops`).
 """
@@ -54,9 +55,13 @@ _CASES = (
 
 def main(only: Sequence[str]) -> None:
   memory.keep_freed_memory()  # as the command lines do
-  kept = json.loads(_RESULT.read_text(encoding="utf-8")) if only else {"results": []}
-  for name, learner, settings, bar in _CASES:
-    if only and name not in only:
+  stored = json.loads(_RESULT.read_text(encoding="utf-8")) if only else {"results": []}
+  names = [_name({"recipe": name, "learner": learner, "settings": settings}) for name, learner, settings, _ in _CASES]
+  if unknown := [word for word in only if not any(name.startswith(word) for name in names)]:
+    raise ValueError(f"no row begins with {', '.join(unknown)}; there are {'; '.join(names)}.")
+  kept = {**stored, "results": [result for result in stored["results"] if _name(result) in names]}  # that still exist
+  for row, (name, learner, settings, bar) in zip(names, _CASES, strict=True):
+    if only and not row.startswith(tuple(only)):
       continue
     plain, contrasted = (_steps(_build(name, learner, settings, conml)) for conml in (False, True))
     times = interleaved({"plain": plain.run, "conml": contrasted.run})
