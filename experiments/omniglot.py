@@ -56,7 +56,7 @@ class Config(inner_loop.Descent):
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
   """Returns the learners of this recipe, each with the settings in which it differs from MAML."""
-  # On CPU a step of shared convolutions is faster outside of the loop that several steps a dispatch are.
+  # On CPU the usual gradients of shared convolutions are slow within the loop that several steps a dispatch are.
   shared = {"steps": 2000, "steps_per_row": 25, "rows_per_checkpoint": 4, "steps_per_dispatch": 1}
   slower = {**shared, "learning_rate": 2e-3}
   residual = {**shared, "tasks_per_step": 8, "task_chunk": 0}  # its convolutions are slow in a loop over tasks, too
