@@ -86,7 +86,7 @@ def write(page: Path, results: Path = _RESULTS) -> None:
   found = {row: json.loads(_kept(row, results).read_text(encoding="utf-8")) for row in rows()
            if _kept(row, results).exists()}
   missing = [row.name for row in rows() if row not in found]
-  lines: list[str] = []
+  lines = [verdict_page.in_all(found)]
   for section in dict.fromkeys(row.section for row in rows()):
     inside = {row: kept for row, kept in found.items() if row.section == section}
     pictures = {row: [f"results/verdict_{row.name}_{picture}.png" for picture in row.pictures

@@ -4,7 +4,7 @@ import re
 from typing import Any, Iterator, Mapping, Sequence
 
 from benchmarks.verdict_rows import Row, Shown
-from metajax.reports.judgement import in_proportion, judge, main_measure, reaching, verdicts, with_interval
+from metajax.reports.judgement import SURE, in_proportion, judge, main_measure, reaching, verdicts, with_interval
 
 Kept = Mapping[str, Any]  # results of a comparison, as written by `metajax.compare.compare`, and of what machine
 _JUDGED = ("better", "no difference", "worse", "nothing")
@@ -30,6 +30,21 @@ def section(kept: Mapping[Row, Kept], pictures: Mapping[Row, Sequence[str]]) -> 
               f"{results['machine']}, jax {results['versions']['jax']}."]
     lines += [f"\n![{row.name}]({picture})" for picture in pictures.get(row, ())]
   return lines
+
+
+def in_all(kept: Mapping[Row, Kept]) -> str:
+  """Returns the sentence that the page begins with: what ConML comes to in all comparisons but searches."""
+  found = {row.name: judge(results)["both"] for row, results in kept.items()
+           if row.shown and "both" in results["arms"]}
+
+  def told(word):
+    names = [name for name, judged in found.items() if judged == word]
+    return f"{len(names)} ({', '.join(names)})" if names else "0"
+
+  others = sum(judged not in ("better", "worse") for judged in found.values())
+  return (f"**In all**: of {len(found)} comparisons of ConML, both terms, with plain training, ConML is better in "
+          f"{told('better')}, worse in {told('worse')}, and makes no difference that the seeds can show in {others}. "
+          f"By chance alone up to {len(found) * SURE:.1f} would be called better or worse.")
 
 
 def minutes(results: Kept) -> float:
@@ -147,7 +162,24 @@ def _remark(row: Row, results: Kept) -> str:
   said = [row.remark] if row.remark else []
   if results["steps"] < row.published_steps:
     said.insert(0, f"trained for {results['steps']:,} steps, shorter than the {row.published_steps:,} published")
+  beaten = [shown.tested for shown in row.shown if _is_beaten(shown, results)]
+  if beaten:
+    said.append(f"plain training here beats the published number, by more than its interval, at {', '.join(beaten)}")
   return f"Beside what was published: {'; '.join(said)}." if said else ""
+
+
+def _is_beaten(shown: Shown, results: Kept) -> bool:
+  """Whether all of plain training's interval is better than the published number, if there is one."""
+  test, measure = _tested(shown, results, results["reference"]), main_measure(results)
+  if shown.gains or not shown.plain or test is None or None in (ours := test[measure]["over_seeds"]).values():
+    return False
+  published = _first_number(shown.plain) / (100 if measure == "accuracy" else 1)
+  gap = ours["mean"] - published
+  return (-gap if measure == "loss" else gap) > ours["interval"]
+
+
+def _first_number(words: str) -> float:
+  return float(re.findall(r"\d*\.?\d+", words)[0])
 
 
 def _in_short(results: Kept, arm: str) -> str:
@@ -160,8 +192,7 @@ def _published_gain(row: Row) -> float | None:
   first = row.shown[0]
   if first.gains or not (first.plain and first.conml):
     return None
-  plain, conml = (float(re.findall(r"\d*\.?\d+", said)[0]) for said in (first.plain, first.conml))
-  return conml / plain - 1
+  return _first_number(first.conml) / _first_number(first.plain) - 1
 
 
 def _value(value: Mapping[str, Any], measure: str, sign: bool = False) -> str:

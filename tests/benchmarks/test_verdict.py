@@ -73,12 +73,29 @@ def test_the_page(run, tmp_path):
   assert "both against none: better" in text and "5 steps, shorter than the 70,000 published" in text
   assert f"`python -m launch.compare {rows()[0].arguments}`" in text and "there" not in text.partition("Not run")[0]
   assert "better than plain training: 1; worse: 0; not to be told from it: 0." in text
+  assert ("of 1 comparisons of ConML, both terms, with plain training, ConML is better in 1 (sinusoid_maml), worse in "
+          "0, and makes no difference that the seeds can show in 0. By chance alone up to 0.1") in text
   assert "| sinusoid_maml | as published: cosine of the adapted weights | 1.00 ± 0.10 | both: -10.0 % |  |  |" in text
   assert ("- sinusoid_maml: ConML helps (-10.0 ± 5.0 % of plain training's loss). Published: -41.9 %, outside of that "
           "interval.") in text
   assert (kept / "verdict_sinusoid_maml_differences.png").read_bytes().startswith(b"\x89PNG")
   assert "results/verdict_sinusoid_maml_differences.png" in text and "(Nothing has been run yet.)" in text
   assert "sinusoid_fomaml" in text.partition("Not run yet: ")[2]
+
+
+@pytest.mark.parametrize("mean, where", [(0.5, "at 5 shots."), (0.04, "at 5 shots, 5 shots, 5 steps"), (0.6, "")])
+def test_a_published_number_that_plain_training_beats_is_named(run, tmp_path, mean, where):
+  found = json.loads((run / "results.json").read_text())
+  for shot in found["sweeps"]["test_shots"]["arms"]["none"]:
+    shot["loss"]["over_seeds"] = {"mean": mean, "interval": 0.1}
+  found["sweeps"]["test_inner_steps"] = {**found["sweeps"]["test_shots"], "values": [5, 10]}
+  (run / "results.json").write_text(json.dumps(found))
+  page = tmp_path / "results.md"
+  page.write_text("<!-- table: python -m benchmarks.verdict -->\n<!-- end of table -->\n")
+  verdict.keep(run, tmp_path / "kept")
+  verdict.write(page, tmp_path / "kept")
+  said = page.read_text().partition("beats the published number, by more than its interval, ")[2]
+  assert said.startswith(where) and bool(said) == bool(where)
 
 
 def test_a_search_stands_in_the_overview_alone(run, tmp_path):
