@@ -1,8 +1,8 @@
 """Where a prototypical network's meta-step spends its time: its parts, timed one by one beside the step, and the
 operations of the compiled step itself.
 
-  python -m benchmarks.profile        W3_1, about a minute, and nothing else may run; writes docs/results/profile.json
-                                      and the table in docs/performance.md
+  python -m benchmarks.profile        small images and large ones, a few minutes, and nothing else may run; writes
+                                      docs/results/profile.json and the tables in docs/performance.md
 A part is compiled by itself, on activations of its own size; its backward pass gives what the step needs of it. The
 machine's limit is a product of two 2048 x 2048 matrices in float32, timed in turn with the parts.
 """
@@ -28,7 +28,7 @@ from metajax.types import Array
 _RESULT = Path("docs/results/profile.json")
 _PAGE = Path("docs/performance.md")
 _COMMAND = "python -m benchmarks.profile"
-_WORKLOAD = "W3_1"
+_WORKLOADS = ("W3_1", "W3b_1")
 _SIZE = 2048
 _LONGEST = 8  # operations in the table
 _STEP, _PEAK = "the whole step", "peak"
@@ -61,7 +61,14 @@ def parts(workload: Workload) -> dict[str, Part]:
 
 def main() -> None:
   memory.keep_freed_memory()  # as the command lines do
-  workload = WORKLOADS[_WORKLOAD]
+  kept = {**tables.about(_COMMAND), "workloads": {name: profile(WORKLOADS[name]) for name in _WORKLOADS}}
+  _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+  write(kept)
+  print(_PAGE.read_text(encoding="utf-8").split(f"table: {_COMMAND} ")[1].split("<!--")[0])
+
+
+def profile(workload: Workload) -> dict[str, Any]:
+  """Returns what the parts of a workload take, its step as a whole, and the operations of that."""
   built = ours.build(workload)
   compiled = built.advance.lower(built.state, built.episodes).compile()
   held = [built.state]
@@ -83,32 +90,33 @@ def main() -> None:
     rows[name] = {"forward_ms": 1e3 * times[f"{name} forward"].median, "both_ms": 1e3 * times[name].median,
                   "gflops": arithmetic / times[name].median / 1e9}
   arithmetic = flops(jax.make_jaxpr(built.advance)(built.state, built.episodes).jaxpr)
-  kept = {**tables.about(_COMMAND), "workload": _WORKLOAD, "rows": rows, "step_ms": 1e3 * times[_STEP].median,
-          "step_gflops": arithmetic / times[_STEP].median / 1e9,
+  return {"rows": rows, "step_ms": 1e3 * times[_STEP].median, "step_gflops": arithmetic / times[_STEP].median / 1e9,
           "peak_gflops": 2 * _SIZE**3 / times[_PEAK].median / 1e9,
           "operations": [operation._asdict() for operation in operations(step, compiled.as_text())]}
-  _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-  write(kept)
-  print(_PAGE.read_text(encoding="utf-8").split(f"table: {_COMMAND} ")[1].split("<!--")[0])
 
 
 def write(kept: dict[str, Any]) -> None:
-  """Writes the table of the page from what is kept."""
-  peak = kept["peak_gflops"]
+  """Writes the tables of the page from what is kept."""
+  lines = [line for name, found in kept["workloads"].items() for line in [f"**{name}**", "", *_table(name, found), ""]]
+  tables.insert(_PAGE, _COMMAND, [*lines, tables.machine(kept)])
+
+
+def _table(name: str, found: dict[str, Any]) -> list[str]:
+  peak = found["peak_gflops"]
 
   def rate(gflops: float) -> str:
     return f"{gflops:.0f} ({gflops / peak:.0%})" if gflops else ""
 
   lines = ["| part | forward, ms | forward and backward, ms | GFLOP/s (of a matrix product's) |",
            "| --- | --- | --- | --- |"]
-  lines += [f"| {name} | {row['forward_ms']:.1f} | {row['both_ms']:.1f} | {rate(row['gflops'])} |"
-            for name, row in kept["rows"].items()]
-  sums = [sum(row[field] for row in kept["rows"].values()) for field in ("forward_ms", "both_ms")]
-  convolved = sum(row["both_ms"] for row in kept["rows"].values() if row["gflops"])
+  rows = found["rows"].values()
+  lines += [f"| {part} | {row['forward_ms']:.1f} | {row['both_ms']:.1f} | {rate(row['gflops'])} |"
+            for part, row in found["rows"].items()]
+  sums = [sum(row[field] for row in rows) for field in ("forward_ms", "both_ms")]
+  convolved = sum(row["both_ms"] for row in rows if row["gflops"])
   lines += [f"| all parts | {sums[0]:.1f} | {sums[1]:.1f}, of which {convolved:.1f} convolutions | |",
-            f"| the whole step of {kept['workload']} | | {kept['step_ms']:.1f} | {rate(kept['step_gflops'])} |"]
-  tables.insert(_PAGE, _COMMAND, [*lines, "", *_longest([Operation(**each) for each in kept["operations"]]), "",
-                                  tables.machine(kept)])
+            f"| the whole step of {name} | | {found['step_ms']:.1f} | {rate(found['step_gflops'])} |"]
+  return [*lines, "", *_longest([Operation(**each) for each in found["operations"]])]
 
 
 def _longest(found: list[Operation]) -> list[str]:
