@@ -21,8 +21,9 @@ import jax
 from benchmarks import tables
 from experiments import fsmol
 from launch import fields
-from metajax import learners, recipe, workdir
+from metajax import learners, runs, workdir
 from metajax.evaluation import Estimate, estimate, make_evaluate
+from metajax.recipe import Recipe
 from metajax.types import Learner, Network, Params
 
 _RESULTS = Path("docs/results")
@@ -40,7 +41,7 @@ def main() -> None:
   given = parser.parse_args()
   run = workdir.read(given.folder)
   config = fields.from_mapping(fsmol.get_config(run["config"]["learner"]), run["config"])
-  state = recipe.restore(fsmol.build(config), given.folder)
+  state = runs.restore(fsmol.build(config), given.folder)
   raw = learners.protonet(Network(lambda key, inputs: {}, lambda params, inputs, mask: inputs), num_classes=2)
   rows = []
   for shots in map(int, given.shots.split(",")):
@@ -70,7 +71,7 @@ def write(kept: dict[str, Any]) -> None:
   tables.insert(_PAGE, kept["command"], lines)
 
 
-def over_assays(built: recipe.Recipe, learner: Learner, params: Params, repeats: int) -> Estimate:
+def over_assays(built: Recipe, learner: Learner, params: Params, repeats: int) -> Estimate:
   """Returns the delta-AUPRC of the test assays, of each the mean over its repeats."""
   assays = len(built.test_tasks.data.counts)
   evaluate = make_evaluate(learner, built.loss, {}, built.test_tasks, measures=built.measures,

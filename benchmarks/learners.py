@@ -19,7 +19,7 @@ import jax
 
 from benchmarks import tables
 from experiments import omniglot
-from metajax import recipe as recipe_lib
+from metajax import runs
 from metajax.evaluation import Estimate, make_evaluate
 from metajax.recipe import Recipe
 from metajax.training import init_state
@@ -40,7 +40,7 @@ def main(names: list[str]) -> None:
                              num_episodes=built.test.episodes, key=jax.random.key(built.test.seed))
     untrained = init_state(built.learner, built.optimizer, built.train_tasks, jax.random.key(built.seed)).params
     with tempfile.TemporaryDirectory() as folder:
-      trained = recipe_lib.train(built, Path(folder), say=lambda sentence: None).params
+      trained = runs.train(built, Path(folder), say=lambda sentence: None).params
     row = {arm: _written(evaluate(jax.device_put(params, jax.devices()[0]))["accuracy"])
            for arm, params in (("untrained", untrained), ("trained", trained))}
     kept["results"][name] = {"steps": built.training.steps, **row}

@@ -13,7 +13,7 @@ import jax
 
 from benchmarks import tables
 from experiments import sinusoid
-from metajax import recipe as recipe_lib
+from metajax import runs
 from metajax.recipe import Test, Training
 
 _RESULT = Path("docs/results/long_run.json")
@@ -49,7 +49,7 @@ def measure(folder: Path, steps: int) -> dict[str, Any]:
   config = sinusoid.Config(shots=3, queries=3, test_queries=5, hidden=(4,), test=Test(episodes=6, val_episodes=4),
                            training=Training(steps=steps, tasks_per_step=8, steps_per_row=20, steps_per_dispatch=10,
                                              rows_per_checkpoint=_STEPS_PER_SAVE // 20))
-  recipe_lib.train(sinusoid.build(config), folder, say=lambda _: None, stop_requested=probe)
+  runs.train(sinusoid.build(config), folder, say=lambda _: None, stop_requested=probe)
   quarter = len(probe.memory) // 4
   first, last = slice(0, quarter), slice(-quarter, None)
   return {"steps": steps, "saves": steps // _STEPS_PER_SAVE,

@@ -19,8 +19,7 @@ import numpy as np
 
 from benchmarks import tables
 from launch import command_line, fields
-from metajax import recipe as recipe_lib
-from metajax import workdir
+from metajax import runs, workdir
 
 _OUT = Path("docs/results/task_map")
 _RECIPE = "experiments/quickstart.py"
@@ -28,8 +27,8 @@ _STEPS = 200  # fewer than the recipe's own: this is a picture, not a result
 _TITLES = ("Without ConML", "With ConML")
 
 
-def main(runs: list[str]) -> None:
-  folders = [Path(run) for run in runs] or [_train(conml) for conml in (False, True)]
+def main(given: list[str]) -> None:
+  folders = [Path(folder) for folder in given] or [_train(conml) for conml in (False, True)]
   if len(folders) != 2:
     raise ValueError(f"give two runs, without ConML and with it, or none; got {len(folders)}.")
   about = [workdir.read(folder) for folder in folders]
@@ -51,7 +50,7 @@ def _train(conml: bool) -> Path:
   config = dataclasses.replace(command_line.default_config(_RECIPE), conml=conml, data="glyphs")
   config.training.steps = _STEPS
   folder = workdir.claim(f"runs/task_map_{'with' if conml else 'without'}", _RECIPE, dataclasses.asdict(config))
-  recipe_lib.run(command_line.build(_RECIPE, config), folder)
+  runs.run(command_line.build(_RECIPE, config), folder)
   return folder
 
 
@@ -60,7 +59,7 @@ def _draw(folder: Path, title: str, last: bool) -> np.ndarray:
   run = workdir.read(folder)
   built = command_line.build(run["recipe"], fields.from_mapping(command_line.default_config(run["recipe"]),
                                                                 run["config"]))
-  params = jax.device_put(recipe_lib.restore(built, folder).params, jax.devices()[0])
+  params = jax.device_put(runs.restore(built, folder).params, jax.devices()[0])
   figure = built.pictures(params, jax.random.key(built.test.seed))["task_map.png"]
   figure.axes[0].set_title(title, fontsize=14, loc="left")
   if not last:

@@ -75,6 +75,7 @@ def build(config: Config) -> Recipe:
   trained, tested = (vector_learners.make_learner(config, 2, classes=True, num_steps=steps)
                      for steps in (config.inner_steps, config.test_inner_steps))
   make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
+  objective = make_objective(config, trained, loss, scores)  # before anything is read: it checks settings
   kind, _, name = config.data.partition(":")
   readers: Mapping[str, Callable[[str], GroupData]] = {"fsmol": fsmol.load, "tfds:<name>": functools.partial(
       _stored, name)}
@@ -87,7 +88,7 @@ def build(config: Config) -> Recipe:
   test = tasks(parts["test"], shots=test_shots, queries=config.test_queries, in_turn=True)
   steps = f", {config.test_inner_steps} inner step(s)" if config.learner in DESCENDING else ""
   return Recipe(
-      learner=trained, test_learner=tested, objective=make_objective(config, trained, loss, scores),
+      learner=trained, test_learner=tested, objective=objective,
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=train, val_tasks=val,
       test_tasks=test, training=config.training, test=config.test, seed=config.seed,
       pictures=lambda params, key: {},

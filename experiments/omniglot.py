@@ -103,10 +103,11 @@ def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Rec
   trained = image_learners.make_learner(config, normalise, train_ways, config.inner_steps)
   tested = image_learners.make_learner(config, normalise, config.ways, config.test_inner_steps)
   make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
+  objective = make_objective(config, trained, loss, scores)  # before anything is read: it checks settings
   train, val, test = map(tasks(), ("train", "val", "test"))
   steps = f"{config.test_inner_steps} inner step(s), " if config.learner in inner_loop.LEARNERS else ""
   return Recipe(
-      learner=trained, test_learner=tested, objective=make_objective(config, trained, loss, scores),
+      learner=trained, test_learner=tested, objective=objective,
       optimizer=optax.adam(optax.cosine_decay_schedule(config.training.learning_rate, config.training.steps)),
       loss=loss, scores=scores,
       train_tasks=train(ways=train_ways, shots=config.shots, queries=config.train_queries),

@@ -54,14 +54,14 @@ def build(config: Config) -> Recipe:
   normalise, said = make_normalisation(config.norm)
   network = networks.conv4(filters=config.filters, normalise=normalise, convolve=convolution.shared)
   learner = learners.protonet(network, num_classes=config.ways)
+  loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
+  objective = make_objective(config, learner, loss, scores)  # before anything is read: it checks settings
   train, val, test = map(image_tasks(config.data), ("train", "val", "test"))
-  scores = {"accuracy": losses.accuracy}
   shape = {"ways": config.ways, "shots": config.shots, "queries": config.queries}
   return Recipe(
-      learner=learner, test_learner=learner,
-      objective=make_objective(config, learner, losses.softmax_cross_entropy, scores),
+      learner=learner, test_learner=learner, objective=objective,
       optimizer=optax.adam(optax.cosine_decay_schedule(config.training.learning_rate, config.training.steps)),
-      loss=losses.softmax_cross_entropy, scores=scores,
+      loss=loss, scores=scores,
       train_tasks=train(**shape), val_tasks=val(**shape), test_tasks=test(**shape),
       training=config.training, test=config.test, seed=config.seed,
       pictures=image_pictures(learner, test, ways=config.ways, shots=config.shots),

@@ -54,6 +54,7 @@ def build(config: Config) -> Recipe:
   trained = vector_learners.make_learner(config, train_ways, classes=True, num_steps=config.inner_steps)
   tested = vector_learners.make_learner(config, config.ways, classes=True, num_steps=config.test_inner_steps)
   make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
+  objective = make_objective(config, trained, loss, scores)  # before anything is read: it checks settings
   load, prepare = vector_reader(config.data)
   parts = {split: load(split) for split in ("train", "val", "test")}
 
@@ -69,7 +70,7 @@ def build(config: Config) -> Recipe:
 
   steps = f"{config.test_inner_steps} inner step(s), " if config.learner in DESCENDING else ""
   return Recipe(
-      learner=trained, test_learner=tested, objective=make_objective(config, trained, loss, scores),
+      learner=trained, test_learner=tested, objective=objective,
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores,
       train_tasks=tasks("train", train_ways, config.train_queries),
       val_tasks=tasks("val", config.ways, config.test_queries),

@@ -5,7 +5,8 @@
   python -m launch.compare --config=experiments/omniglot.py:ridge --arms=none,both --config.training.steps=500
 
 Arms are none (no ConML), in (D_in alone), out (D_out alone), both, and values of any field; the first is what the
-others are compared with. The same command again goes on where it was left: an arm that is done is not done again.
+others are compared with. The same command again goes on where it was left: an arm that is done is not done again. With
+more --seeds it trains those that are missing.
 """
 
 import dataclasses
@@ -51,7 +52,7 @@ def main(_: list[str]) -> None:
     print("In a comparison nothing is read ahead, by workers or without: each step fetches its own examples.",
           file=sys.stderr)
   folder = workdir.claim(_WORKDIR.value or f"runs/compare_{command_line.run_name(name)}", name, {
-      **dataclasses.asdict(config), "arms": list(configs), "seeds": _SEEDS.value,
+      **dataclasses.asdict(config), "arms": list(configs),
       "sweeps": {field: list(values) for field, values in sweeps.items()}})
   began = time.monotonic()
   results = compare.compare(

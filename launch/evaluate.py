@@ -7,7 +7,7 @@
 from absl import flags
 
 from launch import command_line, fields
-from metajax import hosts, recipe, workdir
+from metajax import hosts, runs, workdir
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run to test; it must be given")
 _EPISODES = flags.DEFINE_integer("episodes", None, "how many episodes; by default as many as the recipe says",
@@ -26,10 +26,10 @@ def main(_: list[str]) -> None:
     config.test.seed = _TEST_SEED.value
   command_line.prepare()
   built = command_line.build(run["recipe"], config)
-  state = recipe.restore(built, _WORKDIR.value)
+  state = runs.restore(built, _WORKDIR.value)
   if hosts.is_writer():
     print(f"{built.notes}\nAfter {int(state.step)} steps.")
-  recipe.test(built, state.params, _WORKDIR.value, name=f"test_{config.test.episodes}_{config.test.seed}")
+  runs.test(built, state.params, _WORKDIR.value, name=f"test_{config.test.episodes}_{config.test.seed}")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,12 @@ from typing import Any
 from absl import flags
 
 from launch import command_line, tuned
-from metajax import hosts, recipe, workdir
+from metajax import hosts, runs, workdir
+from metajax.dry_run import dry_run
 from metajax.forks import fork
 from metajax.preemption import Preempted, stop_on_signals
 from metajax.provenance import provenance
+from metajax.recipe import Recipe
 from metajax.reports import summary, weights_and_biases
 
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, say what memory and arithmetic a step takes, and stop")
@@ -38,7 +40,7 @@ def main(_: list[str]) -> None:
   built = command_line.build(name, config)
   command_line.prepare()
   if _DRY_RUN.value:
-    recipe.dry_run(built)
+    dry_run(built)
     return
   settings, about = dataclasses.asdict(config), provenance(_data(built), name.split(":")[0])
   folder = Path(_WORKDIR.value or f"runs/{command_line.run_name(name)}")
@@ -51,7 +53,7 @@ def main(_: list[str]) -> None:
   hosts.wait("the workdir is claimed")
   with stop_on_signals() as stop:
     try:
-      results = recipe.run(built, folder, stop_requested=hosts.together(stop), writers=writers)
+      results = runs.run(built, folder, stop_requested=hosts.together(stop), writers=writers)
     except Preempted as preempted:
       if hosts.is_writer():
         print(preempted, file=sys.stderr)
@@ -66,7 +68,7 @@ def main(_: list[str]) -> None:
                 ("other recipes", "python -m launch.recipes")])
 
 
-def _data(built: recipe.Recipe) -> list[Any]:
+def _data(built: Recipe) -> list[Any]:
   return [tasks.data for tasks in (built.train_tasks, built.val_tasks, built.test_tasks) if tasks is not None]
 
 

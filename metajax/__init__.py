@@ -13,7 +13,7 @@
   examples              labelled sets with padding: made, joined, thinned, averaged
   training, evaluation  the compiled step and the loop; frozen test episodes
 
-`data` (task distributions), `recipe` (whole runs), `reports` and the rest are imported from their modules.
+`data` (task distributions), `recipe` and `runs` (whole runs), `reports` and the rest are imported from their modules.
 """
 
 from metajax import contrast as contrast

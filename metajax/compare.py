@@ -57,28 +57,29 @@ def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: 
 
   Args:
     arms: the first is the one that the others are compared with.
-    seeds: of initialisation and training tasks.
+    seeds: of initialisation and training tasks; a comparison that is done may be gone on with under more of them.
     folder: where everything goes.
     sweeps: further tests of the same models.
     about: what to keep beside the results, such as the command.
     group: seeds that go at once; by default what `seeds.at_once` says.
 
   Raises:
-    ValueError: as `check` does.
+    ValueError: as `check` does, or if the folder holds results of other seeds, or of more.
   """
   recipes = check(arms, seeds, sweeps)
   places = [folder / _file_name(arm.name) for arm in arms]
+  done = [_is_done(folder, arm.name, seeds) for arm in arms]
   say(recipes[0].notes)
   found: dict[str, Found] = {}
   taken: list[float] = []  # minutes of the arms done now
   for number, (arm, recipe, place) in enumerate(zip(arms, recipes, places), 1):
-    if (place / "arm.npz").exists():
+    if done[number - 1]:
       say(f"Arm {number} of {len(arms)}, {arm.name}: done before.")
     else:
       say(f"Arm {number} of {len(arms)}, {arm.name}: {len(seeds)} seeds.")
       trained = seeds_lib.train(recipe, seeds, place, group=group or seeds_lib.at_once(recipe, len(seeds)), say=say)
       began = time.monotonic()
-      arrays = _measure(arm, recipe, recipes[0], trained, len(seeds), sweeps)
+      arrays = {"seeds": np.array(seeds), **_measure(arm, recipe, recipes[0], trained, len(seeds), sweeps)}
       said = {"minutes": [trained.total / 60, (trained.total + time.monotonic() - began) / 60]}
       _write(place / "arm.npz", {**arrays, **{name: np.array(value) for name, value in said.items()}})
       taken.append(said["minutes"][1])
@@ -101,6 +102,17 @@ def measured(folder: Path, arm: str) -> Found:
   """Returns what was measured of an arm that is done, from the folder of its comparison."""
   with np.load(folder / _file_name(arm) / "arm.npz") as arrays:
     return {name: arrays[name] for name in arrays}
+
+
+def _is_done(folder: Path, arm: str, seeds: Sequence[int]) -> bool:
+  """Whether an arm was measured with all of the seeds; raises ValueError where it was with others, or with more."""
+  if not (folder / _file_name(arm) / "arm.npz").exists():
+    return False
+  before = measured(folder, arm)["seeds"].tolist()
+  if list(seeds[:len(before)]) != before:
+    raise ValueError(f"{folder} compares arms over the seeds {before}, but asked for are {list(seeds)}; give at least "
+                     "these, more after them if you like, or name another folder.")
+  return len(before) == len(seeds)
 
 
 def check(arms: Sequence[Arm], seeds: Sequence[int], sweeps: Sequence[Sweep] = ()) -> list[Recipe]:

@@ -19,7 +19,8 @@ from metajax.data.sampling import sample_batch
 from metajax.faults import FINE, Checked, first_fault, path_of
 from metajax.hosts import is_writer, wait
 from metajax.objectives.tasks import solve
-from metajax.recipe import Recipe, beginning, guarded_optimizer, mapping, root_keys, silence
+from metajax.recipe import Recipe, guarded_optimizer, mapping, root_keys
+from metajax.runs import beginning, silence
 from metajax.sharding import TASKS, task_mesh, usable_devices
 from metajax.training import TrainState, fit, update, write_batch
 

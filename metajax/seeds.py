@@ -1,6 +1,6 @@
 """Several seeds of one recipe, trained by one compiled program: the seed is an axis of the state.
 
-Seed `s` starts from the parameters and meets the tasks of `recipe.train` with that seed. `S` seeds go through one
+Seed `s` starts from the parameters and meets the tasks of `runs.train` with that seed. `S` seeds go through one
 program at once, shared out between devices, and vmapped where there are more seeds than devices; on CPU those of a core
 are mapped in turn, since eight vmapped seeds of MAML leave its cache (measured: 0.95 ms a step and seed, against 0.52).
 Where a step is large, seeds go one by one through the same program. One whose training diverges goes on as NaN and
@@ -85,7 +85,7 @@ def _train_group(recipe: Recipe, seeds: list[int], folder: Path, programs: dict[
   training = recipe.training
   mesh = _mesh(len(seeds), training.tasks_per_step)
   place = lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
-  keys = [jax.random.split(jax.random.key(seed), 3) for seed in seeds]  # as recipe.train spends them
+  keys = [jax.random.split(jax.random.key(seed), 3) for seed in seeds]  # as runs.train spends them
   start = [init_state(recipe.learner, guarded_optimizer(recipe), recipe.train_tasks, key[0]) for key in keys]
   state = place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *start), PartitionSpec(SEEDS))
   key_data = place(jnp.stack([jax.random.key_data(key[1]) for key in keys]), PartitionSpec(SEEDS))

@@ -1,6 +1,12 @@
 """A whole recipe in miniature, for tests of runs."""
 
+import csv
+from pathlib import Path
+from typing import Any
+
 from experiments import sinusoid
+from metajax import runs
+from metajax.evaluation import Estimate
 from metajax.recipe import Recipe
 from metajax.recipe import Test as Lists
 from metajax.recipe import Training
@@ -21,3 +27,15 @@ def stop_after(polls: int):
   """Returns a request to stop that is made after so many questions."""
   left = iter([False] * polls)
   return lambda: next(left, True)
+
+
+def run(built: Recipe, workdir: Path, **options: Any) -> tuple[list[str], dict[str, Estimate]]:
+  """Runs a recipe; returns what it said and its results."""
+  said: list[str] = []
+  return said, runs.run(built, workdir, say=said.append, **options)
+
+
+def rows(workdir: Path) -> list[dict[str, str]]:
+  """Returns the table of metrics that a run left."""
+  with open(workdir / "metrics.csv", newline="", encoding="utf-8") as file:
+    return list(csv.DictReader(file))

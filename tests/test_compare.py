@@ -160,6 +160,21 @@ def test_a_killed_comparison_goes_on_to_the_same_bits(tmp_path):
   assert_same(tmp_path / "killed", tmp_path / "whole")
 
 
+def test_more_seeds_are_those_that_are_missing(tmp_path, monkeypatch):
+  run(tmp_path / "grown", "none,both", group=1)
+  trained, real = [], seeds_lib._row
+  monkeypatch.setattr(seeds_lib, "_row", lambda *arguments: (trained.append(1), real(*arguments))[1])
+  results = run(tmp_path / "grown", "none,both", group=1, seeds=(0, 1, 2))
+  assert results["seeds"] == [0, 1, 2] and len(trained) == 2 * 2  # two rows of the third seed, in two arms
+  run(tmp_path / "whole", "none,both", group=1, seeds=(0, 1, 2))
+  assert_same(tmp_path / "grown", tmp_path / "whole")
+  before = (tmp_path / "grown" / "none" / "arm.npz").read_bytes()
+  for seeds in ((0, 1), (0, 2, 3, 4)):
+    with pytest.raises(ValueError, match=r"compares arms over the seeds \[0, 1, 2\], but asked for are"):
+      run(tmp_path / "grown", "none,both", group=1, seeds=seeds)
+  assert (tmp_path / "grown" / "none" / "arm.npz").read_bytes() == before
+
+
 def test_what_does_not_compare(tmp_path):
   with pytest.raises(ValueError, match="other episodes"):
     run(tmp_path, "none,config.test_shots=7")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from experiments import few_shot
-from metajax import learners, networks, objectives
-from metajax import recipe as recipe_lib
+from metajax import learners, networks, objectives, runs
+from metajax.dry_run import dry_run
 from metajax.preemption import Preempted
 from metajax.recipe import Test as Lists
-from metajax.recipe import Training
+from metajax.recipe import Training, check
 from metajax.reports.writers import read_csv
 from tests.small_runs import stop_after
 
@@ -40,7 +40,7 @@ def trained(build, tmp_path):
   """From settings to the losses of training and the parameters after it, in a workdir of its own."""
 
   def train(examples, name, stop_requested=lambda: False, **training):
-    state = recipe_lib.train(build(examples, **training), tmp_path / name, say=str, stop_requested=stop_requested)
+    state = runs.train(build(examples, **training), tmp_path / name, say=str, stop_requested=stop_requested)
     return read_csv(tmp_path / name / "metrics.csv")["loss"], jax.device_get(state.params)
 
   return train
@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_read_ahead(build, monkeypatch, capsys):
   built = build("auto")
   assert built.reading is not None and "reads ahead" in capsys.readouterr().err
   with pytest.raises(ValueError, match="config.training.pmap=False"):
-    recipe_lib.check(build("auto", pmap=True))
+    check(build("auto", pmap=True))
 
 
 def test_where_examples_are_is_one_of_four_words(build):
@@ -90,7 +90,7 @@ def test_workers_that_have_nothing_to_do_are_said(build, capsys):
      "in a thread", "4.5 KiB of examples stay on the host, from where each episode fetches its own")])
 def test_a_dry_run_says_where_examples_lie_and_counts_them_there(build, examples, training, listed):
   said: list[str] = []
-  found = recipe_lib.dry_run(build(examples), say=said.append)
+  found = dry_run(build(examples), say=said.append)
   assert said[-3:] == [f"{name} tasks: {words}." for name, words in (
       ("Training", training), ("Validation", listed), ("Test", listed))]
   of_lists = 2 * (18 * 256 * (examples == "device") + 3 * 8)  # images; starts and counts, or a checksum

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from metajax import recipe as recipe_lib
-from metajax import workdir
+from metajax import runs, workdir
 from metajax.checkpoints import Checkpoints
 from metajax.forks import fork
 from tests.small_runs import build_sinusoid
@@ -22,7 +21,7 @@ def _contents(folder):
 def source(tmp_path_factory):
   folder = tmp_path_factory.mktemp("source")
   workdir.claim(folder, "a.py", {"steps": 8})
-  recipe_lib.train(build_sinusoid(), folder, say=lambda _: None)
+  runs.train(build_sinusoid(), folder, say=lambda _: None)
   return folder
 
 
@@ -43,7 +42,7 @@ def test_a_fork_goes_on(source, tmp_path):
   _fork(source, folder)  # the same command again
   assert _contents(folder) == held and list(folder.parent.iterdir()) == [folder]
 
-  recipe_lib.train(built, folder, say=lambda _: None)
+  runs.train(built, folder, say=lambda _: None)
   table = np.genfromtxt(folder / "metrics.csv", delimiter=",", names=True)
   assert table["step"].tolist() == [2, 4, 6, 8, 10, 12]
   assert (folder / "metrics.csv").read_bytes().startswith((source / "metrics.csv").read_bytes())
@@ -51,9 +50,9 @@ def test_a_fork_goes_on(source, tmp_path):
 
 def test_a_fork_of_equal_settings_is_the_longer_run(source, tmp_path):
   _fork(source, tmp_path / "fork")
-  recipe_lib.train(build_sinusoid(steps=12), tmp_path / "fork", say=lambda _: None)
+  runs.train(build_sinusoid(steps=12), tmp_path / "fork", say=lambda _: None)
   (tmp_path / "whole").mkdir()
-  recipe_lib.train(build_sinusoid(steps=12), tmp_path / "whole", say=lambda _: None)
+  runs.train(build_sinusoid(steps=12), tmp_path / "whole", say=lambda _: None)
   digests = []
   for name in ("fork", "whole"):
     with Checkpoints(tmp_path / name / "checkpoints", read_only=True) as checkpoints:

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from metajax import recipe as recipe_lib
+from metajax import runs
 from metajax.faults import FINE, NonFinite, first_fault
 from metajax.replay import replay
 from tests.small_runs import build_sinusoid
 
-_silent = functools.partial(recipe_lib.train, say=lambda _: None)
+_silent = functools.partial(runs.train, say=lambda _: None)
 
 
 def _batch(path):

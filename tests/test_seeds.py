@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments import sinusoid
-from metajax import recipe as recipe_lib
+from metajax import runs
 from metajax import seeds as seeds_lib
 from metajax.recipe import Test as Lists
 from metajax.recipe import Training
@@ -35,7 +35,7 @@ def together(tmp_path_factory):
 
 
 def test_a_seed_is_the_run_of_that_seed(together, tmp_path):
-  alone = recipe_lib.train(build(seed=4)._replace(val_tasks=None), tmp_path, say=lambda sentence: None)
+  alone = runs.train(build(seed=4)._replace(val_tasks=None), tmp_path, say=lambda sentence: None)
   assert_close(alone.params, jax.tree.map(lambda leaf: leaf[1], together.params))
   assert not np.allclose(together.params["Dense_0"]["kernel"][0], together.params["Dense_0"]["kernel"][1], atol=1e-3)
 

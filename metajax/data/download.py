@@ -27,7 +27,7 @@ except ImportError:  # Windows
 
 _CHUNK = 1 << 16
 _ATTEMPTS = 5
-_HTML = (b'<!doctype html', b'<html')
+_HTML = (b"<!doctype html", b"<html")
 # All that numpy and zipfile raise for a file that is absent, cut short, overwritten, or not an npz at all; the last
 # three where it declares an array that cannot be, or is one alone.
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error,
@@ -40,10 +40,10 @@ class DownloadError(ValueError):
 
 def cache_dir() -> Path:
   """Where metajax keeps files: `$METAJAX_CACHE_DIR`, else `$XDG_CACHE_HOME/metajax`, else `~/.cache/metajax`."""
-  if own := os.environ.get('METAJAX_CACHE_DIR'):
+  if own := os.environ.get("METAJAX_CACHE_DIR"):
     return Path(own).expanduser()
-  shared = os.environ.get('XDG_CACHE_HOME')
-  return (Path(shared).expanduser() if shared else Path.home() / '.cache') / 'metajax'
+  shared = os.environ.get("XDG_CACHE_HOME")
+  return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "metajax"
 
 
 def download(url: str, path: Path | str, *, sha256: str, size: int, timeout: float = 20.0) -> None:
@@ -59,16 +59,16 @@ def download(url: str, path: Path | str, *, sha256: str, size: int, timeout: flo
   """
   path = Path(path)
   try:
-    if not url.startswith(('https://', 'http://')):
-      raise _Unexpected('an address that is neither http nor https')
+    if not url.startswith(("https://", "http://")):
+      raise _Unexpected("an address that is neither http nor https")
     with replacing(path) as file:
       _fetch(url, file, size, timeout)
       _check(file, sha256=sha256, size=size)
   except (OSError, client.HTTPException, ValueError) as error:
     reason = _reason(error)
     raise DownloadError(
-        f'Could not download {url}: expected {size} bytes with SHA-256 {sha256}, got {reason}; check the network and '
-        f'its proxy, or fetch that file by other means and put it at {path}.') from error
+        f"Could not download {url}: expected {size} bytes with SHA-256 {sha256}, got {reason}; check the network and "
+        f"its proxy, or fetch that file by other means and put it at {path}.") from error
 
 
 def cached_arrays(path: Path, keys: tuple[str, ...],
@@ -91,7 +91,7 @@ def cached_arrays(path: Path, keys: tuple[str, ...],
 
 def check_fits(size: int) -> None:
   """Raises ValueError if so many bytes, as a packed file declares to hold, are more than this machine's memory."""
-  memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') if hasattr(os, 'sysconf') else size
+  memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else size
   if size > memory:
     raise ValueError(f"it declares {size} bytes when unpacked, more than this machine's memory of {memory}")
 
@@ -105,17 +105,17 @@ def exclusive(path: Path) -> Iterator[None]:
   if fcntl is None:
     yield
     return
-  folder = Path(tempfile.gettempdir()) / f'metajax-locks-{os.getuid()}'
+  folder = Path(tempfile.gettempdir()) / f"metajax-locks-{os.getuid()}"
   folder.mkdir(mode=0o700, exist_ok=True)
   # Apart from what it guards, which is left as it is found. The kernel lets go of it when a process dies.
-  with open(folder / hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32], 'ab') as file:
+  with open(folder / hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32], "ab") as file:
     fcntl.flock(file, fcntl.LOCK_EX)
     yield
 
 
 def _stored(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
   # Opened here because numpy leaves a file open when it turns out to be no zip.
-  with open(path, 'rb') as file, np.load(file, allow_pickle=False) as stored:
+  with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
     return {key: stored[key] for key in keys}
 
 
@@ -126,8 +126,8 @@ def _built(path: Path, keys: tuple[str, ...], build: Callable[[], Mapping[str, n
     with replacing(path) as partial:
       np.savez_compressed(partial, allow_pickle=False, **{key: arrays[key] for key in keys})
   except OSError as error:
-    warnings.warn(f'Could not write the cache {path} ({error}), so the next run will build it again; set '
-                  'METAJAX_CACHE_DIR to a folder that can be written.', stacklevel=2)
+    warnings.warn(f"Could not write the cache {path} ({error}), so the next run will build it again; set "
+                  "METAJAX_CACHE_DIR to a folder that can be written.", stacklevel=2)
   return arrays
 
 
@@ -137,9 +137,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
   path.parent.mkdir(parents=True, exist_ok=True)
   # Beside its target, as a rename is atomic only within one file system; not by tempfile, which hides the result from
   # everyone else who shares the cache.
-  partial = path.with_name(f'{path.name}.{secrets.token_hex(4)}.partial')
+  partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
   try:
-    with open(partial, 'x+b') as file:
+    with open(partial, "x+b") as file:
       yield file
     os.replace(partial, path)
   finally:
@@ -151,7 +151,7 @@ def _reason(error: Exception) -> str:
     return str(error)
   if isinstance(error, urllib.error.HTTPError):
     error.close()  # it is the response itself, with its socket
-    return f'the HTTP status {error.code} ({error.reason})'
+    return f"the HTTP status {error.code} ({error.reason})"
   return f'the error "{getattr(error, "reason", None) or error or type(error).__name__}"'
 
 
@@ -175,9 +175,9 @@ def _fetch(url: str, file: BinaryIO, size: int, timeout: float) -> None:
 def _stream(url: str, file: BinaryIO, size: int, timeout: float) -> None:
   """Appends one answer to what is in `file`, or puts it in its place where the server begins anew."""
   have = file.tell()
-  headers = {'User-Agent': 'metajax', **({'Range': f'bytes={have}-'} if have else {})}
+  headers = {"User-Agent": "metajax", **({"Range": f"bytes={have}-"} if have else {})}
   with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
-    if have and not (response.status == 206 and (response.headers['Content-Range'] or '').startswith(f'bytes {have}-')):
+    if have and not (response.status == 206 and (response.headers["Content-Range"] or "").startswith(f"bytes {have}-")):
       file.seek(0)
       file.truncate()
     while chunk := response.read(min(_CHUNK, size + 1 - file.tell())):
@@ -194,7 +194,7 @@ def _check(file: BinaryIO, *, sha256: str, size: int) -> None:
     return
   file.seek(0)
   if file.read(100).lstrip().lower().startswith(_HTML):
-    raise _Unexpected('an HTML page')
+    raise _Unexpected("an HTML page")
   if count != size:
-    raise _Unexpected(f'more than {size} bytes' if count > size else f'only {count} bytes')
-  raise _Unexpected(f'as many bytes with SHA-256 {digest}')
+    raise _Unexpected(f"more than {size} bytes" if count > size else f"only {count} bytes")
+  raise _Unexpected(f"as many bytes with SHA-256 {digest}")

@@ -18,12 +18,12 @@ import numpy as np
 from metajax.data import download as download_lib
 from metajax.data.class_data import ClassData
 
-SPLITS = ('train', 'val', 'test')
+SPLITS = ("train", "val", "test")
 PER_CLASS = 20
 
-_SPLIT_OF_SCRIPT = {'DIGIT': 'train', 'LATIN': 'train', 'GREEK': 'val', 'CYRILLIC': 'test'}
-_FAMILIES = ('arimo', 'eb-garamond', 'fira-code', 'fira-sans', 'ibm-plex-mono', 'ibm-plex-sans', 'jetbrains-mono',
-             'literata', 'noto-sans', 'open-sans', 'roboto', 'roboto-slab', 'source-sans-3', 'source-serif-4')
+_SPLIT_OF_SCRIPT = {"DIGIT": "train", "LATIN": "train", "GREEK": "val", "CYRILLIC": "test"}
+_FAMILIES = ("arimo", "eb-garamond", "fira-code", "fira-sans", "ibm-plex-mono", "ibm-plex-sans", "jetbrains-mono",
+             "literata", "noto-sans", "open-sans", "roboto", "roboto-slab", "source-sans-3", "source-serif-4")
 _WEIGHTS = (300.0, 700.0)  # the two instances taken of each variable font
 # One em box for all: were each glyph scaled to fill its image, o and O, v and V would be one class.
 _EM, _CANVAS, _BASELINE, _SIDE = 48, 84, 56, 28
@@ -52,30 +52,30 @@ def load(split: str) -> ClassData:
   if split not in SPLITS:
     raise ValueError(f'The glyphs have the splits {", ".join(SPLITS)}, not {split!r}; give one of these.')
   folders = _folders()
-  fonts = ', '.join(f'{family} {metadata.version(f"fontpkg-{family}")}' for family in _FAMILIES)
+  fonts = ", ".join(f'{family} {metadata.version(f"fontpkg-{family}")}' for family in _FAMILIES)
   # Outlines, rasteriser and the table of letters: whatever could change a pixel or a class.
   key = f'{_FORMAT}; {fonts}; {PIL.__version__}; {features.version("freetype2")}; {unicodedata.unidata_version}'
   arrays = download_lib.cached_arrays(
-      download_lib.cache_dir() / f'glyphs-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz',
-      ('images', 'code_points'), lambda: _render_all(_styles(folders)))
-  code_points = arrays['code_points'].tolist()
+      download_lib.cache_dir() / f"glyphs-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz",
+      ("images", "code_points"), lambda: _render_all(_styles(folders)))
+  code_points = arrays["code_points"].tolist()
   chosen = [row for row, point in enumerate(code_points) if _SPLIT_OF_SCRIPT[_script(point)] == split]
-  scripts = ', '.join(name.capitalize() for name, part in _SPLIT_OF_SCRIPT.items() if part == split)
+  scripts = ", ".join(name.capitalize() for name, part in _SPLIT_OF_SCRIPT.items() if part == split)
   return ClassData(
-      examples=arrays['images'][chosen].reshape(-1, _SIDE, _SIDE, 1),
+      examples=arrays["images"][chosen].reshape(-1, _SIDE, _SIDE, 1),
       counts=np.full(len(chosen), PER_CLASS, np.int32),
-      names=tuple(f'U+{code_points[row]:04X} {unicodedata.name(chr(code_points[row]))}' for row in chosen),
-      source=f'Glyphs, the {split} scripts ({scripts}), rendered from {len(_FAMILIES)} font families.')
+      names=tuple(f"U+{code_points[row]:04X} {unicodedata.name(chr(code_points[row]))}" for row in chosen),
+      source=f"Glyphs, the {split} scripts ({scripts}), rendered from {len(_FAMILIES)} font families.")
 
 
 def _folders() -> dict[str, Path]:
   """The folder of font files of each family, found without importing anything."""
-  specs = {f'fontpkg-{family}': util.find_spec(f'fontpkg_{family.replace("-", "_")}') for family in _FAMILIES}
-  missing = [name for name, spec in (specs | {'fonttools': util.find_spec('fontTools')}).items() if spec is None]
+  specs = {f"fontpkg-{family}": util.find_spec(f'fontpkg_{family.replace("-", "_")}') for family in _FAMILIES}
+  missing = [name for name, spec in (specs | {"fonttools": util.find_spec("fontTools")}).items() if spec is None]
   if missing:
-    raise FileNotFoundError(f'The glyphs are rendered from the fonts of {len(_FAMILIES)} packages, of which '
+    raise FileNotFoundError(f"The glyphs are rendered from the fonts of {len(_FAMILIES)} packages, of which "
                             f'{", ".join(missing)} cannot be found; run: pip install "metajax[glyphs]".')
-  return {name: Path(spec.origin).parent / 'files' for name, spec in specs.items() if spec and spec.origin}
+  return {name: Path(spec.origin).parent / "files" for name, spec in specs.items() if spec and spec.origin}
 
 
 def _styles(folders: Mapping[str, Path]) -> list[_Style]:
@@ -84,13 +84,13 @@ def _styles(folders: Mapping[str, Path]) -> list[_Style]:
   by_family = []
   for folder in folders.values():
     styles = []
-    for path in sorted(folder.glob('*.ttf')):
+    for path in sorted(folder.glob("*.ttf")):
       with TTFont(path, lazy=True) as font:
         covered = frozenset(font.getBestCmap())
-        axes = font['fvar'].axes if 'fvar' in font else ()
+        axes = font["fvar"].axes if "fvar" in font else ()
         for weight in _WEIGHTS if axes else ():
           styles.append(_Style(path, tuple(float(np.clip(weight, axis.minValue, axis.maxValue))
-                                           if axis.axisTag == 'wght' else axis.defaultValue for axis in axes), covered))
+                                           if axis.axisTag == "wght" else axis.defaultValue for axis in axes), covered))
         if not axes:
           styles.append(_Style(path, (), covered))
     by_family.append(styles)
@@ -114,21 +114,21 @@ def _render_all(styles: Sequence[_Style]) -> dict[str, np.ndarray]:
   merged = _lookalikes(bitmaps)
   distinct = {point: list(dict.fromkeys(bitmaps[point].values())) for point in points if merged[point] == point}
   kept = {point: images[:PER_CLASS] for point, images in distinct.items() if len(images) >= PER_CLASS}
-  images = np.frombuffer(b''.join(b''.join(images) for images in kept.values()), np.uint8)
-  return {'images': images.reshape(-1, PER_CLASS, _SIDE, _SIDE), 'code_points': np.array(list(kept), np.int32)}
+  images = np.frombuffer(b"".join(b"".join(images) for images in kept.values()), np.uint8)
+  return {"images": images.reshape(-1, PER_CLASS, _SIDE, _SIDE), "code_points": np.array(list(kept), np.int32)}
 
 
 def _script(point: int) -> str:
   """The script of a letter or ASCII digit that Unicode does not compose from others, else ''."""
   character = chr(point)
-  script = unicodedata.name(character, '').split(' ')[0]
-  letter = unicodedata.category(character).startswith('L') or character in '0123456789'
-  return script if letter and script in _SPLIT_OF_SCRIPT and not unicodedata.decomposition(character) else ''
+  script = unicodedata.name(character, "").split(" ")[0]
+  letter = unicodedata.category(character).startswith("L") or character in "0123456789"
+  return script if letter and script in _SPLIT_OF_SCRIPT and not unicodedata.decomposition(character) else ""
 
 
 def _render(font: ImageFont.FreeTypeFont, character: str) -> bytes:
-  canvas = Image.new('L', (_CANVAS, _CANVAS))
-  ImageDraw.Draw(canvas).text((_CANVAS // 2, _BASELINE), character, fill=255, font=font, anchor='ms')
+  canvas = Image.new("L", (_CANVAS, _CANVAS))
+  ImageDraw.Draw(canvas).text((_CANVAS // 2, _BASELINE), character, fill=255, font=font, anchor="ms")
   return canvas.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS).tobytes()
 
 

@@ -23,18 +23,18 @@ import numpy as np
 from metajax.data import download as download_lib
 from metajax.data.class_data import ClassData
 
-SPLITS = ('train', 'val', 'test')
+SPLITS = ("train", "val", "test")
 
 _DRAWERS = 20
 _SIDE = 105
-_CLASSES = {'images_background.zip': 964, 'images_evaluation.zip': 659}
-_URL = 'https://raw.githubusercontent.com/brendenlake/omniglot/master/python/'
+_CLASSES = {"images_background.zip": 964, "images_evaluation.zip": 659}
+_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 # Size and SHA-256 of the official files, from the checksum table of tensorflow-datasets 4.9.10.
 _OFFICIAL = {
-    'images_background.zip': (9464212, 'ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640'),
-    'images_evaluation.zip': (6462886, '1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee'),
+    "images_background.zip": (9464212, "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640"),
+    "images_evaluation.zip": (6462886, "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee"),
 }
-_MEMBER = re.compile(r'[^/]+/(?P<name>[^/]+/character\d\d)/(?P<id>\d{4})_(?P<drawer>\d\d)\.png')
+_MEMBER = re.compile(r"[^/]+/(?P<name>[^/]+/character\d\d)/(?P<id>\d{4})_(?P<drawer>\d\d)\.png")
 _MAX_MEMBER_BYTES = 100_000  # the largest drawing has 486; anything near this limit is not Omniglot
 _FORMAT = 1  # of the cached arrays: to be raised whenever decoding changes
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
@@ -63,37 +63,37 @@ def load(split: str, *, image_size: int = 28, data_dir: Path | str | None = None
   if split not in SPLITS:
     raise ValueError(f'Omniglot has the splits {", ".join(SPLITS)}, not {split!r}; give one of these.')
   if type(image_size) is not int or not 1 <= image_size <= _SIDE:
-    raise ValueError(f'image_size must be an integer from 1 to {_SIDE}, the size of the drawings, not {image_size!r}.')
+    raise ValueError(f"image_size must be an integer from 1 to {_SIDE}, the size of the drawings, not {image_size!r}.")
   folder = _find(data_dir, download)
   sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _CLASSES}
-  key = hashlib.sha256(':'.join([str(_FORMAT), *sums.values()]).encode()).hexdigest()[:16]
+  key = hashlib.sha256(":".join([str(_FORMAT), *sums.values()]).encode()).hexdigest()[:16]
   arrays = download_lib.cached_arrays(
-      download_lib.cache_dir() / f'omniglot-{image_size}-{key}.npz', ('images', 'names'),
+      download_lib.cache_dir() / f"omniglot-{image_size}-{key}.npz", ("images", "names"),
       lambda: _decode_all([folder / name for name in _CLASSES], list(_CLASSES.values()), image_size))
-  names = arrays['names'].tolist()
+  names = arrays["names"].tolist()
   held_out = _alphabets(names) if by_alphabet else _held_out(names)
-  chosen = [number for number, name in enumerate(names) if held_out.get(name, 'train') == split]
+  chosen = [number for number, name in enumerate(names) if held_out.get(name, "train") == split]
   official = all(sums[name] == digest for name, (_, digest) in _OFFICIAL.items())
   return ClassData(
-      examples=arrays['images'][chosen].reshape(-1, image_size, image_size, 1),
+      examples=arrays["images"][chosen].reshape(-1, image_size, image_size, 1),
       counts=np.full(len(chosen), _DRAWERS, np.int32),
       names=tuple(names[number] for number in chosen),
       source=f'Omniglot, the {split} {"alphabets" if by_alphabet else "classes of Vinyals et al. (2016)"}, from the '
              f'{"official" if official else "re-packed"} zips.',
-      groups=tuple(names[number].split('/')[0] for number in chosen))
+      groups=tuple(names[number].split("/")[0] for number in chosen))
 
 
 def places(data_dir: Path | str | None) -> list[Path]:
   """Where Omniglot's files may be: in the folder, or else in `$METAJAX_DATA_DIR` and in the user's cache."""
-  root = data_dir or os.environ.get('METAJAX_DATA_DIR')
-  found = [Path(root).expanduser() / below for below in ('omniglot/python', 'omniglot', '')] if root else []
+  root = data_dir or os.environ.get("METAJAX_DATA_DIR")
+  found = [Path(root).expanduser() / below for below in ("omniglot/python", "omniglot", "")] if root else []
   # Who names a folder in the call wants those files or an error, never others.
-  return found if data_dir else [*found, download_lib.cache_dir() / 'omniglot']
+  return found if data_dir else [*found, download_lib.cache_dir() / "omniglot"]
 
 
 def _find(data_dir: Path | str | None, download: bool) -> Path:
   """The first folder that holds both zips; the cache, filled from the network, is the last."""
-  cache = download_lib.cache_dir() / 'omniglot'
+  cache = download_lib.cache_dir() / "omniglot"
   tried = places(data_dir)
   for place in tried:
     if all((place / name).is_file() for name in _CLASSES):
@@ -110,25 +110,25 @@ def _find(data_dir: Path | str | None, download: bool) -> Path:
   raise FileNotFoundError(
       f'Expected the Omniglot zips {" and ".join(_CLASSES)} and found no pair of them in '
       f'{", ".join(map(str, tried))}; set METAJAX_DATA_DIR to a folder that holds both'
-      + (f', or mend the download: {refused}' if refused else ', or let them be downloaded.')) from refused
+      + (f", or mend the download: {refused}" if refused else ", or let them be downloaded.")) from refused
 
 
 def _alphabets(names: Sequence[str]) -> Mapping[str, str]:
   """The split of each class that is not in train, by alphabet; the background's characters have the lower numbers."""
-  background = names[:_CLASSES['images_background.zip']]
-  chosen = sorted({name.split('/')[0] for name in background})[5::6]
-  return ({name: 'val' for name in background if name.split('/')[0] in chosen}
-          | {name: 'test' for name in names[len(background):]})
+  background = names[:_CLASSES["images_background.zip"]]
+  chosen = sorted({name.split("/")[0] for name in background})[5::6]
+  return ({name: "val" for name in background if name.split("/")[0] in chosen}
+          | {name: "test" for name in names[len(background):]})
 
 
 def _held_out(names: Sequence[str]) -> Mapping[str, str]:
   """The split of each class that is not in train, checked against the classes that were read."""
-  listed = json.loads((resources.files('metajax.data') / 'splits' / 'omniglot_vinyals.json').read_text('utf-8'))
-  held_out = {f'{alphabet}/character{number:02d}': split
+  listed = json.loads((resources.files("metajax.data") / "splits" / "omniglot_vinyals.json").read_text("utf-8"))
+  held_out = {f"{alphabet}/character{number:02d}": split
               for alphabet, splits in listed.items() for split, numbers in splits.items() for number in numbers}
   if missing := sorted(held_out.keys() - set(names)):
-    raise ValueError(f'The Omniglot zips must hold every class of the split of Vinyals et al. (2016), but lack '
-                     f'{len(missing)} of them, {missing[0]} first; fetch the official zips.')
+    raise ValueError(f"The Omniglot zips must hold every class of the split of Vinyals et al. (2016), but lack "
+                     f"{len(missing)} of them, {missing[0]} first; fetch the official zips.")
   return held_out
 
 
@@ -138,17 +138,17 @@ def _decode_all(paths: Sequence[Path], classes: Sequence[int], image_size: int) 
   for path, expected in zip(paths, classes, strict=True):
     part = _decode_zip(path, expected, image_size)
     if twice := sorted(found.keys() & part.keys()):
-      raise ValueError(f'{path} must not hold the characters of {paths[0]}, but has number {twice[0]} as well; '
-                       'fetch the official zips.')
+      raise ValueError(f"{path} must not hold the characters of {paths[0]}, but has number {twice[0]} as well; "
+                       "fetch the official zips.")
     found |= part
   numbers = sorted(found)
-  return {'images': np.stack([found[number][1] for number in numbers]),
-          'names': np.array([found[number][0] for number in numbers])}
+  return {"images": np.stack([found[number][1] for number in numbers]),
+          "names": np.array([found[number][0] for number in numbers])}
 
 
 def _decode_zip(path: Path, classes: int, image_size: int) -> dict[int, tuple[str, np.ndarray]]:
   """The name and images [drawers, image_size, image_size] of each character number in the zip."""
-  member = ''
+  member = ""
   try:
     with zipfile.ZipFile(path) as archive:
       index = _index(archive, path, classes)
@@ -163,7 +163,7 @@ def _decode_zip(path: Path, classes: int, image_size: int) -> dict[int, tuple[st
     raise
   except _UNREADABLE as error:
     raise ValueError(f'{path} must be a zip of the Omniglot drawings, but {member or "its table of contents"} cannot '
-                     f'be read ({error}); fetch the official file again.') from error
+                     f"be read ({error}); fetch the official file again.") from error
 
 
 class _Layout(ValueError):
@@ -178,17 +178,17 @@ def _index(archive: zipfile.ZipFile, path: Path, classes: int) -> dict[int, tupl
     if not match:
       continue
     if info.file_size > _MAX_MEMBER_BYTES:
-      raise _Layout(f'{path} must hold drawings of at most {_MAX_MEMBER_BYTES} bytes, but {info.filename} declares '
-                    f'{info.file_size}; fetch the official file.')
-    name, members = found.setdefault(int(match['id']), (match['name'], []))
-    if name != match['name'] or int(match['drawer']) != len(members) + 1:
-      raise _Layout(f'{path} must hold each character once, with drawers 01 to {_DRAWERS}, but {info.filename} does '
-                    'not continue that row; fetch the official file.')
+      raise _Layout(f"{path} must hold drawings of at most {_MAX_MEMBER_BYTES} bytes, but {info.filename} declares "
+                    f"{info.file_size}; fetch the official file.")
+    name, members = found.setdefault(int(match["id"]), (match["name"], []))
+    if name != match["name"] or int(match["drawer"]) != len(members) + 1:
+      raise _Layout(f"{path} must hold each character once, with drawers 01 to {_DRAWERS}, but {info.filename} does "
+                    "not continue that row; fetch the official file.")
     members.append(info.filename)
   drawings = sum(len(members) for _, members in found.values())
   if len(found) != classes or any(len(members) != _DRAWERS for _, members in found.values()):
-    raise _Layout(f'{path} must hold {classes} characters by {_DRAWERS} drawers each, but has {len(found)} characters '
-                  f'and {drawings} drawings; fetch the official file.')
+    raise _Layout(f"{path} must hold {classes} characters by {_DRAWERS} drawers each, but has {len(found)} characters "
+                  f"and {drawings} drawings; fetch the official file.")
   return found
 
 
@@ -197,10 +197,10 @@ def decode(png: bytes, image_size: int) -> np.ndarray:
 
   Raises ValueError, or an error of Pillow's, if it is no drawing of Omniglot's.
   """
-  with Image.open(io.BytesIO(png), formats=('PNG',)) as image:
+  with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
     # Checked before the pixels are unpacked, which a small file can have far too many of.
     if image.size != (_SIDE, _SIDE):
-      raise ValueError(f'it has {image.size[0]} x {image.size[1]} pixels instead of {_SIDE} x {_SIDE}')
+      raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels instead of {_SIDE} x {_SIDE}")
     # Grey first: Pillow reduces a two-level image by the nearest pixel, whatever filter is asked for.
-    grey = ImageChops.invert(image.convert('L'))
+    grey = ImageChops.invert(image.convert("L"))
   return np.asarray(grey.resize((image_size, image_size), Image.Resampling.LANCZOS))

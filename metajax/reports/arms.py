@@ -10,7 +10,7 @@ import numpy as np
 from metajax.reports.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, new_figure, style
 
 _COLOURS = (BLACK, BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY)
-_LINES = ('-', '--', '-.', ':')
+_LINES = ("-", "--", "-.", ":")
 _BINS = 60
 _LOG_RATIO = 30.0  # a range wider than this is drawn on a log scale
 _FALLING = 4.0  # and a training's, of which the end is of most interest, from here on
@@ -20,7 +20,7 @@ Curve = tuple[np.ndarray, np.ndarray]  # means [n] and halves of their intervals
 
 def look(place: int) -> dict[str, Any]:
   """The colour and line of the arm at a place; the first arm is black."""
-  return {'color': _COLOURS[place % len(_COLOURS)], 'linestyle': _LINES[place // len(_COLOURS) % len(_LINES)]}
+  return {"color": _COLOURS[place % len(_COLOURS)], "linestyle": _LINES[place // len(_COLOURS) % len(_LINES)]}
 
 
 def differences(arms: Mapping[str, tuple[float, float, np.ndarray]], reference: str, measure: str) -> Figure:
@@ -30,12 +30,12 @@ def differences(arms: Mapping[str, tuple[float, float, np.ndarray]], reference: 
   """
   figure = new_figure(6.2, 0.9 + 0.5 * len(arms))
   axes = figure.subplots()
-  style(axes, f'Difference to {reference}, in pairs', f'{measure}, less that of {reference}', '')
+  style(axes, f"Difference to {reference}, in pairs", f"{measure}, less that of {reference}", "")
   for place, (name, (mean, interval, seeds)) in enumerate(arms.items()):
-    colour = look(place + 1)['color']
-    axes.plot(seeds, np.full(len(seeds), place + 0.16), 'o', color=colour, alpha=0.4, markersize=4)
+    colour = look(place + 1)["color"]
+    axes.plot(seeds, np.full(len(seeds), place + 0.16), "o", color=colour, alpha=0.4, markersize=4)
     if np.isfinite(mean):
-      axes.errorbar([mean], [place - 0.1], xerr=[interval if np.isfinite(interval) else 0.0], fmt='s', color=colour,
+      axes.errorbar([mean], [place - 0.1], xerr=[interval if np.isfinite(interval) else 0.0], fmt="s", color=colour,
                     capsize=4)
   axes.axvline(0.0, color=GREY, linewidth=1)
   axes.set_yticks(range(len(arms)), list(arms))
@@ -45,7 +45,7 @@ def differences(arms: Mapping[str, tuple[float, float, np.ndarray]], reference: 
 
 def drawable(distances: Mapping[str, np.ndarray]) -> bool:
   """Whether there is anything to draw of an arm's `d_in` and `d_out`."""
-  return all(len(_positive(distances[key])) for key in ('d_in', 'd_out'))
+  return all(len(_positive(distances[key])) for key in ("d_in", "d_out"))
 
 
 def distributions(arms: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
@@ -55,14 +55,14 @@ def distributions(arms: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
 
   Raises ValueError if there is nothing to draw.
   """
-  panels = (('d_in', 'Within a task', r'$d_\mathrm{in}$, subset to whole'),
-            ('d_out', 'Between tasks', r'$d_\mathrm{out}$, whole to whole'))
+  panels = (("d_in", "Within a task", r"$d_\mathrm{in}$, subset to whole"),
+            ("d_out", "Between tasks", r"$d_\mathrm{out}$, whole to whole"))
   kept = {key: {name: _positive(arrays[key]) for name, arrays in arms.items()} for key, _, _ in panels}
   if not any(drawable(arrays) for arrays in arms.values()):
-    raise ValueError('there are no positive distances to draw.')
+    raise ValueError("there are no positive distances to draw.")
   figure = new_figure(9.0, 3.2)
   for axes, (key, title, label) in zip(figure.subplots(1, 2), panels):
-    style(axes, title, label, 'share of pairs')
+    style(axes, title, label, "share of pairs")
     everything = np.concatenate(list(kept[key].values()))
     low, high = (float(end) for end in np.percentile(everything, [0.1, 99.9]))
     logarithmic, high = high > _LOG_RATIO * low, max(high, low * (1 + 1e-6))
@@ -72,7 +72,7 @@ def distributions(arms: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
         heights = np.histogram(values, edges)[0] / len(values)
         axes.stairs(heights, edges, label=name, linewidth=1.6, **look(place))
     if logarithmic:
-      axes.set_xscale('log')
+      axes.set_xscale("log")
     axes.legend(fontsize=8, frameon=False)
   return figure
 
@@ -91,26 +91,26 @@ def sweep(values: Sequence[object], arms: Mapping[str, Curve], gaps: Mapping[str
   Raises ValueError if lengths do not fit.
   """
   if any(len(part) != len(values) for curve in (*arms.values(), *gaps.values()) for part in curve):
-    raise ValueError(f'a curve over {len(values)} values needs as many means and intervals.')
+    raise ValueError(f"a curve over {len(values)} values needs as many means and intervals.")
   numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
   places = np.asarray(values, np.float64) if numbers else np.arange(len(values))
   figure = new_figure(8.8, 3.4)
   left, right = figure.subplots(1, 2)
-  for axes, curves, title in ((left, arms, f'{y_label} against {x_label}'),
-                              (right, gaps, f'less {reference}, in pairs')):
+  for axes, curves, title in ((left, arms, f"{y_label} against {x_label}"),
+                              (right, gaps, f"less {reference}, in pairs")):
     style(axes, title, x_label, y_label)
     for name, (mean, interval) in curves.items():
       colour = look(list(arms).index(name))
-      axes.plot(places, mean, marker='o' if len(values) < 12 else None, markersize=3.5, linewidth=1.6, label=name,
+      axes.plot(places, mean, marker="o" if len(values) < 12 else None, markersize=3.5, linewidth=1.6, label=name,
                 **colour)
       half = np.nan_to_num(np.asarray(interval, np.float64))
-      axes.fill_between(places, mean - half, mean + half, color=colour['color'], alpha=0.14, linewidth=0)
+      axes.fill_between(places, mean - half, mean + half, color=colour["color"], alpha=0.14, linewidth=0)
     if not numbers:
       axes.set_xticks(places, [str(value) for value in values])
     elif all(isinstance(value, int) for value in values):
       axes.xaxis.set_major_locator(MaxNLocator(integer=True))
   for name, middle in (medians or {}).items():
-    left.plot(places, middle, ':', color=look(list(arms).index(name))['color'], linewidth=1.1)
+    left.plot(places, middle, ":", color=look(list(arms).index(name))["color"], linewidth=1.1)
   right.axhline(0.0, color=GREY, linewidth=1)
   dashes = ((0, (1, 1)), (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (9, 3)))
   for dash, (name, known) in zip(itertools.cycle(dashes), (others or {}).items()):
@@ -119,7 +119,7 @@ def sweep(values: Sequence[object], arms: Mapping[str, Curve], gaps: Mapping[str
                                     *(medians or {}).values()]))
   drawn = drawn[drawn > 1e-4 * drawn.max(initial=0.0)]  # one of the others may be exact: by how much is of no interest
   if len(drawn) and drawn.max() > _LOG_RATIO * drawn.min():
-    left.set_yscale('log')
+    left.set_yscale("log")
     left.set_ylim(drawn.min() / 3, drawn.max() * 3)
   for axes in (left, right):
     if axes.get_legend_handles_labels()[0]:
@@ -140,18 +140,18 @@ def trainings(arms: Mapping[str, Mapping[str, np.ndarray]], names: Mapping[str, 
     raise ValueError(f'no arm has any of the metrics {", ".join(names)}.')
   figure = new_figure(4.2 * len(panels), 3.2)
   for axes, (key, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
-    style(axes, label, 'meta-training step', label)
+    style(axes, label, "meta-training step", label)
     drawn = []
     for place, (name, metrics) in enumerate(arms.items()):
       if key in metrics:
         middle = _median(metrics[key])
-        axes.plot(metrics['step'], middle, linewidth=1.4, marker='o' if len(middle) == 1 else None, label=name,
+        axes.plot(metrics["step"], middle, linewidth=1.4, marker="o" if len(middle) == 1 else None, label=name,
                   **look(place))
         drawn.append(_positive(middle))
     everything = np.concatenate(drawn)
     if len(everything) and everything.max() > _FALLING * everything.min():
-      axes.set_yscale('log')
-      axes.tick_params(which='minor', labelsize=7)
+      axes.set_yscale("log")
+      axes.tick_params(which="minor", labelsize=7)
     axes.legend(fontsize=8, frameon=False)
   return figure
 

@@ -29,23 +29,23 @@ def regression_fit(support_x: np.ndarray, support_y: np.ndarray, grid_x: np.ndar
   """
   tasks, size = np.shape(grid_x)
   if not 1 <= tasks <= _MAX_TASKS:
-    raise ValueError(f'a figure of regression fits holds 1 to {_MAX_TASKS} tasks, not {tasks}.')
+    raise ValueError(f"a figure of regression fits holds 1 to {_MAX_TASKS} tasks, not {tasks}.")
   if (np.shape(true_y) != (tasks, size) or np.shape(before_y) != (tasks, size) or len(support_x) != tasks
       or np.shape(support_x) != np.shape(support_y) or np.shape(after_y) != (tasks, len(labels), size)):
-    raise ValueError('the arrays of a regression fit disagree on their tasks, grid points or labels.')
+    raise ValueError("the arrays of a regression fit disagree on their tasks, grid points or labels.")
   figure = new_figure(3.1 * tasks + 0.4, 3.3)
   panels = figure.subplots(1, tasks, squeeze=False, sharey=True)[0]
   colours = _blues(len(labels))
   for task, axes in enumerate(panels):
-    style(axes, f'Task {task + 1}', 'input x', 'target y' if task == 0 else '')
-    axes.plot(grid_x[task], true_y[task], color=GREY, linewidth=3.5, alpha=0.45, label='true function')
-    axes.plot(grid_x[task], before_y[task], color=ORANGE, linestyle='--', linewidth=1.4, label='before adaptation')
+    style(axes, f"Task {task + 1}", "input x", "target y" if task == 0 else "")
+    axes.plot(grid_x[task], true_y[task], color=GREY, linewidth=3.5, alpha=0.45, label="true function")
+    axes.plot(grid_x[task], before_y[task], color=ORANGE, linestyle="--", linewidth=1.4, label="before adaptation")
     for label, colour, curve in zip(labels, colours, after_y[task]):
       axes.plot(grid_x[task], curve, color=colour, linewidth=1.6, label=label)
-    axes.plot(support_x[task], support_y[task], 'o', color=BLACK, markersize=4.5, label='support', zorder=4)
+    axes.plot(support_x[task], support_y[task], "o", color=BLACK, markersize=4.5, label="support", zorder=4)
   handles, words = panels[0].get_legend_handles_labels()
   columns = len(words) if tasks > 1 else 2
-  figure.legend(handles, words, loc='outside lower center', ncols=columns, fontsize=8, frameon=False)
+  figure.legend(handles, words, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
   return figure
 
 
@@ -64,11 +64,11 @@ def image_episode(support_images: np.ndarray, support_labels: np.ndarray, query_
   classes = np.shape(probabilities)[-1]
   if (min(len(support_images), len(query_images)) < 1 or len(support_images) != len(support_labels)
       or len(query_images) != len(query_labels) or np.shape(probabilities) != (len(query_images), classes)):
-    raise ValueError('an image episode needs support and query images, each with a label, and one row of '
-                     'probabilities a query.')
+    raise ValueError("an image episode needs support and query images, each with a label, and one row of "
+                     "probabilities a query.")
   if support_images.shape[1:] != query_images.shape[1:] or support_images.shape[-1] not in (1, 3):
-    raise ValueError(f'images must all be [H, W, 1] or all be [H, W, 3], not {support_images.shape[1:]} and '
-                     f'{query_images.shape[1:]}.')
+    raise ValueError(f"images must all be [H, W, 1] or all be [H, W, 3], not {support_images.shape[1:]} and "
+                     f"{query_images.shape[1:]}.")
   support, query = _displayable(support_images, query_images)
 
   shots = max(np.bincount(support_labels, minlength=classes))
@@ -82,9 +82,9 @@ def image_episode(support_images: np.ndarray, support_labels: np.ndarray, query_
   _draw_support(left, support, support_labels, classes, shots, height)
   _draw_query(right, query, query_labels, probabilities, columns, height)
 
-  frames = [Patch(fill=False, edgecolor=GREEN, linewidth=2, label='correct'),
-            Patch(fill=False, edgecolor=VERMILION, linewidth=2, linestyle=(0, (2, 1)), label='wrong')]
-  figure.legend(handles=frames, loc='outside lower right', ncols=2, fontsize=8, frameon=False)
+  frames = [Patch(fill=False, edgecolor=GREEN, linewidth=2, label="correct"),
+            Patch(fill=False, edgecolor=VERMILION, linewidth=2, linestyle=(0, (2, 1)), label="wrong")]
+  figure.legend(handles=frames, loc="outside lower right", ncols=2, fontsize=8, frameon=False)
   return figure
 
 
@@ -108,9 +108,9 @@ def _displayable(support: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np
 
 def _draw_support(axes: Axes, images: np.ndarray, labels: np.ndarray, classes: int, shots: int,
                   height: float) -> None:
-  _mosaic(axes, 'Support', shots, height)
+  _mosaic(axes, "Support", shots, height)
   for number in range(classes):
-    axes.text(-0.12, number + 0.5, f'class {number}', ha='right', va='center', fontsize=8)
+    axes.text(-0.12, number + 0.5, f"class {number}", ha="right", va="center", fontsize=8)
     for shot, image in enumerate(images[np.asarray(labels) == number]):
       _draw_image(axes, image, shot, number)
 
@@ -119,23 +119,23 @@ def _draw_query(axes: Axes, images: np.ndarray, labels: np.ndarray, probabilitie
                 height: float) -> None:
   predicted = np.argmax(probabilities, axis=-1)
   accuracy = np.mean(predicted == labels)
-  _mosaic(axes, f'Queries, {accuracy:.0%} correct', columns, height)
+  _mosaic(axes, f"Queries, {accuracy:.0%} correct", columns, height)
   for i, (image, label, guess) in enumerate(zip(images, labels, predicted)):
     x, y = i % columns, (i // columns) * (1 + _CAPTION)
     _draw_image(axes, image, x, y)
     correct = guess == label
     axes.add_patch(Rectangle((x + _GAP, y + _GAP), 1 - 2 * _GAP, 1 - 2 * _GAP, fill=False, linewidth=2,
-                             edgecolor=GREEN if correct else VERMILION, linestyle='-' if correct else (0, (2, 1))))
-    text = f'{guess}: {probabilities[i, guess]:.0%}' + ('' if correct else f'\ntrue {label}')
-    axes.text(x + 0.5, y + 1.0, text, ha='center', va='top', fontsize=7, linespacing=1.05,
+                             edgecolor=GREEN if correct else VERMILION, linestyle="-" if correct else (0, (2, 1))))
+    text = f"{guess}: {probabilities[i, guess]:.0%}" + ("" if correct else f"\ntrue {label}")
+    axes.text(x + 0.5, y + 1.0, text, ha="center", va="top", fontsize=7, linespacing=1.05,
               color=BLACK if correct else VERMILION)
 
 
 def _mosaic(axes: Axes, title: str, width: float, height: float) -> None:
-  axes.set_title(title, fontsize=11, loc='left')
-  axes.set(xlim=(0, width), ylim=(height, 0), aspect='equal', anchor='NW')
-  axes.axis('off')
+  axes.set_title(title, fontsize=11, loc="left")
+  axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", anchor="NW")
+  axes.axis("off")
 
 
 def _draw_image(axes: Axes, image: np.ndarray, x: float, y: float) -> None:
-  axes.imshow(image, extent=(x + _GAP, x + 1 - _GAP, y + 1 - _GAP, y + _GAP), interpolation='nearest', aspect='equal')
+  axes.imshow(image, extent=(x + _GAP, x + 1 - _GAP, y + 1 - _GAP, y + _GAP), interpolation="nearest", aspect="equal")

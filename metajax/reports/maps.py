@@ -7,8 +7,8 @@ import numpy as np
 from metajax.reports.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, new_figure, style
 
 # Ten tasks differ by colour and by marker; the last two colours are from Paul Tol's palettes.
-_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK, GREY, '#882255', '#999933')
-_MARKERS = 'osD^vP<X>p'
+_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK, GREY, "#882255", "#999933")
+_MARKERS = "osD^vP<X>p"
 
 
 def project(representations: np.ndarray) -> np.ndarray:
@@ -18,7 +18,7 @@ def project(representations: np.ndarray) -> np.ndarray:
   component is chosen so that its largest score is positive. Raises ValueError unless there are three axes.
   """
   if np.ndim(representations) != 3:
-    raise ValueError(f'representations must be [tasks, models, D], not {np.shape(representations)}.')
+    raise ValueError(f"representations must be [tasks, models, D], not {np.shape(representations)}.")
   tasks, models, size = np.shape(representations)
   centred = _centred(np.reshape(representations, (tasks * models, size)))
   if size > len(centred):  # the Gram matrix is small where the covariance would be huge
@@ -43,9 +43,9 @@ def silhouette(representations: np.ndarray, labels: np.ndarray) -> float:
   labels = np.asarray(labels)
   names, own, counts = np.unique(labels, return_inverse=True, return_counts=True)
   if np.ndim(representations) != 2 or labels.shape != np.shape(representations)[:1]:
-    raise ValueError(f'{np.shape(labels)} labels do not fit representations {np.shape(representations)}.')
+    raise ValueError(f"{np.shape(labels)} labels do not fit representations {np.shape(representations)}.")
   if not 2 <= len(names) < len(labels):
-    raise ValueError(f'a silhouette needs 2 to n - 1 tasks, not {len(names)} for {len(labels)} models.')
+    raise ValueError(f"a silhouette needs 2 to n - 1 tasks, not {len(names)} for {len(labels)} models.")
   centred = _centred(representations)
   squares = np.sum(centred**2, axis=1)
   distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * centred @ centred.T, 0.0))
@@ -70,29 +70,29 @@ def task_map(points: np.ndarray, full: np.ndarray | None, title: str, score: flo
   Raises ValueError if shapes do not fit.
   """
   if np.ndim(points) != 3 or np.shape(points)[2] != 2:
-    raise ValueError(f'the points of a map must be [tasks, models, 2], not {np.shape(points)}.')
+    raise ValueError(f"the points of a map must be [tasks, models, 2], not {np.shape(points)}.")
   if full is not None and np.shape(full) != (len(points), 2):
-    raise ValueError(f'the full-data models of a map must be [{len(points)}, 2], not {np.shape(full)}.')
+    raise ValueError(f"the full-data models of a map must be [{len(points)}, 2], not {np.shape(full)}.")
   figure = new_figure(5.6, 4.4)
   axes = figure.subplots()
-  style(axes, title, 'first principal component (representation units)',
-        'second principal component (representation units)')
+  style(axes, title, "first principal component (representation units)",
+        "second principal component (representation units)")
   handles = []
   for task, cloud in enumerate(points):
     colour = _COLOURS[task % len(_COLOURS)]
     # The shift makes the pair of colour and marker differ beyond ten tasks as well.
     marker = _MARKERS[(task + task // len(_COLOURS)) % len(_MARKERS)]
     axes.scatter(cloud[:, 0], cloud[:, 1], s=20, color=colour, marker=marker, alpha=0.55, linewidths=0)
-    handles.append(Line2D([], [], linestyle='', color=colour, marker=marker, markersize=5, label=f'task {task + 1}'))
+    handles.append(Line2D([], [], linestyle="", color=colour, marker=marker, markersize=5, label=f"task {task + 1}"))
     if full is not None:
-      axes.scatter(full[task, 0], full[task, 1], s=170, color=colour, marker='*', edgecolors='white', linewidths=1.0,
+      axes.scatter(full[task, 0], full[task, 1], s=170, color=colour, marker="*", edgecolors="white", linewidths=1.0,
                    zorder=3)
   if full is not None:
-    handles.append(Line2D([], [], linestyle='', color=GREY, marker='*', markersize=10, label='all data'))
-  axes.set_aspect('equal', adjustable='datalim')  # distances are what the map is about
-  figure.legend(handles=handles, loc='outside right center', fontsize=8, frameon=False)
+    handles.append(Line2D([], [], linestyle="", color=GREY, marker="*", markersize=10, label="all data"))
+  axes.set_aspect("equal", adjustable="datalim")  # distances are what the map is about
+  figure.legend(handles=handles, loc="outside right center", fontsize=8, frameon=False)
   if score is not None:
-    figure.supxlabel(f'Silhouette of the tasks before projection: {score:.2f}', fontsize=9, color=GREY)
+    figure.supxlabel(f"Silhouette of the tasks before projection: {score:.2f}", fontsize=9, color=GREY)
   return figure
 
 

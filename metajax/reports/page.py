@@ -39,47 +39,47 @@ def page(title: str, parts: Sequence[Element], heading: str | None = None) -> st
   parts: what the functions below return
   heading: what stands above them; by default the title
   """
-  document = Element('html', lang='en')
-  head = SubElement(document, 'head')
-  SubElement(head, 'meta', charset='utf-8')
-  SubElement(head, 'meta', name='viewport', content='width=device-width, initial-scale=1')
-  head.extend([_words('title', title), _words('style', _STYLE)])
-  SubElement(document, 'body').extend([_words('h1', heading or title), *parts])
-  return '<!DOCTYPE html>\n' + tostring(document, encoding='unicode', method='html') + '\n'
+  document = Element("html", lang="en")
+  head = SubElement(document, "head")
+  SubElement(head, "meta", charset="utf-8")
+  SubElement(head, "meta", name="viewport", content="width=device-width, initial-scale=1")
+  head.extend([_words("title", title), _words("style", _STYLE)])
+  SubElement(document, "body").extend([_words("h1", heading or title), *parts])
+  return "<!DOCTYPE html>\n" + tostring(document, encoding="unicode", method="html") + "\n"
 
 
 def heading(text: str) -> Element:
   """A heading of words."""
-  return _words('h2', text)
+  return _words("h2", text)
 
 
 def paragraph(text: str) -> Element:
   """A paragraph of words."""
-  return _words('p', text)
+  return _words("p", text)
 
 
 def listing(sentences: Sequence[str]) -> Element:
   """A list of sentences."""
-  whole = Element('ul')
-  whole.extend([_words('li', sentence) for sentence in sentences])
+  whole = Element("ul")
+  whole.extend([_words("li", sentence) for sentence in sentences])
   return whole
 
 
 def preformatted(text: str) -> Element:
   """Words with their spaces and line ends kept."""
-  return _words('pre', text)
+  return _words("pre", text)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Element:
   """A table; raises ValueError if a row is not as long as the header."""
   if any(len(row) != len(header) for row in rows):
-    raise ValueError(f'every row of a table needs {len(header)} cells, one for each column.')
-  frame = Element('div', {'class': 'wide'})
-  whole = SubElement(frame, 'table')
-  SubElement(SubElement(whole, 'thead'), 'tr').extend([_words('th', name, scope='col') for name in header])
-  body = SubElement(whole, 'tbody')
+    raise ValueError(f"every row of a table needs {len(header)} cells, one for each column.")
+  frame = Element("div", {"class": "wide"})
+  whole = SubElement(frame, "table")
+  SubElement(SubElement(whole, "thead"), "tr").extend([_words("th", name, scope="col") for name in header])
+  body = SubElement(whole, "tbody")
   for row in rows:
-    SubElement(body, 'tr').extend([_words('td', cell) for cell in row])
+    SubElement(body, "tr").extend([_words("td", cell) for cell in row])
   return frame
 
 
@@ -89,20 +89,20 @@ def picture(content: bytes, caption: str, half: bool = False) -> Element:
   content: the file
   half: two of them stand side by side
   """
-  figure = Element('figure', {'class': 'half'} if half else {})
-  source = 'data:image/png;base64,' + base64.b64encode(content).decode()
-  image = SubElement(figure, 'img', src=source, alt=f'Picture: {caption}')
-  width, height = struct.unpack('>II', content[16:24])
+  figure = Element("figure", {"class": "half"} if half else {})
+  source = "data:image/png;base64," + base64.b64encode(content).decode()
+  image = SubElement(figure, "img", src=source, alt=f"Picture: {caption}")
+  width, height = struct.unpack(">II", content[16:24])
   if width > 2 * height:  # a row of panels, which would be too small to read on a telephone: it is scrolled instead
-    image.set('class', 'broad')
-  figure.append(_words('figcaption', caption))
+    image.set("class", "broad")
+  figure.append(_words("figcaption", caption))
   return figure
 
 
 def png(figure: Figure) -> bytes:
   """The figure as a PNG file."""
   content = BytesIO()
-  FigureCanvasAgg(figure).print_figure(content, format='png', dpi=110, bbox_inches='tight')
+  FigureCanvasAgg(figure).print_figure(content, format="png", dpi=110, bbox_inches="tight")
   return content.getvalue()
 
 

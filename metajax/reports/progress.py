@@ -17,7 +17,7 @@ from rich.text import Text
 _WINDOW_SECONDS = 30.0
 _LINE_SECONDS = 5.0
 _FRAME_SECONDS = 0.1
-_FIRST_NAMES = ('loss', 'accuracy', 'mse', 'd_in', 'd_out')
+_FIRST_NAMES = ("loss", "accuracy", "mse", "d_in", "d_out")
 
 
 class Progress:
@@ -33,8 +33,8 @@ class Progress:
     Raises ValueError unless 0 <= start_step <= total_steps and both numbers per run are positive.
     """
     if total_steps < 1 or tasks_per_step < 1 or not 0 <= start_step <= total_steps:
-      raise ValueError(f'progress needs positive total_steps and tasks_per_step and a start_step between 0 and '
-                       f'total_steps, not {total_steps}, {tasks_per_step} and {start_step}.')
+      raise ValueError(f"progress needs positive total_steps and tasks_per_step and a start_step between 0 and "
+                       f"total_steps, not {total_steps}, {tasks_per_step} and {start_step}.")
     self._total, self._tasks_per_step, self._clock = total_steps, tasks_per_step, clock
     self._memory = memory_in_use if memory is None else memory
     self._file = sys.stderr if file is None else file
@@ -43,10 +43,10 @@ class Progress:
       self._live = Live(console=Console(file=self._file), auto_refresh=False)
     self._step, self._stale = start_step, False
     self._values: Mapping[str, float] = {}
-    self._started, self._shown = clock(), float('-inf')
+    self._started, self._shown = clock(), float("-inf")
     self._window: deque[tuple[float, int]] = deque()
 
-  def __enter__(self) -> 'Progress':
+  def __enter__(self) -> "Progress":
     self._started = self._clock()
     if self._live is not None:
       self._live.start()
@@ -76,8 +76,8 @@ class Progress:
   def _show(self) -> None:
     self._shown, self._stale = self._clock(), False
     if self._live is None:
-      fields = (f'step {self._step}/{self._total}', self._speed(), _metrics(self._values), self._time())
-      print('  '.join(field for field in fields if field), file=self._file, flush=True)
+      fields = (f"step {self._step}/{self._total}", self._speed(), _metrics(self._values), self._time())
+      print("  ".join(field for field in fields if field), file=self._file, flush=True)
     else:
       self._live.update(self._bar(), refresh=True)
 
@@ -85,12 +85,12 @@ class Progress:
     line = Table.grid(padding=(0, 2))
     # Fixed widths, or the bar would dance as the numbers change.
     for width in (20, 4, 2 * len(str(self._total)) + 1, 12, 8, 12):
-      line.add_column(width=width, justify='right', no_wrap=True)
+      line.add_column(width=width, justify="right", no_wrap=True)
     bar = ProgressBar(total=self._total, completed=self._step, width=20)
-    percent = f'{100 * self._step // self._total}%'
-    line.add_row(bar, Text(percent, 'bold'), f'{self._step}/{self._total}', self._speed(),
+    percent = f"{100 * self._step // self._total}%"
+    line.add_row(bar, Text(percent, "bold"), f"{self._step}/{self._total}", self._speed(),
                  _size(self._memory()), self._time())
-    return Group(line, Text(_metrics(self._values), 'cyan', no_wrap=True, overflow='ellipsis'))
+    return Group(line, Text(_metrics(self._values), "cyan", no_wrap=True, overflow="ellipsis"))
 
   def _steps_per_second(self) -> float | None:
     if len(self._window) < 2 or self._window[-1][0] <= self._window[0][0]:
@@ -100,15 +100,15 @@ class Progress:
   def _speed(self) -> str:
     rate = self._steps_per_second()
     if rate is None:
-      return ''
+      return ""
     tasks = rate * self._tasks_per_step
-    return f'{tasks:.0f} tasks/s' if tasks >= 10 else f'{tasks:.2g} tasks/s'
+    return f"{tasks:.0f} tasks/s" if tasks >= 10 else f"{tasks:.2g} tasks/s"
 
   def _time(self) -> str:
     if self._step >= self._total:
-      return f'took {_duration(self._clock() - self._started)}'
+      return f"took {_duration(self._clock() - self._started)}"
     rate = self._steps_per_second()
-    return f'{_duration((self._total - self._step) / rate)} left' if rate else ''
+    return f"{_duration((self._total - self._step) / rate)} left" if rate else ""
 
 
 def memory_in_use() -> int:
@@ -117,26 +117,26 @@ def memory_in_use() -> int:
   0 where that is not known either.
   """
   told = jax.local_devices()[0].memory_stats()
-  if told and 'bytes_in_use' in told:
-    return told['bytes_in_use']
+  if told and "bytes_in_use" in told:
+    return told["bytes_in_use"]
   try:  # the second number counts the pages that are in memory
-    return int(Path('/proc/self/statm').read_text(encoding='ascii').split()[1]) * os.sysconf('SC_PAGE_SIZE')
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
   except OSError:  # not Linux
     return 0
 
 
 def _size(num_bytes: int) -> str:
   if num_bytes >= 2**30:
-    return f'{num_bytes / 2**30:.1f} GiB'
-  return f'{num_bytes / 2**20:.0f} MiB' if num_bytes else ''
+    return f"{num_bytes / 2**30:.1f} GiB"
+  return f"{num_bytes / 2**20:.0f} MiB" if num_bytes else ""
 
 
 def _metrics(values: Mapping[str, float]) -> str:
   names = [name for name in _FIRST_NAMES if name in values] + [name for name in values if name not in _FIRST_NAMES]
-  return '  '.join(f'{name} {float(values[name]):.4g}' for name in names)
+  return "  ".join(f"{name} {float(values[name]):.4g}" for name in names)
 
 
 def _duration(seconds: float) -> str:
   minutes, second = divmod(round(seconds), 60)
   hours, minute = divmod(minutes, 60)
-  return f'{hours}:{minute:02d}:{second:02d}' if hours else f'{minute:02d}:{second:02d}'
+  return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute:02d}:{second:02d}"

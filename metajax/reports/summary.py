@@ -22,4 +22,4 @@ def show(results: Mapping[str, str], places: Mapping[str, str], commands: Sequen
   width = max((len(name) for part in parts for name, _ in part), default=0)
   for part in parts:
     for name, value in part:
-      console.print(Text.assemble((f'{name:<{width}}', 'bold'), f'  {value}'), soft_wrap=True)
+      console.print(Text.assemble((f"{name:<{width}}", "bold"), f"  {value}"), soft_wrap=True)

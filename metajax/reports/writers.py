@@ -19,7 +19,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 _FLUSH_SECONDS = 10.0
-_STEP = re.compile(r'[0-9]{1,18}')
+_STEP = re.compile(r"[0-9]{1,18}")
 
 
 class Writer(Protocol):
@@ -49,7 +49,7 @@ class CsvWriter:
     self._path = Path(path)
     self._path.parent.mkdir(parents=True, exist_ok=True)
     names, rows = ([], []) if resume_step is None or not self._path.exists() else _read_rows(self._path)
-    kept = [row for row in rows if resume_step is not None and int(row['step']) <= resume_step]
+    kept = [row for row in rows if resume_step is not None and int(row["step"]) <= resume_step]
     # A column known only from dropped rows goes with them: an unbroken run would not have it yet.
     self._names = [name for name in names if any(row[name] for row in kept)]
     self._last = kept[-1] if kept else None
@@ -60,15 +60,15 @@ class CsvWriter:
 
     Raises ValueError for a step before the last one, and for a name that a CSV header cannot hold.
     """
-    row = {'step': str(int(step)), **{name: repr(float(value)) for name, value in values.items()}}
+    row = {"step": str(int(step)), **{name: repr(float(value)) for name, value in values.items()}}
     unseen = [name for name in values if name not in self._names]
     for name in unseen:
-      if name in ('', 'step') or any(character in name for character in ',"\r\n'):
-        raise ValueError(f'{name!r} cannot name a column of {self._path}.')
-    if self._last is not None and int(step) < int(self._last['step']):
+      if name in ("", "step") or any(character in name for character in ',"\r\n'):
+        raise ValueError(f"{name!r} cannot name a column of {self._path}.")
+    if self._last is not None and int(step) < int(self._last["step"]):
       raise ValueError(f'step {step} comes after step {self._last["step"]} in {self._path}; steps must not go back.')
 
-    repeated = self._last is not None and self._last['step'] == row['step']
+    repeated = self._last is not None and self._last["step"] == row["step"]
     if repeated or unseen:
       self._file.close()
       rows = _read_rows(self._path)[1]
@@ -77,7 +77,7 @@ class CsvWriter:
       self._names += unseen
       self._file = self._rewritten([*rows, row])
     else:
-      self._file.write(_line([row.get(name, '') for name in ('step', *self._names)]))
+      self._file.write(_line([row.get(name, "") for name in ("step", *self._names)]))
     self._last = row
 
   def flush(self) -> None:
@@ -91,14 +91,14 @@ class CsvWriter:
 
   def _rewritten(self, rows: Sequence[Mapping[str, str]]):
     """Puts a file of `rows` in place of the old one, at once, and opens it for more."""
-    columns = ['step', *self._names]
-    partial = self._path.with_name(self._path.name + '.tmp')
-    with open(partial, 'w', encoding='utf-8', newline='') as file:
-      file.writelines(_line([row.get(name, '') for name in columns]) for row in ({c: c for c in columns}, *rows))
+    columns = ["step", *self._names]
+    partial = self._path.with_name(self._path.name + ".tmp")
+    with open(partial, "w", encoding="utf-8", newline="") as file:
+      file.writelines(_line([row.get(name, "") for name in columns]) for row in ({c: c for c in columns}, *rows))
       file.flush()
       os.fsync(file.fileno())
     os.replace(partial, self._path)
-    return open(self._path, 'a', encoding='utf-8', newline='', buffering=1)  # whole lines, for who reads along
+    return open(self._path, "a", encoding="utf-8", newline="", buffering=1)  # whole lines, for who reads along
 
 
 class TensorBoardWriter:
@@ -111,11 +111,11 @@ class TensorBoardWriter:
   def __init__(self, folder: str | os.PathLike[str], resume_step: int | None) -> None:
     """Hides from TensorBoard all earlier events of steps after `resume_step`, or of all steps if that is None."""
     os.makedirs(folder, exist_ok=True)
-    count = len(list(Path(folder).glob('events.out.tfevents.*')))
-    name = f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{count:04d}'
+    count = len(list(Path(folder).glob("events.out.tfevents.*")))
+    name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{count:04d}"
     self._records: RecordWriter | None = RecordWriter(os.path.join(folder, name))
     self._flushed = -np.inf
-    self._add(Event(file_version='brain.Event:2'))
+    self._add(Event(file_version="brain.Event:2"))
     first = 0 if resume_step is None else resume_step + 1
     self._add(Event(step=first, session_log=SessionLog(status=SessionLog.START)))
 
@@ -138,7 +138,7 @@ class TensorBoardWriter:
 
   def _add(self, event: Event) -> None:
     if self._records is None:
-      raise ValueError('the TensorBoard writer is closed.')
+      raise ValueError("the TensorBoard writer is closed.")
     event.wall_time = time.time()
     self._records.write(event.SerializeToString())
 
@@ -173,12 +173,12 @@ def read_csv(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
   NaN where nothing was measured. Raises FileNotFoundError, or ValueError if the file is not of this format.
   """
   names, rows = _read_rows(Path(path))
-  columns = {name: np.array([float(row[name] or 'nan') for row in rows], np.float64) for name in names}
-  return {'step': np.array([int(row['step']) for row in rows], np.int64), **columns}
+  columns = {name: np.array([float(row[name] or "nan") for row in rows], np.float64) for name in names}
+  return {"step": np.array([int(row["step"]) for row in rows], np.int64), **columns}
 
 
 def _line(cells: Sequence[str]) -> str:
-  return ','.join(cells) + '\n'
+  return ",".join(cells) + "\n"
 
 
 def _is_number(cell: str) -> bool:
@@ -191,13 +191,13 @@ def _is_number(cell: str) -> bool:
 
 def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
   """The metric names and the whole lines of the file; what follows the last line end is a torn line."""
-  lines = path.read_bytes().decode('utf-8', errors='replace').split('\n')[:-1]
+  lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")[:-1]
   if not lines:
     return [], []
-  columns = lines[0].split(',')
-  cells = [line.split(',') for line in lines[1:]]
-  if columns[0] != 'step' or not all(len(row) == len(columns) and _STEP.fullmatch(row[0]) and all(map(_is_number, row))
+  columns = lines[0].split(",")
+  cells = [line.split(",") for line in lines[1:]]
+  if columns[0] != "step" or not all(len(row) == len(columns) and _STEP.fullmatch(row[0]) and all(map(_is_number, row))
                                      for row in cells):
     raise ValueError(f'{path} is not a metrics file: it needs a first column "step" and rows of numbers, as long as '
-                     'its header; restore it from a copy, or remove it.')
+                     "its header; restore it from a copy, or remove it.")
   return columns[1:], [dict(zip(columns, row)) for row in cells]

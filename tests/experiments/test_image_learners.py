@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import omniglot, sinusoid
+from experiments import few_shot, fsmol, omniglot, quickstart, sinusoid, vectors
 from experiments.image_learners import make_learner
 from experiments.settings import Training, tasks_at_a_time
 from metajax import losses, objectives
@@ -41,7 +41,14 @@ def test_how_many_tasks_go_at_a_time_is_the_machines_choice_unless_it_is_set(mon
   assert [tasks_at_a_time(Training(task_chunk=given)) for given in (0, 1, 4)] == [0, 1, 4]
 
 
-def test_fewer_tasks_than_the_machines_choice_are_refused():
-  config = sinusoid.get_config("maml")
+@pytest.mark.parametrize("config, build", [
+    (sinusoid.get_config("maml"), sinusoid.build), (omniglot.get_config("ridge"), omniglot.build),
+    (few_shot.get_config("ridge"), few_shot.build), (vectors.get_config("ridge"), vectors.build),
+    (fsmol.get_config("protonet"), fsmol.build),
+    (dataclasses.replace(quickstart.get_config(), data="omniglot"), quickstart.build)],
+    ids=["sinusoid", "omniglot", "few_shot", "vectors", "fsmol", "quickstart"])
+def test_fewer_tasks_than_the_machines_choice_are_refused_before_data_are_looked_for(monkeypatch, tmp_path, config,
+                                                                                       build):
+  monkeypatch.setenv("METAJAX_DATA_DIR", str(tmp_path))  # where there are none
   with pytest.raises(ValueError, match="task_chunk=-2"):
-    sinusoid.build(dataclasses.replace(config, training=dataclasses.replace(config.training, task_chunk=-2)))
+    build(dataclasses.replace(config, training=dataclasses.replace(config.training, task_chunk=-2)))

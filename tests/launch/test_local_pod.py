@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from launch import command_line, faults, fields, local_pod, pods
-from metajax import recipe
+from metajax import runs
 from metajax import workdir as workdirs
 from metajax.preemption import REQUEUE
 from metajax.replay import replay
@@ -52,7 +52,7 @@ def restored(workdir):
   """Returns the last state of a run."""
   run = workdirs.read(workdir)
   config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
-  return recipe.restore(command_line.make(run["recipe"], config), workdir)
+  return runs.restore(command_line.make(run["recipe"], config), workdir)
 
 
 def run_and_signal(monkeypatch, command, number, process, moment, processes=2, devices=2):
