@@ -13,7 +13,7 @@ import importlib
 import json
 from pathlib import Path
 import sys
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import jax
 
@@ -31,7 +31,7 @@ _PAGE = Path("docs/performance.md")
 _LIKE_SUPPORT = {"train_queries": 1, "norm": "group"}
 
 # Recipe and learner, settings beside the recipe's own, and the most that ConML may cost.
-_CASES = (
+CASES = (
     ("sinusoid", "maml", {}, 1.75),
     ("sinusoid", "fomaml", {}, 1.75),
     ("icl_linear", None, {}, 1.3),
@@ -56,14 +56,14 @@ _CASES = (
 def main(only: Sequence[str]) -> None:
   memory.keep_freed_memory()  # as the command lines do
   stored = json.loads(_RESULT.read_text(encoding="utf-8")) if only else {"results": []}
-  names = [_name({"recipe": name, "learner": learner, "settings": settings}) for name, learner, settings, _ in _CASES]
+  names = [title({"recipe": name, "learner": learner, "settings": settings}) for name, learner, settings, _ in CASES]
   if unknown := [word for word in only if not any(name.startswith(word) for name in names)]:
     raise ValueError(f"no row begins with {', '.join(unknown)}; there are {'; '.join(names)}.")
-  kept = {**stored, "results": [result for result in stored["results"] if _name(result) in names]}  # that still exist
-  for row, (name, learner, settings, bar) in zip(names, _CASES, strict=True):
+  kept = {**stored, "results": [result for result in stored["results"] if title(result) in names]}  # that still exist
+  for row, (name, learner, settings, bar) in zip(names, CASES, strict=True):
     if only and not row.startswith(tuple(only)):
       continue
-    plain, contrasted = (_steps(_build(name, learner, settings, conml)) for conml in (False, True))
+    plain, contrasted = (program(build(name, learner, settings, conml)) for conml in (False, True))
     times = interleaved({"plain": plain.run, "conml": contrasted.run})
     found = {
         "recipe": name, "learner": learner, "settings": settings, "most": bar,
@@ -71,8 +71,8 @@ def main(only: Sequence[str]) -> None:
         "plain_ms": 1e3 * times["plain"].median / plain.steps, "conml_ms": 1e3 * times["conml"].median / plain.steps,
         "range": [pick(slow / fast for slow, fast in zip(times["conml"].wall, times["plain"].wall))
                   for pick in (min, max)]}
-    print(f"{_name(found)}: {found['plain_ms']:.3g} ms plain, ConML {found['ratio']:.2f} times that", flush=True)
-    others = [result for result in kept["results"] if _name(result) != _name(found)]
+    print(f"{title(found)}: {found['plain_ms']:.3g} ms plain, ConML {found['ratio']:.2f} times that", flush=True)
+    others = [result for result in kept["results"] if title(result) != title(found)]
     kept = {**tables.about("python -m benchmarks.contrast_cost"), "results": [*others, found]}
     _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     write(kept)
@@ -84,12 +84,13 @@ def write(kept: dict[str, Any]) -> None:
           "| --- | --- | --- | --- | --- |"]
   for result in kept["results"]:
     low, high = result["range"]
-    rows.append(f"| {_name(result)} | {result['plain_ms']:.3g} | **{result['ratio']:.2f}** ({low:.2f} to {high:.2f}) "
+    rows.append(f"| {title(result)} | {result['plain_ms']:.3g} | **{result['ratio']:.2f}** ({low:.2f} to {high:.2f}) "
                 f"| {result['arithmetic']:.2f} | {result['most'] or ''} |")
   tables.insert(_PAGE, kept["command"], [*rows, "", tables.machine(kept)])
 
 
-def _build(name: str, learner: str | None, settings: dict[str, Any], conml: bool) -> Recipe:
+def build(name: str, learner: str | None, settings: Mapping[str, Any], conml: bool) -> Recipe:
+  """Returns the recipe of a case, with or without ConML."""
   module = importlib.import_module(f"experiments.{name}")
   config = module.get_config(learner) if learner else module.get_config()
   data = {"data": "glyphs"} if hasattr(config, "data") else {}
@@ -101,14 +102,16 @@ def _build(name: str, learner: str | None, settings: dict[str, Any], conml: bool
   return module.build(config)
 
 
-class _Program(NamedTuple):
+class Program(NamedTuple):
   """Training that goes on from where it was, a dispatch a call."""
   run: Callable[[], Any]
   steps: int  # in a call
   flops: int  # of a call
+  text: str  # the compiled program
 
 
-def _steps(recipe: Recipe) -> _Program:
+def program(recipe: Recipe) -> Program:
+  """Returns the training of a recipe on one device, compiled."""
   mesh = task_mesh(jax.devices()[:1])
   steps = recipe.training.steps_per_dispatch
   key = jax.random.key(0)
@@ -116,16 +119,17 @@ def _steps(recipe: Recipe) -> _Program:
   advance = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=key, mesh=mesh, num_steps=steps,
                          num_tasks=recipe.training.tasks_per_step)
   arithmetic = flops(jax.make_jaxpr(advance)(state, recipe.train_tasks.data).jaxpr)
-  held = [state]
+  compiled, held = advance.lower(state, recipe.train_tasks.data).compile(), [state]
 
   def run():
-    held[0], metrics = advance(held[0], recipe.train_tasks.data)
+    held[0], metrics = compiled(held[0], recipe.train_tasks.data)
     return metrics
 
-  return _Program(run, steps, arithmetic)
+  return Program(run, steps, arithmetic, compiled.as_text())
 
 
-def _name(result: dict[str, Any]) -> str:
+def title(result: Mapping[str, Any]) -> str:
+  """Returns what a row is called."""
   settings = ", ".join(f"{field}={value}" for field, value in result["settings"].items())
   recipe = result["recipe"] + (f":{result['learner']}" if result["learner"] else "")
   return f"{recipe} ({settings})" if settings else recipe

@@ -1,8 +1,8 @@
-"""Where a prototypical network's meta-step spends its time: its parts, timed one by one beside the step, and the
-operations of the compiled step itself.
+"""Where a meta-step spends its time: the operations of the compiled step and, of a prototypical network, its parts,
+timed one by one beside the step.
 
-  python -m benchmarks.profile        small images and large ones, a few minutes, and nothing else may run; writes
-                                      docs/results/profile.json and the tables in docs/performance.md
+  python -m benchmarks.profile        a few minutes, and nothing else may run; writes docs/results/profile.json and the
+                                      tables in docs/performance.md
 A part is compiled by itself, on activations of its own size; its backward pass gives what the step needs of it. The
 machine's limit is a product of two 2048 x 2048 matrices in float32, timed in turn with the parts.
 """
@@ -28,7 +28,7 @@ from metajax.types import Array
 _RESULT = Path("docs/results/profile.json")
 _PAGE = Path("docs/performance.md")
 _COMMAND = "python -m benchmarks.profile"
-_WORKLOADS = ("W3_1", "W3b_1")
+_WORKLOADS = ("W1", "W2s_fo", "W2p", "W3_1", "W3b_1")
 _SIZE = 2048
 _LONGEST = 8  # operations in the table
 _STEP, _PEAK = "the whole step", "peak"
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def profile(workload: Workload) -> dict[str, Any]:
-  """Returns what the parts of a workload take, its step as a whole, and the operations of that."""
+  """Returns what a workload's step takes, in all and by operation, and a prototypical network's by its parts."""
   built = ours.build(workload)
   compiled = built.advance.lower(built.state, built.episodes).compile()
   held = [built.state]
@@ -77,7 +77,7 @@ def profile(workload: Workload) -> dict[str, Any]:
     held[0], metrics = compiled(held[0], built.episodes)
     return metrics
 
-  pieces = parts(workload)
+  pieces = parts(workload) if workload.learner == "protonet" else {}
   matrix = jax.random.normal(jax.random.key(0), (_SIZE, _SIZE))
   product = jax.jit(jnp.matmul)
   programs = {_STEP: step, _PEAK: lambda: product(matrix, matrix)}
@@ -90,9 +90,12 @@ def profile(workload: Workload) -> dict[str, Any]:
     rows[name] = {"forward_ms": 1e3 * times[f"{name} forward"].median, "both_ms": 1e3 * times[name].median,
                   "gflops": arithmetic / times[name].median / 1e9}
   arithmetic = flops(jax.make_jaxpr(built.advance)(built.state, built.episodes).jaxpr)
-  return {"rows": rows, "step_ms": 1e3 * times[_STEP].median, "step_gflops": arithmetic / times[_STEP].median / 1e9,
+  found = [operation._replace(milliseconds=operation.milliseconds / built.steps)
+           for operation in operations(step, compiled.as_text())]
+  return {"rows": rows, "step_ms": 1e3 * times[_STEP].median / built.steps,
+          "step_gflops": arithmetic / times[_STEP].median / 1e9,
           "peak_gflops": 2 * _SIZE**3 / times[_PEAK].median / 1e9,
-          "operations": [operation._asdict() for operation in operations(step, compiled.as_text())]}
+          "operations": [operation._asdict() for operation in found]}
 
 
 def write(kept: dict[str, Any]) -> None:
@@ -109,22 +112,26 @@ def _table(name: str, found: dict[str, Any]) -> list[str]:
 
   lines = ["| part | forward, ms | forward and backward, ms | GFLOP/s (of a matrix product's) |",
            "| --- | --- | --- | --- |"]
-  rows = found["rows"].values()
-  lines += [f"| {part} | {row['forward_ms']:.1f} | {row['both_ms']:.1f} | {rate(row['gflops'])} |"
-            for part, row in found["rows"].items()]
-  sums = [sum(row[field] for row in rows) for field in ("forward_ms", "both_ms")]
-  convolved = sum(row["both_ms"] for row in rows if row["gflops"])
-  lines += [f"| all parts | {sums[0]:.1f} | {sums[1]:.1f}, of which {convolved:.1f} convolutions | |",
-            f"| the whole step of {name} | | {found['step_ms']:.1f} | {rate(found['step_gflops'])} |"]
+  if rows := found["rows"].values():
+    lines += [f"| {part} | {row['forward_ms']:.1f} | {row['both_ms']:.1f} | {rate(row['gflops'])} |"
+              for part, row in found["rows"].items()]
+    sums = [sum(row[field] for row in rows) for field in ("forward_ms", "both_ms")]
+    convolved = sum(row["both_ms"] for row in rows if row["gflops"])
+    lines.append(f"| all parts | {sums[0]:.1f} | {sums[1]:.1f}, of which {convolved:.1f} convolutions | |")
+  lines.append(f"| the whole step of {name} | | {_ms(found['step_ms'])} | {rate(found['step_gflops'])} |")
   return [*lines, "", *_longest([Operation(**each) for each in found["operations"]])]
 
 
 def _longest(found: list[Operation]) -> list[str]:
   lines = ["| operation of the compiled step | instructions | ms, of both cores |", "| --- | --- | --- |"]
   lines += [f"| {operation.name}, {'backward' if operation.backward else 'forward'} | {operation.instructions} "
-            f"| {operation.milliseconds:.1f} |" for operation in found[:_LONGEST]]
+            f"| {_ms(operation.milliseconds)} |" for operation in found[:_LONGEST]]
   return [*lines, f"| {len(found[_LONGEST:])} others | | "
-                  f"{sum(operation.milliseconds for operation in found[_LONGEST:]):.1f} |"]
+                  f"{_ms(sum(operation.milliseconds for operation in found[_LONGEST:]))} |"]
+
+
+def _ms(milliseconds: float) -> str:
+  return f"{milliseconds:.1f}" if milliseconds >= 1 else f"{milliseconds:.3f}"
 
 
 def _programs(part: Part) -> tuple[Callable[[], Any], Callable[[], Any]]:

@@ -35,10 +35,12 @@ def test_the_table_sums_the_parts(tmp_path, monkeypatch):
            "operations": [{"name": f"name{place}", "backward": place == 1, "instructions": 2,
                            "milliseconds": 10.0 - place} for place in range(10)]}
   profile.write({"command": profile._COMMAND, "machine": "m", "versions": {"jax": "1", "flax": "2"},
-                 "workloads": {"W3_1": found, "W3b_1": {**found, "step_ms": 70.0}}})
+                 "workloads": {"W3_1": found,
+                               "W3b_1": {**found, "step_ms": 70.0}, "W1": {**found, "rows": {}, "step_ms": 0.25}}})
   text = page.read_text()
   assert "**W3b_1**" in text and "| the whole step of W3_1 | | 5.0 |" in text
   assert "| the whole step of W3b_1 | | 70.0 |" in text
+  assert "| the whole step of W1 | | 0.250 |" in text and text.count("| all parts |") == 2
   assert "| all parts | 1.5 | 4.0, of which 3.0 convolutions | |" in text and "40 (40%)" in text
   assert "| name0, forward | 2 | 10.0 |\n| name1, backward | 2 | 9.0 |" in text and "| 2 others | | 3.0 |" in text
 
