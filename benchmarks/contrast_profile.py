@@ -48,7 +48,7 @@ def profile(name: str, learner: str, settings: Mapping[str, Any]) -> dict[str, A
   weights = jnp.ones((recipe.training.tasks_per_step, _count(recipe)), jnp.float32)
   one_pass = jax.jit(lambda x: x + 1)
   times = interleaved({"plain": programs["plain"].run, "conml": programs["conml"].run,
-                       "pass": lambda: one_pass(weights)}, windows=7)
+                       "pass": lambda: one_pass(weights)}, windows=5)
   steps = programs["plain"].steps
   return {"recipe": name, "learner": learner, "settings": dict(settings),
           "ratio": ratio(times["conml"], times["plain"]),
@@ -56,7 +56,7 @@ def profile(name: str, learner: str, settings: Mapping[str, Any]) -> dict[str, A
           "pass_ms": 1e3 * times["pass"].median, "megabytes": weights.nbytes / 1e6,
           **{arm: {"ms": 1e3 * times[arm].median / steps, "gflops": each.flops / times[arm].median / 1e9,
                    "operations": [operation._replace(milliseconds=operation.milliseconds / steps)._asdict()
-                                  for operation in operations(each.run, each.text, runs=3)]}
+                                  for operation in operations(each.run, each.text, runs=1)]}
              for arm, each in programs.items()}}
 
 
