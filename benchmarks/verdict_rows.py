@@ -164,10 +164,10 @@ def rows() -> tuple[Row, ...]:
           setting="first weights of the usual size, of which fewer die"),
       _prompts("linear", 10, "0.42 ± 0.09", "−4.68 ± 0.45"), _prompts("sparse", 10, "0.49 ± 0.06", "−3.94 ± 0.62"),
       _prompts("tree", 20, "0.81 ± 0.12", "−4.22 ± 1.29"),
-      _prompts("network", 40, "0.74 ± 0.19", "−11.25 ± 2.07", " --config.training.steps=3000"),
+      _prompts("network", 40, "0.74 ± 0.19", "−11.25 ± 2.07", " --config.training.steps=1500"),
       _linear("terms", "--seeds=3 --arms=none,in,out,both --config.size=tiny", "", "each term alone"),
       _linear("standard", "--seeds=2 --arms=none,both --config.size=standard "
-              "--config.training.steps=2000 --config.training.tasks_per_step=16",
+              "--config.training.steps=1000 --config.training.tasks_per_step=16",
               "0.42 ± 0.09, −4.68 ± 0.45", "Garg et al.'s toy setting, in steps of 16 prompts"),
       _omniglot("maml", "98.7 ± 0.4 % (Finn et al.)", 60_000, "64 filters, 32 tasks a step"),
       _omniglot("fomaml", "98.3 ± 0.5 % (Nichol et al.)", 60_000),
