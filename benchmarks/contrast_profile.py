@@ -2,6 +2,8 @@
 
   python -m benchmarks.contrast_profile   about five minutes, and nothing else may run; writes
                                           docs/results/contrast_profile.json and the tables in docs/performance.md
+  python -m benchmarks.contrast_profile sinusoid
+                                          only that recipe's; the others stay as they are
 The cases are those of `benchmarks.contrast_cost` that have a bar and adapt all weights. Beside the operations stands
 what no form of ConML can do without on this machine: its share of the products of matrices, and passes over the
 adapted weights of all tasks.
@@ -10,6 +12,7 @@ adapted weights of all tasks.
 import collections
 import json
 from pathlib import Path
+import sys
 from typing import Any, Mapping, Sequence
 
 import jax
@@ -26,9 +29,15 @@ _COMMAND = "python -m benchmarks.contrast_profile"
 _LONGEST = 8  # operations in a table
 
 
-def main() -> None:
+def main(only: Sequence[str]) -> None:
   memory.keep_freed_memory()  # as the command lines do
-  kept = {**tables.about(_COMMAND), "results": [profile(*case) for case in cases()]}
+  stored = json.loads(_RESULT.read_text(encoding="utf-8"))["results"] if only else []
+  found = {contrast_cost.title(result): result for result in stored}
+  for case in cases():
+    if not only or case[0] in only:
+      result = profile(*case)
+      found[contrast_cost.title(result)] = result
+  kept = {**tables.about(_COMMAND), "results": list(found.values())}
   _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
   write(kept)
   print(_PAGE.read_text(encoding="utf-8").split(f"table: {_COMMAND} ")[1].split("<!--")[0])
@@ -48,7 +57,7 @@ def profile(name: str, learner: str, settings: Mapping[str, Any]) -> dict[str, A
   weights = jnp.ones((recipe.training.tasks_per_step, _count(recipe)), jnp.float32)
   one_pass = jax.jit(lambda x: x + 1)
   times = interleaved({"plain": programs["plain"].run, "conml": programs["conml"].run,
-                       "pass": lambda: one_pass(weights)}, windows=5)
+                       "pass": lambda: one_pass(weights)}, windows=7)
   steps = programs["plain"].steps
   return {"recipe": name, "learner": learner, "settings": dict(settings),
           "ratio": ratio(times["conml"], times["plain"]),
@@ -101,4 +110,4 @@ def _name(operation: Operation) -> str:
 
 
 if __name__ == "__main__":
-  main()
+  main(sys.argv[1:])

@@ -167,7 +167,7 @@ def rows() -> tuple[Row, ...]:
       _prompts("network", 40, "0.74 ± 0.19", "−11.25 ± 2.07", " --config.training.steps=1500"),
       _linear("terms", "--seeds=3 --arms=none,in,out,both --config.size=tiny", "", "each term alone"),
       _linear("standard", "--seeds=2 --arms=none,both --config.size=standard "
-              "--config.training.steps=1000 --config.training.tasks_per_step=16",
+              "--config.training.steps=600 --config.training.tasks_per_step=16",
               "0.42 ± 0.09, −4.68 ± 0.45", "Garg et al.'s toy setting, in steps of 16 prompts"),
       _omniglot("maml", "98.7 ± 0.4 % (Finn et al.)", 60_000, "64 filters, 32 tasks a step"),
       _omniglot("fomaml", "98.3 ± 0.5 % (Nichol et al.)", 60_000),

@@ -5,6 +5,7 @@ it is asked nothing.
 """
 
 from typing import Callable
+import warnings
 
 import numpy as np
 
@@ -41,10 +42,13 @@ def greedy_tree(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
 
 def fitted_network(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
   """Predicts by a two-layer ReLU network of 100 hidden units, fitted by 100 steps of Adam at 5e-3."""
+  from sklearn.exceptions import ConvergenceWarning
   from sklearn.neural_network import MLPRegressor
-  network = MLPRegressor(hidden_layer_sizes=(100,), learning_rate_init=5e-3, random_state=0, alpha=0.0)
-  for _ in range(100):
-    network.partial_fit(x, y)
+  network = MLPRegressor(hidden_layer_sizes=(100,), learning_rate_init=5e-3, random_state=0, alpha=0.0, shuffle=False,
+                         max_iter=100, n_iter_no_change=101)  # a step is all examples, and none is left out
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", ConvergenceWarning)  # it is not meant to converge
+    network.fit(x, y)
   return float(network.predict(query[None])[0])
 
 
