@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
+from jax.test_util import check_grads
 import numpy as np
 import pytest
 
@@ -57,6 +58,13 @@ def test_variance_form_equals_pairs(name, x64):
   slow = jax.value_and_grad(lambda f: contrast.inter_task_distance(f, plain))(full)
   np.testing.assert_allclose(fast[0], slow[0], rtol=1e-12)
   np.testing.assert_allclose(fast[1], slow[1], rtol=1e-9, atol=1e-13)
+
+
+def test_d_out_has_derivatives_of_every_kind(x64):
+  random = np.random.default_rng(2)
+  full = {"kernel": random.normal(size=(4, 2, 3)), "bias": random.normal(size=(4, 3))}
+  d_out = jax.jit(lambda full: contrast.inter_task_distance(full, distances.cosine))
+  check_grads(d_out, (full,), order=2, modes=("fwd", "rev"))
 
 
 def test_nearly_equal_tasks_keep_their_digits():
