@@ -168,7 +168,8 @@ def rows() -> tuple[Row, ...]:
       _linear("terms", "--seeds=3 --arms=none,in,out,both --config.size=tiny", "", "each term alone"),
       _linear("standard", "--seeds=2 --arms=none,both --config.size=standard "
               "--config.training.steps=600 --config.training.tasks_per_step=16",
-              "0.42 ± 0.09, −4.68 ± 0.45", "steps of 16 prompts, too few to learn at this size: 0 for every prediction has 5"),
+              "0.42 ± 0.09, −4.68 ± 0.45",
+              "steps of 16 prompts, too few to learn at this size: 0 for every prediction has 5"),
       _omniglot("maml", "98.7 ± 0.4 % (Finn et al.)", 60_000, "64 filters, 32 tasks a step"),
       _omniglot("fomaml", "98.3 ± 0.5 % (Nichol et al.)", 60_000),
       _omniglot("reptile", "97.68 ± 0.04 % (Nichol et al., transductive as here)", 0, "Adam in the inner loop, "
