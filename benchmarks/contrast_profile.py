@@ -22,6 +22,7 @@ from benchmarks import contrast_cost, tables
 from benchmarks.interleaved import interleaved, ratio
 from benchmarks.operations import Operation, operations
 from metajax import memory
+from metajax.recipe import Recipe
 
 _RESULT = Path("docs/results/contrast_profile.json")
 _PAGE = Path("docs/performance.md")
@@ -69,7 +70,7 @@ def profile(name: str, learner: str, settings: Mapping[str, Any]) -> dict[str, A
              for arm, each in programs.items()}}
 
 
-def _count(recipe: Any) -> int:
+def _count(recipe: Recipe) -> int:
   """Returns the number of weights that a task adapts."""
   inputs = jax.eval_shape(recipe.train_tasks.sample, recipe.train_tasks.data, jax.random.key(0)).support.inputs
   return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(recipe.learner.init, jax.random.key(0), inputs)))
