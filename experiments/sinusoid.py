@@ -21,6 +21,7 @@ from experiments.settings import Contrast, Test, Training, changed, check_at_lea
 from metajax import learners, losses, networks, pictures
 from metajax.data.sinusoids import sinusoids
 from metajax.learners.in_context import read
+from metajax.networks import products
 from metajax.networks.transformer import SIZES, transformer
 from metajax.objectives import views
 from metajax.recipe import Models, Recipe
@@ -127,8 +128,9 @@ def make_learner(config: Config, num_steps: int) -> Learner:
   first = choose("first_weights", config.first_weights, {
       "small": nn.initializers.truncated_normal(0.01), "lecun": nn.initializers.lecun_normal()})
   smooth = choose("activation", config.activation, {"relu": False, "tanh": True})
-  whole = (mlp(1, activation=nn.tanh) if smooth or config.learner in ("reptile", "imaml")
-           else mlp(1, kernel_init=first))
+  # A task's own layers are small, but imaml needs derivatives of both modes.
+  own = functools.partial(mlp, 1, product=jnp.matmul if config.learner == "imaml" else products.small)
+  whole = own(activation=nn.tanh) if smooth or config.learner in ("reptile", "imaml") else own(kernel_init=first)
   makers: Mapping[str, Callable[[], Learner]] = {
       **inner_loop.makers(config, loss, whole, body=features, head=networks.mlp((), 1), num_steps=num_steps),
       "ridge": lambda: learners.ridge(features),

@@ -40,8 +40,11 @@ def main() -> None:
   for name in arguments.workloads or WORKLOADS:
     row = measure(name, arguments.windows, arguments.seconds, arguments.ready_limit)
     if arguments.windows:
-      results = {**kept["results"], name: {"windows": arguments.windows, "seconds": arguments.seconds, **row}}
-      kept = {**tables.about(_COMMAND), "peers": summary.versions(),
+      about = tables.about(_COMMAND)
+      # Rows that stay were measured where they were; those of before rows said it, where all others were.
+      results = {known: {"machine": kept["machine"], **each} for known, each in kept["results"].items()}
+      results[name] = {"machine": about["machine"], "windows": arguments.windows, "seconds": arguments.seconds, **row}
+      kept = {**about, "peers": summary.versions(),
               "results": {known: results[known] for known in WORKLOADS if known in results}}
       _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
       tables.insert(_PAGE, _COMMAND, summary.lines(kept))

@@ -42,7 +42,12 @@ def lines(kept: dict[str, Any]) -> list[str]:
     rows.append(f"| {name} | {_rate(ours)} | {_title(best)}: {_rate(best)} | **{statistics.median(wall):.2f}** "
                 f"({min(wall):.2f} to {max(wall):.2f}) | {cpu:.2f} | {rest} |")
   known = ", ".join(f"{package} {version}" for package, version in kept["peers"].items())
-  return [*rows, "", tables.machine(kept)[:-1] + f"; {known}."]
+  elsewhere: dict[str, list[str]] = {}
+  for name, result in kept["results"].items():
+    if result.get("machine", kept["machine"]) != kept["machine"]:
+      elsewhere.setdefault(result["machine"], []).append(name)
+  others = "".join(f" {', '.join(names)}: on {machine}." for machine, names in elsewhere.items())
+  return [*rows, "", tables.machine(kept)[:-1] + f"; {known}.{others}"]
 
 
 def versions() -> dict[str, str]:

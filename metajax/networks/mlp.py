@@ -5,6 +5,7 @@ from typing import Callable, Sequence
 
 from flax import linen as nn
 import jax
+import jax.numpy as jnp
 
 from metajax.checks import check_integers
 from metajax.networks import mixture
@@ -21,24 +22,38 @@ class MLP(nn.Module):
   num_outputs: int
   activation: Callable[[jax.Array], jax.Array] = nn.relu
   kernel_init: Callable = nn.initializers.lecun_normal()
+  product: Callable[[jax.Array, jax.Array], jax.Array] = jnp.matmul
 
   @nn.compact
   def __call__(self, inputs, mask):
     del mask  # an example meets no other
-    x, dtype = inputs, mixture.first(inputs).dtype
+    x = inputs
+    layer = functools.partial(nn.Dense, param_dtype=mixture.first(inputs).dtype, kernel_init=self.kernel_init,
+                              dot_general=self._dot_general)
     for number, width in enumerate(self.hidden):
-      dense = nn.Dense(width, param_dtype=dtype, kernel_init=self.kernel_init)
+      dense = layer(width)
       x = mixture.through(x, number, functools.partial(self._layer, dense))
     x = _flat(mixture.mixed(x, len(self.hidden)))
-    return nn.Dense(self.num_outputs, param_dtype=dtype, kernel_init=self.kernel_init)(x)
+    return layer(self.num_outputs)(x)
 
   def _layer(self, dense, x):
     return self.activation(dense(_flat(x)))
 
+  def _dot_general(self, inputs, kernel, dimension_numbers, precision=None):
+    del dimension_numbers, precision  # always those of a product of two matrices
+    return self.product(inputs, kernel)
+
 
 def mlp(hidden: Sequence[int], num_outputs: int, *, activation: Callable[[jax.Array], jax.Array] = nn.relu,
-        kernel_init: Callable = nn.initializers.lecun_normal()) -> Network:
+        kernel_init: Callable = nn.initializers.lecun_normal(),
+        product: Callable[[jax.Array, jax.Array], jax.Array] = jnp.matmul) -> Network:
   """Returns a fully connected network with layers of `hidden` units and `num_outputs` outputs.
+
+  Args:
+    hidden, num_outputs: at least 1 each.
+    activation: after each hidden layer.
+    kernel_init: of all kernels.
+    product: `(inputs [N, I], kernel [I, O]) -> [N, O]`: `products.small` where kernels differ from task to task.
 
   Raises:
     ValueError: if a layer has no unit.
@@ -47,7 +62,7 @@ def mlp(hidden: Sequence[int], num_outputs: int, *, activation: Callable[[jax.Ar
     check_integers(**{"a width of mlp": width})
     if width < 1:
       raise ValueError(f"a layer of mlp needs at least 1 unit, but got widths {tuple(hidden)} and {num_outputs}.")
-  return from_linen(MLP(tuple(hidden), num_outputs, activation, kernel_init), independent=True)
+  return from_linen(MLP(tuple(hidden), num_outputs, activation, kernel_init, product), independent=True)
 
 
 def _flat(x: jax.Array) -> jax.Array:

@@ -36,6 +36,14 @@ def test_a_peer_counts_at_its_better_number_of_threads_and_ratios_are_taken_wind
   assert "**2.00** (1.50 to 2.50)" in row and "other numbers" in row and "higher (2 threads) 4 |" in row
 
 
+def test_rows_of_another_machine_say_so():
+  ran = {"ours": _entry("ours", 2, [1.0]), "other": _entry("higher", 2, [2.0])}
+  rows = {name: {"ran": ran, "failed": {}, "machine": machine} for name, machine in (("W1", "old"), ("W2s", "new"))}
+  below = summary.lines({"results": rows, "peers": {"torch": "3"}, "command": "c", "machine": "new",
+                         "versions": {"jax": "1", "flax": "2"}})[-1]
+  assert below == "`c`, on new, jax 1, flax 2; torch 3. W1: on old."
+
+
 @pytest.mark.parametrize("change, same", [({}, True), ({"loss": 1.00009}, True), ({"loss": 1.0002}, False),
                                           ({"gradient_norm": 2.001}, True), ({"gradient_norm": 2.01}, False),
                                           ({"loss": float("nan")}, False)])
