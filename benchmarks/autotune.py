@@ -36,7 +36,7 @@ def main(_: list[str]) -> None:
   tasks = config.training.tasks_per_step
   choices: dict[str, list[Any]] = {"training.task_chunk": [0] + [chunk for chunk in (1, 4) if chunk < tasks]}
   if hasattr(config, "convolution"):
-    choices["convolution"] = ["patches", "library"]
+    choices["convolution"] = ["gathered", "patches", "library"]
   times = {}
   for values in itertools.product(*choices.values()):
     settings = dict(zip(choices, values))

@@ -85,7 +85,8 @@ def _learner_and_objective(workload: Workload) -> tuple[Learner, Objective]:
     return learner, objectives.episodic(learner, losses.softmax_cross_entropy,
                                         task_map=objectives.in_chunks(1) if several else objectives.at_once)
   loss = losses.softmax_cross_entropy if workload.ways else losses.squared_error
-  adapted = (networks.conv4(workload.ways, filters=workload.width, max_pool=workload.max_pool, average=True)
+  adapted = (networks.conv4(workload.ways, filters=workload.width, max_pool=workload.max_pool, average=True,
+                            convolve=convolution.gathered)
              if workload.ways else networks.mlp([workload.width] * workload.layers, 1, product=products.small))
   learner = learners.maml(adapted, loss, optimizer=optax.sgd(workload.inner_rate), num_steps=workload.inner_steps,
                           first_order=workload.first_order, unroll=not workload.ways)

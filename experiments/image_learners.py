@@ -38,8 +38,9 @@ def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -
     ways: the most classes that a task has.
     num_steps: inner steps, for learners that take them.
   """
-  convolve = choose("convolution", config.convolution,
-                    {"patches": convolution.patches, "library": convolution.library})
+  convolve = choose("convolution", config.convolution, {
+      "auto": _own(config), "gathered": convolution.gathered, "patches": convolution.patches,
+      "library": convolution.library})
   dtype = choose("compute", config.compute, {"float32": None, "bfloat16": jnp.bfloat16})
 
   def conv4(*outputs, **settings):
@@ -52,6 +53,12 @@ def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -
   makers = {**_descending(config, conv4, ways, num_steps), **_metric(config, features, ways),
             **_film(config, normalise, ways), **_reading(config, conv4, ways)}
   return choose("learner", config.learner, makers)()
+
+
+def _own(config: Any) -> Callable[..., Array]:
+  """Returns the convolution of weights that differ from task to task: imaml needs derivatives of both modes."""
+  adapted = config.learner in inner_loop.LEARNERS and config.learner != "imaml"
+  return convolution.gathered if adapted else convolution.patches
 
 
 def _shared(config: Any) -> Callable[..., Array]:

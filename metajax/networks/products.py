@@ -15,7 +15,8 @@ def small(inputs: Array, weights: Array) -> Array:
   """Returns `inputs @ weights`, whose gradients of any order are products that XLA:CPU computes fast.
 
   For `networks.mlp(product=products.small)` where weights are adapted, under `vmap` over tasks. Not for forward-mode
-  derivatives (`jax.jvp`, and so not for implicit MAML nor `mixed_mode`), and without a gain where matrices are large.
+  derivatives (`jax.jvp`, and so not for implicit MAML nor `mixed_mode`) nor for `jax.shard_map(check_vma=True)`, which
+  both refuse it; and without a gain where matrices are large.
 
   Args:
     inputs: `[N, I]`.

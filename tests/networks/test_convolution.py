@@ -11,8 +11,8 @@ import pytest
 from metajax.networks import convolution, normalisation
 from tests.helpers import compiled_quickly
 
-FORMS = {"patches": convolution.patches, "library": convolution.library, "shared": convolution.shared,
-         "looped": convolution.looped}
+FORMS = {"patches": convolution.patches, "gathered": convolution.gathered, "library": convolution.library,
+         "shared": convolution.shared, "looped": convolution.looped}
 # (examples, height, width, channels in, channels out, stride)
 SHAPES = [(17, 3, 4, 5, 2, 1), (17, 4, 3, 2, 3, 2),  # in two parts
           (2, 5, 4, 1, 3, 1), (2, 5, 4, 1, 3, 2), (1, 6, 7, 3, 2, 2), (2, 4, 3, 5, 2, 1), (1, 7, 5, 5, 2, 2)]
@@ -131,6 +131,23 @@ def test_each_task_has_its_own_kernel_under_vmap_and_scan(form, stride, x64):
     for part, wanted in enumerate(loop_meta_gradient(task_kernel, task_support, task_query, task_weights, stride)):
       close(mapped[part][task], wanted)
       close(scanned[part][task], wanted)
+
+
+@pytest.mark.parametrize("form", sorted(set(FORMS) - {"library"}))
+@pytest.mark.parametrize("stride", [1, 2])
+def test_meta_gradients_through_two_layers_are_those_of_the_library(form, stride, x64):
+  """The first layer's gradient goes through the second's with respect to images, which the meta-gradient derives."""
+  images, _, first, _ = numbers((2, 7, 6, 3, 2, 1))
+  second = np.random.default_rng(1).normal(size=(3, 3, 2, 3)) * 0.4
+  args = tuple(map(jnp.asarray, (images, first, second)))
+
+  def slope(convolve):
+    loss = lambda images, first, second: jnp.sum(jnp.sin(convolve(jnp.tanh(convolve(images, first, 1)), second, stride)))
+    square = lambda *args: sum(jnp.sum(jnp.square(leaf)) for leaf in jax.grad(loss, argnums=(0, 1, 2))(*args))
+    return jax.jit(jax.grad(square, argnums=(0, 1, 2)))(*args)
+
+  for actual, wanted in zip(slope(FORMS[form]), slope(convolution.library)):
+    close(actual, wanted)
 
 
 @each_form
