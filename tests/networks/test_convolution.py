@@ -142,7 +142,7 @@ def test_meta_gradients_through_two_layers_are_those_of_the_library(form, stride
   args = tuple(map(jnp.asarray, (images, first, second)))
 
   def slope(convolve):
-    loss = lambda images, first, second: jnp.sum(jnp.sin(convolve(jnp.tanh(convolve(images, first, 1)), second, stride)))
+    loss = lambda images, first, second: jnp.sum(jnp.sin(convolve(jnp.tanh(convolve(images, first)), second, stride)))
     square = lambda *args: sum(jnp.sum(jnp.square(leaf)) for leaf in jax.grad(loss, argnums=(0, 1, 2))(*args))
     return jax.jit(jax.grad(square, argnums=(0, 1, 2)))(*args)
 
