@@ -41,7 +41,7 @@ def main() -> None:
     row = measure(name, arguments.windows, arguments.seconds, arguments.ready_limit)
     if arguments.windows:
       about = tables.about(_COMMAND)
-      # Rows that stay were measured where they were; those of before rows said it, where all others were.
+      # Rows that stay keep their own machine; a row that names none is of the file's.
       results = {known: {"machine": kept["machine"], **each} for known, each in kept["results"].items()}
       results[name] = {"machine": about["machine"], "windows": arguments.windows, "seconds": arguments.seconds, **row}
       kept = {**about, "peers": summary.versions(),
