@@ -15,6 +15,7 @@ from metajax.descent import descend
 from metajax.examples import examples
 from metajax.learners.in_context import read
 from metajax.networks import convolution, products
+from metajax.networks.gathered import gathered
 from metajax.networks.transformer import transformer
 from metajax.types import Episode, Learner, Objective, Params
 
@@ -86,7 +87,7 @@ def _learner_and_objective(workload: Workload) -> tuple[Learner, Objective]:
                                         task_map=objectives.in_chunks(1) if several else objectives.at_once)
   loss = losses.softmax_cross_entropy if workload.ways else losses.squared_error
   adapted = (networks.conv4(workload.ways, filters=workload.width, max_pool=workload.max_pool, average=True,
-                            convolve=convolution.gathered)
+                            convolve=gathered)
              if workload.ways else networks.mlp([workload.width] * workload.layers, 1, product=products.small))
   learner = learners.maml(adapted, loss, optimizer=optax.sgd(workload.inner_rate), num_steps=workload.inner_steps,
                           first_order=workload.first_order, unroll=not workload.ways)

@@ -10,6 +10,7 @@ from experiments import inner_loop
 from experiments.settings import choose, tasks_at_a_time
 from metajax import distances, learners, losses, networks
 from metajax.networks import convolution
+from metajax.networks.gathered import gathered
 from metajax.networks.film_resnet import film_resnet
 from metajax.networks.normalisation import Normalise, batch_statistics, none
 from metajax.networks.precision import computing_in
@@ -39,7 +40,7 @@ def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -
     num_steps: inner steps, for learners that take them.
   """
   convolve = choose("convolution", config.convolution, {
-      "auto": _own(config), "gathered": convolution.gathered, "patches": convolution.patches,
+      "auto": _own(config), "gathered": gathered, "patches": convolution.patches,
       "library": convolution.library})
   dtype = choose("compute", config.compute, {"float32": None, "bfloat16": jnp.bfloat16})
 
@@ -58,7 +59,7 @@ def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -
 def _own(config: Any) -> Callable[..., Array]:
   """Returns the convolution of weights that differ from task to task: imaml needs derivatives of both modes."""
   adapted = config.learner in inner_loop.LEARNERS and config.learner != "imaml"
-  return convolution.gathered if adapted else convolution.patches
+  return gathered if adapted else convolution.patches
 
 
 def _shared(config: Any) -> Callable[..., Array]:

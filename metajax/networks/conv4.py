@@ -72,7 +72,7 @@ def conv4(num_outputs: int | None = None, *, filters: int = 64,
     normalise: `normalisation.batch_statistics`, `normalisation.group(n)` or `normalisation.none`.
     max_pool: halve by 2x2 max-pooling; otherwise by stride 2 in the convolution.
     average: average the last activations over space instead of flattening them.
-    convolve: `convolution.patches` where adapted weights differ from task to task (`convolution.gathered` is faster on
+    convolve: `convolution.patches` where adapted weights differ from task to task (`gathered.gathered` is faster on
       CPU, but has no forward-mode derivative), `convolution.shared` where all tasks share them, `convolution.looped`
       where they do and are mapped in chunks.
   """

@@ -21,79 +21,14 @@ _PART, _PARTS = 16, 8  # images at a time, at least, and parts, at most: each is
 
 def patches(images: Array, kernel: Array, stride: int = 1) -> Array:
   """Convolves by gathering 3x3 patches and multiplying by one matrix: for weights that differ from task to task."""
-  return jnp.concatenate(_shifted(images, stride), axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+  return jnp.concatenate(shifted(images, stride), axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
-def _shifted(images: Array, stride: int) -> list[Array]:
+def shifted(images: Array, stride: int) -> list[Array]:
   """Returns what each of a kernel's nine taps meets, `[N, H, W, I]` each at stride 1."""
   height, width = (stride * (-(-size // stride) - 1) + 1 for size in images.shape[1:3])
   padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
   return [padded[:, i:i + height:stride, j:j + width:stride] for i in range(3) for j in range(3)]
-
-
-def gathered(images: Array, kernel: Array, stride: int = 1) -> Array:
-  """Convolves as `patches`, with gradients that gather patches as well; no forward-mode derivative.
-
-  The transpose of gathering adds nine overlapping gradients up, which XLA:CPU does one after the other. Here the
-  gradient with respect to the images is a convolution of its own (at stride 2 four, one for the pixels in even and odd
-  rows and columns), and so are the gradients of these gradients, for weights that differ from task to task.
-  """
-  return _gathered(images, kernel, stride)
-
-
-# The three products that are one another's gradients.
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _gathered(images: Array, kernel: Array, stride: int) -> Array:
-  return patches(images, kernel, stride)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _to_kernel(images: Array, outputs: Array, stride: int) -> Array:
-  rows = jnp.concatenate(_shifted(images, stride), axis=-1).reshape(-1, 9 * images.shape[-1])
-  return (rows.T @ outputs.reshape(-1, outputs.shape[-1])).reshape(3, 3, images.shape[-1], -1)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _to_images(outputs: Array, kernel: Array, stride: int, size: tuple[int, int]) -> Array:
-  if stride == 1:
-    return patches(outputs, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
-  # A pixel in an even row met an output's middle tap; in an odd row the last of one and the first of the next.
-  met = ((0, 1),), ((0, 2), (1, 0))  # (how many outputs further, the tap) by a row's or column's parity
-  height, width = (-(-length // 2) for length in size)
-  padded = jnp.pad(outputs, ((0, 0), (0, 1), (0, 1), (0, 0)))
-
-  def pixels(rows, columns):
-    places = [(i, j, kernel[a, b].T) for i, a in rows for j, b in columns]
-    near = jnp.concatenate([padded[:, i:i + height, j:j + width] for i, j, _ in places], axis=-1)
-    return near @ jnp.concatenate([tap for *_, tap in places])
-
-  every = jnp.stack([jnp.stack([pixels(rows, columns) for columns in met], axis=3) for rows in met], axis=2)
-  return every.reshape(len(outputs), 2 * height, 2 * width, -1)[:, :size[0], :size[1]]
-
-
-def _gathered_backward(stride, kept, c):
-  images, kernel = kept
-  return _to_images(c, kernel, stride, images.shape[1:3]), _to_kernel(images, c, stride)
-
-
-def _to_kernel_backward(stride, kept, c):
-  images, outputs = kept
-  return _to_images(outputs, c, stride, images.shape[1:3]), _gathered(images, c, stride)
-
-
-def _to_images_backward(stride, size, kept, c):
-  outputs, kernel = kept
-  return _gathered(c, kernel, stride), _to_kernel(c, outputs, stride)
-
-
-_gathered.defvjp(lambda images, kernel, stride: (_gathered(images, kernel, stride), (images, kernel)),
-                 _gathered_backward)
-_to_kernel.defvjp(lambda images, outputs, stride: (_to_kernel(images, outputs, stride), (images, outputs)),
-                  _to_kernel_backward)
-_to_images.defvjp(lambda outputs, kernel, *sizes: (_to_images(outputs, kernel, *sizes), (outputs, kernel)),
-                  _to_images_backward)
 
 
 def library(images: Array, kernel: Array, stride: int = 1) -> Array:
@@ -146,7 +81,7 @@ def _columns(images: Array, kernel: Array, stride: int) -> Array:
 
 def _in_columns(images: Array, stride: int) -> Array:
   """Returns what the taps meet, `[9 I, N H W]` at stride 1."""
-  return jnp.concatenate([jnp.moveaxis(part, -1, 0).reshape(images.shape[3], -1) for part in _shifted(images, stride)])
+  return jnp.concatenate([jnp.moveaxis(part, -1, 0).reshape(images.shape[3], -1) for part in shifted(images, stride)])
 
 
 def looped(images: Array, kernel: Array, stride: int = 1) -> Array:
@@ -180,7 +115,7 @@ def _looped_backward(stride, residuals, cotangent):
     to_kernel = _in_columns(images, stride) @ flat
   else:  # tap by tap: all patches at once would be nine times the images
     to_kernel = jnp.stack([lax.dot_general(part.reshape(-1, channels), flat, (((0,), (0,)), ((), ())))
-                           for part in _shifted(images, stride)])
+                           for part in shifted(images, stride)])
   return to_images, to_kernel.reshape(kernel.shape)
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from metajax.networks import convolution, normalisation
+from metajax.networks.gathered import gathered
 from tests.helpers import compiled_quickly
 
-FORMS = {"patches": convolution.patches, "gathered": convolution.gathered, "library": convolution.library,
+FORMS = {"patches": convolution.patches, "gathered": gathered, "library": convolution.library,
          "shared": convolution.shared, "looped": convolution.looped}
 # (examples, height, width, channels in, channels out, stride)
 SHAPES = [(17, 3, 4, 5, 2, 1), (17, 4, 3, 2, 3, 2),  # in two parts
