@@ -10,8 +10,8 @@ from experiments import inner_loop
 from experiments.settings import choose, tasks_at_a_time
 from metajax import distances, learners, losses, networks
 from metajax.networks import convolution
-from metajax.networks.gathered import gathered
 from metajax.networks.film_resnet import film_resnet
+from metajax.networks.gathered import gathered
 from metajax.networks.normalisation import Normalise, batch_statistics, none
 from metajax.networks.precision import computing_in
 from metajax.networks.transformer import SIZES, transformer

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 from metajax.networks.convolution import patches, shifted
 from metajax.types import Array
 
-# By stride: for every row of images that `stride` outputs share, the kernel's taps that meet it, and how many outputs
-# further each gives to. Of columns likewise.
+# By stride: of each of so many rows in turn (all; even, odd) the kernel's taps that meet it, each with how many outputs
+# further the one lies to which it gives. Of columns likewise.
 _TAPS = {1: (((0, 1), (1, 0), (2, -1)),),
          2: (((1, 0),), ((2, 0), (0, 1)))}
 
 
 def gathered(images: Array, kernel: Array, stride: int = 1) -> Array:
-  """Convolves as `convolution.patches`, several times as fast on CPU where weights differ from task to task.
+  """Convolves as `convolution.patches`, faster on CPU where weights differ from task to task.
 
   Not for forward-mode derivatives (`jax.jvp`, and so not for implicit MAML nor `mixed_mode`), which jax refuses.
   """
