@@ -5,8 +5,8 @@ import os
 import sys
 
 # glibc's malloc.h: https://man7.org/linux/man-pages/man3/mallopt.3.html
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_MOST = 2**31 - 1  # bytes, what fits an int
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_NEVER = -1  # to trim
 
 
 def keep_freed_memory() -> bool:
@@ -14,11 +14,13 @@ def keep_freed_memory() -> bool:
 
   XLA:CPU takes what a step works in anew for each step. glibc gives blocks of more than 32 MiB back to the system, so
   that every page of them is first cleared by the system and then written to. The command lines ask for it; ask for it
-  in a notebook that trains convolutions on a CPU. What the process has needed at its peak it then keeps. Nothing is
+  in a notebook that trains on a CPU, before anything is computed. What the process has needed at its peak it then keeps. Nothing is
   changed where there is no glibc, or where the environment sets glibc's allocator already (`MALLOC_...`,
   `GLIBC_TUNABLES`).
   """
   if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
     return False
   change = getattr(ctypes.CDLL(None), "mallopt", None)
-  return change is not None and bool(change(_MMAP_MAX, 0) and change(_TRIM_THRESHOLD, _MOST))
+  # One arena: those that glibc opens for further threads, and XLA:CPU allocates in its own, hold no block of more than
+  # 64 MiB and map each of these anew, whatever was asked for.
+  return change is not None and all(change(*of) for of in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER), (_ARENA_MAX, 1)))
