@@ -34,7 +34,7 @@ def main(_: list[str]) -> None:
     print(seconds_a_step(command_line.build(name, config)))
     return
   tasks = config.training.tasks_per_step
-  choices: dict[str, list[Any]] = {"training.task_chunk": [0] + [chunk for chunk in (1, 4) if chunk < tasks]}
+  choices: dict[str, list[Any]] = {"training.task_chunk": [0] + [chunk for chunk in (1, 4, 16) if chunk < tasks]}
   if hasattr(config, "convolution"):
     choices["convolution"] = ["gathered", "patches", "library"]
   times = {}

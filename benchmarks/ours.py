@@ -14,10 +14,13 @@ from metajax import learners, losses, networks, objectives
 from metajax.descent import descend
 from metajax.examples import examples
 from metajax.learners.in_context import read
-from metajax.networks import convolution, products
+from metajax.networks import examples_last, products
 from metajax.networks.gathered import gathered
 from metajax.networks.transformer import transformer
 from metajax.types import Episode, Learner, Objective, Params
+
+
+_PROMPTS = 16  # read at a time, as fast as all of them or faster: what is between two products stays in the cache
 
 
 class Built(NamedTuple):
@@ -77,14 +80,13 @@ def _learner_and_objective(workload: Workload) -> tuple[Learner, Objective]:
     network = transformer(1, max_tokens=2 * workload.points, layers=workload.layers, heads=workload.heads,
                           width=workload.width)
     return learners.in_context(network), objectives.autoregressive(functools.partial(read, network),
-                                                                   losses.squared_error)
+                                                                   losses.squared_error,
+                                                                   task_map=objectives.in_chunks(_PROMPTS))
   if workload.learner == "protonet":
-    several = workload.tasks > 1  # one by one, then: the activations of one task fit the cache
-    embedding = networks.conv4(filters=workload.width, max_pool=workload.max_pool,
-                               convolve=convolution.looped if several else convolution.shared)
+    embedding = networks.conv4(filters=workload.width, fused=examples_last.block)
     learner = learners.protonet(embedding, num_classes=workload.ways)
     return learner, objectives.episodic(learner, losses.softmax_cross_entropy,
-                                        task_map=objectives.in_chunks(1) if several else objectives.at_once)
+                                        task_map=objectives.in_chunks(1))
   loss = losses.softmax_cross_entropy if workload.ways else losses.squared_error
   adapted = (networks.conv4(workload.ways, filters=workload.width, max_pool=workload.max_pool, average=True,
                             convolve=gathered)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from experiments import inner_loop
 from experiments.settings import choose, tasks_at_a_time
 from metajax import distances, learners, losses, networks
-from metajax.networks import convolution
+from metajax.networks import convolution, examples_last
 from metajax.networks.film_resnet import film_resnet
 from metajax.networks.gathered import gathered
 from metajax.networks.normalisation import Normalise, batch_statistics, none
@@ -49,10 +49,10 @@ def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -
                                           "max_pool": config.max_pool, **settings})
     return network if dtype is None else computing_in(network, dtype)
 
-  # Convolved for weights that all tasks share.
-  features = conv4(convolve=_shared(config))
-  makers = {**_descending(config, conv4, ways, num_steps), **_metric(config, features, ways),
-            **_film(config, normalise, ways), **_reading(config, conv4, ways)}
+  # For weights that all tasks share.
+  features = conv4(**_shared(config, normalise))
+  makers = {**_descending(config, conv4, normalise, ways, num_steps), **_metric(config, features, ways),
+            **_film(config, normalise, ways), **_reading(config, conv4, normalise, ways)}
   return choose("learner", config.learner, makers)()
 
 
@@ -62,8 +62,15 @@ def _own(config: Any) -> Callable[..., Array]:
   return gathered if adapted else convolution.patches
 
 
-def _shared(config: Any) -> Callable[..., Array]:
-  """Returns the convolution of weights that all tasks share: in a loop, XLA:CPU needs its gradients written out."""
+def _shared(config: Any, normalise: Normalise) -> dict[str, Callable[..., Array]]:
+  """Returns how a Conv4 is computed whose weights all tasks share: whole blocks on CPU, where there are such."""
+  if jax.default_backend() == "cpu" and config.max_pool and normalise is batch_statistics:
+    return {"fused": examples_last.block}
+  return {"convolve": _shared_convolution(config)}
+
+
+def _shared_convolution(config: Any) -> Callable[..., Array]:
+  """Returns the convolution by itself: in a loop, XLA:CPU needs its gradients written out."""
   return convolution.looped if tasks_at_a_time(config.training) else convolution.shared
 
 
@@ -99,10 +106,10 @@ def spread(network: Network, normalise: Normalise) -> Network:
   return Network(network.init, apply)
 
 
-def _descending(config: Any, conv4: Callable[..., Network], ways: int, num_steps: int) -> Makers:
+def _descending(config: Any, conv4: Callable[..., Network], normalise: Normalise, ways: int, num_steps: int) -> Makers:
   average = not config.max_pool
   return inner_loop.makers(config, losses.softmax_cross_entropy, conv4(ways, average=average),
-                           body=conv4(average=average, convolve=_shared(config)), head=networks.mlp((), ways),
+                           body=conv4(average=average, **_shared(config, normalise)), head=networks.mlp((), ways),
                            num_steps=num_steps)
 
 
@@ -123,17 +130,17 @@ def _film(config: Any, normalise: Normalise, ways: int) -> Makers:
   stages = [-(-config.filters // part) for part in (4, 2, 1, 1)]
   backbone = film_resnet(stages, normalise=normalise)
   encoder = networks.conv4(filters=config.filters, normalise=normalise, max_pool=False, average=True,
-                           convolve=_shared(config))
+                           convolve=_shared_convolution(config))
   parts = backbone, encoder, networks.mlp((config.filters,), backbone.num_film)
   return {
       "cnaps": lambda: learners.cnaps(*parts, networks.mlp((_UNITS,), stages[-1] + 1), num_classes=ways),
       "simple_cnaps": lambda: learners.simple_cnaps(*parts, num_classes=ways)}
 
 
-def _reading(config: Any, conv4: Callable[..., Network], ways: int) -> Makers:
+def _reading(config: Any, conv4: Callable[..., Network], normalise: Normalise, ways: int) -> Makers:
   layers, heads, width = choose("size", config.size, SIZES)
   # A vector has no space to be normalised over: by batch statistics or not at all.
-  features = spread(conv4(_FEATURES, convolve=_shared(config)),
+  features = spread(conv4(_FEATURES, **_shared(config, normalise)),
                     batch_statistics if config.norm == "batch" else none)
   # The pictures show it 20 examples of a class; two tokens an example, and one for the query or dummy input after.
   examples = ways * max(20, config.shots + max(config.train_queries, config.test_queries))

@@ -16,6 +16,10 @@ from metajax.networks.linen import from_linen
 from metajax.types import Array, Network
 
 
+# (images [N, H, W, I], mask [N], kernel, scale, bias) -> [N, H // 2, W // 2, O], all of a block.
+Fused = Callable[[Array, Array, Array, Array, Array], Array]
+
+
 class Conv4(nn.Module):
   """Images `[N, H, W, channels]`, or mixtures of two, to `[N, num_outputs]`, without a head to flat features."""
   filters: int
@@ -24,6 +28,7 @@ class Conv4(nn.Module):
   max_pool: bool
   average: bool
   convolve: Callable[[Array, Array, int], Array]
+  fused: Fused | None = None
 
   @nn.compact
   def __call__(self, inputs, mask):
@@ -39,6 +44,8 @@ class Conv4(nn.Module):
     return x if self.num_outputs is None else nn.Dense(self.num_outputs, param_dtype=x.dtype)(x)
 
   def _block(self, mask, kernel, scale, bias, x):
+    if self.fused is not None:
+      return self.fused(x, mask, kernel, scale, bias)
     return block(self.convolve(x, kernel, 1 if self.max_pool else 2), mask, self.normalise, scale, bias, self.max_pool)
 
 
@@ -63,7 +70,8 @@ def block(x: Array, mask: Array, normalise: normalisation.Normalise, scale: Arra
 
 def conv4(num_outputs: int | None = None, *, filters: int = 64,
           normalise: normalisation.Normalise = normalisation.batch_statistics, max_pool: bool = True,
-          average: bool = False, convolve: Callable[[Array, Array, int], Array] = convolution.patches) -> Network:
+          average: bool = False, convolve: Callable[[Array, Array, int], Array] = convolution.patches,
+          fused: Fused | None = None) -> Network:
   """Returns a Conv4.
 
   Args:
@@ -75,6 +83,14 @@ def conv4(num_outputs: int | None = None, *, filters: int = 64,
     convolve: `convolution.patches` where adapted weights differ from task to task (`gathered.gathered` is faster on
       CPU, but has no forward-mode derivative), `convolution.shared` where all tasks share them, `convolution.looped`
       where they do and are mapped in chunks.
+    fused: what computes a block in one function, in the place of the three; None for one after the other.
+      `examples_last.block` is faster on CPU where all tasks share the weights.
+
+  Raises:
+    ValueError: for a fused block of another normalisation than batch statistics, or without max-pooling.
   """
-  return from_linen(Conv4(filters, num_outputs, normalise, max_pool, average, convolve),
+  if fused is not None and not (normalise is normalisation.batch_statistics and max_pool):
+    raise ValueError("a fused block of a Conv4 normalises by batch statistics and max-pools; give "
+                     "normalise=normalisation.batch_statistics and max_pool=True with it, or no fused block.")
+  return from_linen(Conv4(filters, num_outputs, normalise, max_pool, average, convolve, fused),
                     independent=normalisation.independent(normalise))

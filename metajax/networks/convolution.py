@@ -31,6 +31,11 @@ def shifted(images: Array, stride: int) -> list[Array]:
   return [padded[:, i:i + height:stride, j:j + width:stride] for i in range(3) for j in range(3)]
 
 
+def moved(x: Array, axis: int, by: int) -> Array:
+  """Returns the array with its entries moved along an axis, zeros moving in."""
+  return lax.pad(x, jnp.zeros((), x.dtype), [(by, -by, 0) if axis == i else (0, 0, 0) for i in range(x.ndim)])
+
+
 def library(images: Array, kernel: Array, stride: int = 1) -> Array:
   """Convolves by `lax.conv_general_dilated`: for weights that all tasks share, and for accelerators."""
   return lax.conv_general_dilated(images, kernel, (stride, stride), ((1, 1), (1, 1)),
@@ -139,24 +144,25 @@ def max_pool(images: Array, direction: Array | None = None) -> Array:
 @jax.custom_jvp
 def _pool(images: Array, direction: Array) -> Array:
   # Kept together: XLA would choose the largest anew, from four times the numbers, for each thing that is done with it.
-  return lax.optimization_barrier(_largest(images, direction)[0])
+  return lax.optimization_barrier(largest(images, direction)[0])
 
 
 @_pool.defjvp
 def _pool_derivative(primals, tangents):
-  # The transpose of the slices in `_largest` would write each gradient into zeros that are mostly padding, four times;
+  # The transpose of the slices in `largest` would write each gradient into zeros that are mostly padding, four times;
   # that of a choice among the four is one pass.
   outputs, images = _pool(*primals), tangents[0]
-  _, place = _largest(*primals)
+  _, place = largest(*primals)
   count, height, width, channels = outputs.shape
   blocks = images[:, :2 * height, :2 * width].reshape(count, height, 2, width, 2, channels)
-  places = jnp.arange(4, dtype=place.dtype).reshape(2, 2).T.reshape(1, 1, 2, 1, 2, 1)
-  chosen = place.reshape(count, height, 1, width, 1, channels) == places
-  return outputs, jnp.sum(jnp.where(chosen, blocks, jnp.zeros_like(blocks)), axis=(2, 4))
+  return outputs, jnp.sum(jnp.where(_chosen(place), blocks, jnp.zeros_like(blocks)), axis=(2, 4))
 
 
-def _largest(images: Array, direction: Array) -> tuple[Array, Array]:
-  """Returns the entries that are largest along the direction, and their places in the blocks, down the columns."""
+def largest(images: Array, direction: Array) -> tuple[Array, Array]:
+  """Returns the entries of 2x2 blocks that are largest along the direction, and their places, down the columns.
+
+  Blocks are of the second and third axis, `[..., H, W, ...]` to `[..., H // 2, W // 2, ...]`; see `max_pool`.
+  """
   height, width = (size // 2 * 2 for size in images.shape[1:3])
   entries = [(images[:, row:height:2, column:width:2], jnp.uint8(row + 2 * column))
              for column in range(2) for row in range(2)]
@@ -166,6 +172,21 @@ def _largest(images: Array, direction: Array) -> tuple[Array, Array]:
     return jnp.where(second, b[0], a[0]), jnp.where(second, b[1], a[1])
 
   return larger(larger(*entries[:2]), larger(*entries[2:]))
+
+
+def unpooled(values: Array, places: Array, size: tuple[int, int]) -> Array:
+  """Returns the values at their places (`largest`) in blocks of height and width `size`, zeros elsewhere."""
+  first, height, width, last = values.shape
+  blocks = jnp.where(_chosen(places), values.reshape(first, height, 1, width, 1, last), jnp.zeros((), values.dtype))
+  more = [(0, 0), (0, size[0] - 2 * height), (0, size[1] - 2 * width), (0, 0)]  # the odd row or column
+  return jnp.pad(blocks.reshape(first, 2 * height, 2 * width, last), more)
+
+
+def _chosen(places: Array) -> Array:
+  """Returns which entries of blocks were chosen, `[..., H, 2, W, 2, ...]`."""
+  first, height, width, last = places.shape
+  every = jnp.arange(4, dtype=places.dtype).reshape(2, 2).T.reshape(1, 1, 2, 1, 2, 1)
+  return places.reshape(first, height, 1, width, 1, last) == every
 
 
 def relu(x: Array) -> Array:

@@ -9,10 +9,9 @@ it. Images are `[N, H, W, I]`, kernels `[3, 3, I, O]`, outputs `[N, H, W, O]` at
 import functools
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 
-from metajax.networks.convolution import patches, shifted
+from metajax.networks.convolution import moved, patches, shifted
 from metajax.types import Array
 
 # By stride: of each of so many rows in turn (all; even, odd) the kernel's taps that meet it, each with how many outputs
@@ -35,19 +34,19 @@ def gathered(images: Array, kernel: Array, stride: int = 1) -> Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(images: Array, kernel: Array, stride: int) -> Array:
   channels, filters = kernel.shape[2:]
-  if _are_few(channels, filters):
+  if are_few(channels, filters):
     return patches(images, kernel, stride)
   outputs = []
   for met, matrix, taps in zip(_met(images, stride), _matrices(kernel, stride), _TAPS[stride]):
     by_tap = jnp.split(met @ matrix, len(taps), axis=-1)
-    outputs += [_moved(part, 1, move) for part, (_, move) in zip(by_tap, taps)]
+    outputs += [moved(part, 1, move) for part, (_, move) in zip(by_tap, taps)]
   return functools.reduce(jnp.add, outputs)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _to_kernel(images: Array, outputs: Array, stride: int) -> Array:
   channels, filters = images.shape[-1], outputs.shape[-1]
-  if _are_few(channels, filters):
+  if are_few(channels, filters):
     kernel = _flat(jnp.concatenate(shifted(images, stride), axis=-1)).T @ _flat(outputs)
     return kernel.reshape(3, 3, channels, filters)
   of_tap: dict[int, Array] = {}
@@ -62,7 +61,7 @@ def _to_images(outputs: Array, kernel: Array, stride: int, size: tuple[int, int]
   rows = []
   for given, matrix in zip(_given(outputs, stride), _matrices(kernel, stride)):
     by_column = jnp.split(given @ matrix.T, 3, axis=-1)
-    columns = [functools.reduce(jnp.add, [_moved(by_column[tap], 2, -move) for tap, move in taps])
+    columns = [functools.reduce(jnp.add, [moved(by_column[tap], 2, -move) for tap, move in taps])
                for taps in _TAPS[stride]]
     rows.append(jnp.stack(columns, axis=3))
   every = jnp.stack(rows, axis=2)  # [N, rows, stride, columns, stride, I]
@@ -93,7 +92,7 @@ _to_images.defvjp(lambda outputs, kernel, *sizes: (_to_images(outputs, kernel, *
                   _to_images_backward)
 
 
-def _are_few(channels: int, filters: int) -> bool:
+def are_few(channels: int, filters: int) -> bool:
   """Returns whether nine copies of the images are less than three of them and three of the outputs."""
   return 2 * channels <= filters
 
@@ -109,18 +108,13 @@ def _met(images: Array, stride: int) -> list[Array]:
 
 def _given(outputs: Array, stride: int) -> list[Array]:
   """Returns, of each of `stride` rows, the outputs to which it gives, side by side by the taps that it meets."""
-  return [jnp.concatenate([_moved(outputs, 1, -move) for _, move in taps], axis=-1) for taps in _TAPS[stride]]
+  return [jnp.concatenate([moved(outputs, 1, -move) for _, move in taps], axis=-1) for taps in _TAPS[stride]]
 
 
 def _matrices(kernel: Array, stride: int) -> list[Array]:
   """Returns, of each of `stride` rows, the matrix `[3 I, O by tap]` from what columns meet to what taps give."""
   return [jnp.concatenate([kernel[tap].reshape(-1, kernel.shape[3]) for tap, _ in taps], axis=-1)
           for taps in _TAPS[stride]]
-
-
-def _moved(x: Array, axis: int, by: int) -> Array:
-  """Returns the array with its entries moved along an axis, zeros moving in."""
-  return lax.pad(x, jnp.zeros((), x.dtype), [(by, -by, 0) if axis == i else (0, 0, 0) for i in range(x.ndim)])
 
 
 def _flat(x: Array) -> Array:

@@ -20,12 +20,12 @@ from metajax.types import Array
 # of each example.
 Normalise = Callable[..., Array]
 
-_EPSILON = 1e-5
+EPSILON = 1e-5
 
 
 def batch_statistics(x: Array, mask: Array, values: Array | None = None) -> Array:
   """Normalises each channel by its mean and variance over the examples at hand that are not padding."""
-  return ((x if values is None else values) - _mean(x, mask)) * lax.rsqrt(_variance(x, mask) + _EPSILON)
+  return ((x if values is None else values) - _mean(x, mask)) * lax.rsqrt(_variance(x, mask) + EPSILON)
 
 
 def _mean(x: Array, mask: Array) -> Array:
@@ -62,7 +62,7 @@ class group:  # noqa: N801, it is used as a function that returns a function
     groups, kept = (each.reshape(*each.shape[:3], self.num_groups, -1) for each in (x, values))
     centre = jnp.mean(groups, axis=(1, 2, 4), keepdims=True)
     variance = jnp.mean(jnp.square(groups - centre), axis=(1, 2, 4), keepdims=True)
-    return ((kept - centre) * lax.rsqrt(variance + _EPSILON)).reshape(values.shape)
+    return ((kept - centre) * lax.rsqrt(variance + EPSILON)).reshape(values.shape)
 
 
 def none(x: Array, mask: Array, values: Array | None = None) -> Array:

@@ -13,7 +13,8 @@ from jax.sharding import PartitionSpec
 import numpy as np
 import pytest
 
-from metajax.networks import normalisation
+from metajax import networks
+from metajax.networks import examples_last, normalisation
 from metajax.networks.conv4 import block
 from metajax.sharding import task_mesh
 
@@ -57,6 +58,12 @@ def fast_block(x, mask, norm, scale, bias):
   return block(x, mask, NORMS[norm], None if norm == "none" else scale, bias, True)
 
 
+def turned_block(x, mask, norm, scale, bias):
+  assert norm == "batch"
+  pooled = examples_last.pooled(x.transpose(3, 1, 2, 0), mask, scale.reshape(-1), bias.reshape(-1))
+  return pooled.transpose(3, 1, 2, 0)
+
+
 def meta_loss(apply, norm, x, scale, bias, mask, weights):
   """A loss after one step of gradient descent on another, so that its gradient has second derivatives."""
   loss = lambda x, scale, bias: jnp.sum(jnp.sin(apply(x, mask, norm, scale, bias)) * weights)
@@ -84,25 +91,27 @@ def same(actual, wanted):
 
 
 # Every shape, every norm, and every norm with even sides and with odd ones.
-@pytest.mark.parametrize("shape, norm", [*((shape, "batch") for shape in SHAPES), (SHAPES[0], "group"),
-                                         (SHAPES[1], "none"), (SHAPES[2], "none"), (SHAPES[4], "group")], ids=str)
-def test_block_is_the_slow_one_to_the_second_order(shape, norm, x64):
+@pytest.mark.parametrize("shape, norm, fast", [
+    *((shape, "batch", fast) for shape in SHAPES for fast in (fast_block, turned_block)),
+    *((SHAPES[place], norm, fast_block) for place, norm in ((0, "group"), (1, "none"), (2, "none"), (4, "group")))])
+def test_block_is_the_slow_one_to_the_second_order(shape, norm, fast, x64):
   s = jax.tree.map(jnp.asarray, setting(shape))
   close_to = slow_block(places_of(s, norm), s["x"], s["mask"], norm, s["scale"], s["bias"])
-  outputs = jax.jit(fast_block, static_argnames="norm")(s["x"], s["mask"], norm, s["scale"], s["bias"])
+  outputs = jax.jit(fast, static_argnames="norm")(s["x"], s["mask"], norm, s["scale"], s["bias"])
   same(outputs[s["mask"]], close_to[s["mask"]])
-  gradient = jax.value_and_grad(functools.partial(meta_loss, fast_block, norm), argnums=(0, 1, 2))
+  gradient = jax.value_and_grad(functools.partial(meta_loss, fast, norm), argnums=(0, 1, 2))
   found = jax.jit(gradient)(*arguments(s))
   assert all(float(jnp.linalg.norm(part)) > 1e-2 for part in (found[1][0], found[1][2]))
   same(found, expected(shape, norm, 0))
 
 
+@pytest.mark.parametrize("fast", [fast_block, turned_block])
 @pytest.mark.parametrize("mapped", ["vmap", "scan", "shard_map"])
-def test_block_under_maps_of_tasks(mapped, x64):
+def test_block_under_maps_of_tasks(mapped, fast, x64):
   shape, norm = SHAPES[1], "batch"
   tasks = [arguments(setting(shape, seed)) for seed in range(2)]
   stacked = [jnp.asarray(np.stack(part)) for part in zip(*tasks)]
-  gradient = jax.value_and_grad(functools.partial(meta_loss, fast_block, norm), argnums=(0, 1, 2))
+  gradient = jax.value_and_grad(functools.partial(meta_loss, fast, norm), argnums=(0, 1, 2))
   if mapped == "vmap":
     found = jax.jit(jax.vmap(gradient))(*stacked)
   elif mapped == "scan":
@@ -114,3 +123,33 @@ def test_block_under_maps_of_tasks(mapped, x64):
     found = jax.jit(each)(*stacked)
   for task in range(2):
     same(jax.tree.map(lambda leaf: leaf[task], found), expected(shape, norm, task))
+
+
+def test_fused_blocks_make_the_same_network(x64):
+  random = np.random.default_rng(0)
+  images, mask = jnp.asarray(random.normal(size=(5, 17, 20, 1)) + 3), jnp.arange(5) != 2
+  plain, fused = (networks.conv4(3, filters=4, fused=form) for form in (None, examples_last.block))
+  params = jax.tree.map(lambda leaf: leaf + 0.3 * jnp.asarray(random.normal(size=leaf.shape)),
+                        plain.init(jax.random.key(0), images))
+  assert jax.tree.structure(fused.init(jax.random.key(0), images)) == jax.tree.structure(params)
+
+  def loss(network, params):
+    return jnp.sum(jnp.where(mask[:, None], jnp.sin(network.apply(params, images, mask)), 0.0))
+
+  found, wanted = (jax.jit(jax.value_and_grad(functools.partial(loss, network)))(params) for network in (fused, plain))
+  same(found, wanted)
+  assert all(float(jnp.linalg.norm(leaf)) > 1e-6 for leaf in jax.tree.leaves(wanted[1]))
+
+
+@pytest.mark.parametrize("settings", [{"normalise": normalisation.none}, {"max_pool": False}], ids=["norm", "stride"])
+def test_fused_blocks_refuse_what_they_do_not_compute(settings):
+  with pytest.raises(ValueError, match="batch statistics and max-pools"):
+    networks.conv4(fused=examples_last.block, **settings)
+
+
+def test_fused_blocks_keep_bfloat16_and_count_in_float32():
+  """256 examples whose mean bfloat16 could not tell: a sum of so many would stand still."""
+  x = jnp.full((1, 4, 4, 256), 1.0, jnp.bfloat16).at[..., 0].set(2.0)
+  outputs = examples_last.pooled(x, jnp.ones(256, bool), jnp.ones(1, jnp.bfloat16), jnp.full(1, 8.0, jnp.bfloat16))
+  assert outputs.dtype == jnp.bfloat16
+  np.testing.assert_allclose(outputs[0, 0, 0, 0].astype(jnp.float32), 8 + 255**0.5, rtol=0.02)

@@ -8,12 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metajax.networks import convolution, normalisation
+from metajax.networks import convolution, examples_last, normalisation
 from metajax.networks.gathered import gathered
 from tests.helpers import compiled_quickly
 
+
+
+def turned(images, kernel, stride=1):
+  """Convolves with examples last; every second place of that is stride 2."""
+  return examples_last.convolve(images.transpose(3, 1, 2, 0), kernel).transpose(3, 1, 2, 0)[:, ::stride, ::stride]
+
+
 FORMS = {"patches": convolution.patches, "gathered": gathered, "library": convolution.library,
-         "shared": convolution.shared, "looped": convolution.looped}
+         "shared": convolution.shared, "looped": convolution.looped, "examples_last": turned}
 # (examples, height, width, channels in, channels out, stride)
 SHAPES = [(17, 3, 4, 5, 2, 1), (17, 4, 3, 2, 3, 2),  # in two parts
           (2, 5, 4, 1, 3, 1), (2, 5, 4, 1, 3, 2), (1, 6, 7, 3, 2, 2), (2, 4, 3, 5, 2, 1), (1, 7, 5, 5, 2, 2)]
