@@ -19,7 +19,6 @@ from metajax.networks.gathered import gathered
 from metajax.networks.transformer import transformer
 from metajax.types import Episode, Learner, Objective, Params
 
-
 _PROMPTS = 16  # read at a time, as fast as all of them or faster: what is between two products stays in the cache
 
 

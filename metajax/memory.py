@@ -14,13 +14,14 @@ def keep_freed_memory() -> bool:
 
   XLA:CPU takes what a step works in anew for each step. glibc gives blocks of more than 32 MiB back to the system, so
   that every page of them is first cleared by the system and then written to. The command lines ask for it; ask for it
-  in a notebook that trains on a CPU, before anything is computed. What the process has needed at its peak it then keeps. Nothing is
-  changed where there is no glibc, or where the environment sets glibc's allocator already (`MALLOC_...`,
-  `GLIBC_TUNABLES`).
+  in a notebook that trains on a CPU, before anything is computed. What the process has needed at its peak it then
+  keeps. Nothing is changed where there is no glibc, or where the environment sets glibc's allocator already
+  (`MALLOC_...`, `GLIBC_TUNABLES`).
   """
   if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
     return False
   change = getattr(ctypes.CDLL(None), "mallopt", None)
   # One arena: those that glibc opens for further threads, and XLA:CPU allocates in its own, hold no block of more than
   # 64 MiB and map each of these anew, whatever was asked for.
-  return change is not None and all(change(*of) for of in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER), (_ARENA_MAX, 1)))
+  settings = (_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER), (_ARENA_MAX, 1)
+  return change is not None and all(change(*setting) for setting in settings)

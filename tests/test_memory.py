@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-# How many pages the system had to hand out for the second of two large blocks, of which the first was freed, to the main
-# thread or to another: XLA:CPU allocates in threads of its own.
+# How many pages the system had to hand out for the second of two large blocks, of which the first was freed, to the
+# main thread or to another: XLA:CPU allocates in threads of its own.
 SECOND_BLOCK = """
 import resource, sys, threading
 from metajax import memory

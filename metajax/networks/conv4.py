@@ -15,7 +15,6 @@ from metajax.networks import convolution, mixture, normalisation
 from metajax.networks.linen import from_linen
 from metajax.types import Array, Network
 
-
 # (images [N, H, W, I], mask [N], kernel, scale, bias) -> [N, H // 2, W // 2, O], all of a block.
 Fused = Callable[[Array, Array, Array, Array, Array], Array]
 

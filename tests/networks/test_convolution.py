@@ -13,7 +13,6 @@ from metajax.networks.gathered import gathered
 from tests.helpers import compiled_quickly
 
 
-
 def turned(images, kernel, stride=1):
   """Convolves with examples last; every second place of that is stride 2."""
   return examples_last.convolve(images.transpose(3, 1, 2, 0), kernel).transpose(3, 1, 2, 0)[:, ::stride, ::stride]
