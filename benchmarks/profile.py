@@ -21,14 +21,13 @@ from benchmarks.operations import Operation, operations
 from benchmarks.workloads import WORKLOADS, Workload
 from metajax import memory
 from metajax.cost import flops
-from metajax.networks import convolution, normalisation
-from metajax.networks.conv4 import block
+from metajax.networks import examples_last
 from metajax.types import Array
 
 _RESULT = Path("docs/results/profile.json")
 _PAGE = Path("docs/performance.md")
 _COMMAND = "python -m benchmarks.profile"
-_WORKLOADS = ("W1", "W2s_fo", "W2p", "W3_1", "W3b_1")
+_WORKLOADS = ("W1", "W2s_fo", "W2p", "W3_1", "W3b_1", "W4_std")
 _SIZE = 2048
 _LONGEST = 8  # operations in the table
 _STEP, _PEAK = "the whole step", "peak"
@@ -45,17 +44,17 @@ def parts(workload: Workload) -> dict[str, Part]:
   """Returns the pieces of a workload's network by name, from the images to the features."""
   key = jax.random.key(0)
   count, width = workload.tasks * workload.ways * workload.points, workload.width
-  mask = jnp.ones(count, bool)
+  mask, scale, bias = jnp.ones(count, bool), jnp.ones(width), jnp.zeros(width)
   some = lambda *shape: jax.random.normal(key, shape)
-  x, found = some(count, *workload.shape), {}
+  (height, wide, channels), found = workload.shape, {}
   for layer in range(workload.layers):
-    kernel, scale, bias = some(3, 3, x.shape[-1], width), jnp.ones((1, 1, 1, width)), jnp.zeros((1, 1, 1, width))
-    size = f"{x.shape[1]}x{x.shape[2]}, {x.shape[3]} to {width} channels"
-    found[f"convolution {layer + 1}, {size}"] = Part(convolution.shared, (x, kernel), (0, 1) if layer else (1,))
-    x = some(*x.shape[:-1], width)
-    after = lambda x, scale, bias: block(x, mask, normalisation.batch_statistics, scale, bias, True)
+    x, kernel = some(channels, height, wide, count), some(3, 3, channels, width)
+    size = f"{height}x{wide}, {channels} to {width} channels"
+    found[f"convolution {layer + 1}, {size}"] = Part(examples_last.convolve, (x, kernel), (0, 1) if layer else (1,))
+    after = lambda x, scale, bias: examples_last.pooled(x, mask, scale, bias)
+    x = some(width, height, wide, count)
     found[f"norm, pooling and ReLU {layer + 1}"] = Part(after, (x, scale, bias), (0, 1, 2))
-    x = some(count, x.shape[1] // 2, x.shape[2] // 2, width)
+    height, wide, channels = height // 2, wide // 2, width
   return found
 
 

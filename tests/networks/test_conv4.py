@@ -153,3 +153,13 @@ def test_fused_blocks_keep_bfloat16_and_count_in_float32():
   outputs = examples_last.pooled(x, jnp.ones(256, bool), jnp.ones(1, jnp.bfloat16), jnp.full(1, 8.0, jnp.bfloat16))
   assert outputs.dtype == jnp.bfloat16
   np.testing.assert_allclose(outputs[0, 0, 0, 0].astype(jnp.float32), 8 + 255**0.5, rtol=0.02)
+
+
+def test_fused_blocks_hold_digits_where_the_mean_is_thirty_deviations():
+  random = np.random.default_rng(0)
+  x, mask = 30 + random.normal(size=(3, 8, 8, 50)), jnp.ones(50, bool)
+  scale, bias = jnp.ones(3), jnp.full(3, 5.0)
+  found = examples_last.pooled(jnp.asarray(x, jnp.float32), mask, scale, bias)
+  pooled = x.reshape(3, 4, 2, 4, 2, 50).max((2, 4))
+  mean, deviation = (moment(x, axis=(1, 2, 3), keepdims=True) for moment in (np.mean, np.std))
+  np.testing.assert_allclose(found, np.maximum((pooled - mean) / deviation + 5, 0), atol=2e-3)
