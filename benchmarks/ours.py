@@ -82,7 +82,8 @@ def _learner_and_objective(workload: Workload) -> tuple[Learner, Objective]:
                                                                    losses.squared_error,
                                                                    task_map=objectives.in_chunks(_PROMPTS))
   if workload.learner == "protonet":
-    embedding = networks.conv4(filters=workload.width, fused=examples_last.block)
+    # One task at a time: its activations fit the cache.
+    embedding = networks.conv4(filters=workload.width, max_pool=workload.max_pool, fused=examples_last.block)
     learner = learners.protonet(embedding, num_classes=workload.ways)
     return learner, objectives.episodic(learner, losses.softmax_cross_entropy,
                                         task_map=objectives.in_chunks(1))
