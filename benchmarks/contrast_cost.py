@@ -43,6 +43,8 @@ CASES = (
     ("omniglot", "fomaml", {**_LIKE_SUPPORT, "task_chunk": 0}, 1.75),
     ("omniglot", "maml", {**_LIKE_SUPPORT, "task_chunk": 1}, None),
     ("omniglot", "maml", {"train_queries": 1, "norm": "batch", "task_chunk": 0}, None),
+    ("sinusoid", "maml", {"tasks_per_step": 100}, None),  # does it cost less where an operation is larger?
+    ("sinusoid", "fomaml", {"tasks_per_step": 100}, None),
     ("sinusoid", "metasgd", {}, None),
     ("sinusoid", "reptile", {}, None),
     ("sinusoid", "imaml", {}, None),
@@ -94,8 +96,8 @@ def build(name: str, learner: str | None, settings: Mapping[str, Any], conml: bo
   module = importlib.import_module(f"experiments.{name}")
   config = module.get_config(learner) if learner else module.get_config()
   data = {"data": "glyphs"} if hasattr(config, "data") else {}
-  tasks = max(25, config.training.tasks_per_step)
   settings = dict(settings)
+  tasks = settings.pop("tasks_per_step", max(25, config.training.tasks_per_step))
   chunk = settings.pop("task_chunk", getattr(config.training, "task_chunk", None))
   config = dataclasses.replace(config, **settings, **data, conml=conml, training=dataclasses.replace(
       config.training, tasks_per_step=tasks, task_chunk=chunk))

@@ -45,8 +45,8 @@ class Config(omniglot.Config):
 def defaults() -> Mapping[str, Mapping[str, Any]]:
   """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
   # As the field has it, 32 filters where all weights are adapted (Finn et al., 2017); smaller inner steps than for
-  # letters, and more of them.
-  descent = {"filters": 32, "inner_rate": 0.1, "inner_steps": 3, "test_inner_steps": 5}
+  # letters, and more of them. One task at a time, for images may be large.
+  descent = {"filters": 32, "inner_rate": 0.1, "inner_steps": 3, "test_inner_steps": 5, "training": {}}
   photographs: Mapping[str, Mapping[str, Any]] = {
       "maml": descent, "fomaml": descent, "metasgd": descent, "reptile": {"filters": 32},
       "imaml": {"filters": 32, "inner_rate": 0.1}}

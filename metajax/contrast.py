@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from metajax.checks import check_real_arrays
 from metajax.distances import Distance, Products, Quadratic, difference, dot, squared_norm
+from metajax.storing import gradient_stored
 from metajax.types import Array, PyTree
 
 _SMALL = 4096  # numbers in a leaf of one task
@@ -69,6 +70,8 @@ def contrastive_loss(full: PyTree, views: PyTree, distance: Distance, axis_name:
   >>> round(float(contrast.contrastive_loss(full, views, distances.cosine)), 3)
   -0.5
   """
+  _check_views(full, views)  # first: what is no array cannot be stored
+  full, views = gradient_stored((full, views))
   return (inner_task_distance(full, views, distance, axis_name)
           - inter_task_distance(full, distance, axis_name))
 
@@ -128,18 +131,23 @@ def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_task
 @jax.custom_jvp
 def _weighted_sum(weights: Array, leaf: Array) -> Array:
   """Returns the sum over tasks of a leaf `[T, ...]`, each times its weight."""
-  # As a row times a matrix, for which nothing is copied: XLA:CPU transposes the leaf for a vector times an array, and
-  # sums over a leading axis many times more slowly.
-  matrix = leaf.reshape(len(weights), -1)
-  return jnp.matmul(weights[None], matrix, precision=lax.Precision.HIGHEST).reshape(leaf.shape[1:])
+  return _row_times(weights, leaf)
 
 
 @_weighted_sum.defjvp
 def _weighted_sum_derivative(primals, tangents):
-  # Written as a sum, so that its transpose is elementwise, and joins what else is done with the leaf's gradient.
+  # With respect to the leaf a sum, whose transpose is elementwise, and joins what else is done with its gradient; with
+  # respect to the weights a product, whose transpose is one.
   (weights, leaf), (to_weights, to_leaf) = primals, tangents
-  column = lambda vector: vector.reshape(-1, *[1] * (leaf.ndim - 1))
-  return _weighted_sum(weights, leaf), jnp.sum(column(weights) * to_leaf + column(to_weights) * leaf, axis=0)
+  column = weights.reshape(-1, *[1] * (leaf.ndim - 1))
+  return _weighted_sum(weights, leaf), jnp.sum(column * to_leaf, axis=0) + _row_times(to_weights, leaf)
+
+
+def _row_times(weights: Array, leaf: Array) -> Array:
+  # As a row times a matrix, for which nothing is copied: XLA:CPU transposes the leaf for a vector times an array, and
+  # sums over a leading axis many times more slowly.
+  matrix = leaf.reshape(len(weights), -1)
+  return jnp.matmul(weights[None], matrix, precision=lax.Precision.HIGHEST).reshape(leaf.shape[1:])
 
 
 def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None) -> Array:

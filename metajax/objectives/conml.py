@@ -17,6 +17,7 @@ from metajax.examples import check_episodes
 from metajax.objectives.episodic import episodic
 from metajax.objectives.tasks import TaskMap, at_once, solve, task_keys
 from metajax.objectives.views import Views
+from metajax.storing import gradient_stored
 from metajax.types import Array, Learner, Objective, PerExample, PyTree
 
 # (full [T, D], views [T, K, D], distance, axis_name) -> scalar
@@ -94,6 +95,7 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
       # then touch the rest: the loss and its gradient are those of the plain objective, to the last bit.
       theta = lax.stop_gradient(lax.optimization_barrier(params))
     losses, all_scores, full, parts = task_map.each(task, theta, (episodes, keys.adapt, keys.views))
+    full, parts = gradient_stored((full, parts))
     if stop_full_gradient:
       full = lax.stop_gradient(full)
     d_in = contrast.inner_task_distance(full, parts, distance, axis_name)

@@ -229,6 +229,8 @@ def test_every_learner_has_settings_here():
   for learner in few_shot.defaults():
     own, letters = few_shot.get_config(learner), omniglot.get_config(learner)
     assert own.filters == (32 if learner in adapted_whole else 64)
-    # What is not changed for photographs is as for letters.
-    assert dataclasses.replace(own.training, steps=0) == dataclasses.replace(letters.training, steps=0)
+    # What is not changed for photographs is as for letters; of these all tasks fit, but for photographs of any size.
+    chunk = -1 if learner in ("maml", "fomaml", "metasgd") else letters.training.task_chunk
+    assert own.training == dataclasses.replace(letters.training, steps=own.training.steps, task_chunk=chunk)
+  assert [omniglot.get_config(learner).training.task_chunk for learner in adapted_whole] == [0, 0, 0, -1, -1]
   assert set(table.defaults()) == set(vectors.defaults()) == set(fsmol.defaults()) == set(clinc150.defaults())
