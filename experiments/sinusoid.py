@@ -128,8 +128,7 @@ def make_learner(config: Config, num_steps: int) -> Learner:
   first = choose("first_weights", config.first_weights, {
       "small": nn.initializers.truncated_normal(0.01), "lecun": nn.initializers.lecun_normal()})
   smooth = choose("activation", config.activation, {"relu": False, "tanh": True})
-  # A task's own layers are small, but imaml needs derivatives of both modes.
-  own = functools.partial(mlp, 1, product=jnp.matmul if config.learner == "imaml" else products.small)
+  own = functools.partial(mlp, 1, product=products.small)
   whole = own(activation=nn.tanh) if smooth or config.learner in ("reptile", "imaml") else own(kernel_init=first)
   makers: Mapping[str, Callable[[], Learner]] = {
       **inner_loop.makers(config, loss, whole, body=features, head=networks.mlp((), 1), num_steps=num_steps),

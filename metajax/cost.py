@@ -8,6 +8,7 @@ from typing import Any, Callable, NamedTuple
 import jax
 import numpy as np
 
+from metajax.networks.family import PRODUCT, traced
 from metajax.types import PyTree
 
 _COLLECTIVE = re.compile(r"= (\(?[a-z].*?) (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)"
@@ -94,6 +95,8 @@ def _flops_of(equation: Any) -> int:
     kernel = equation.invars[1].aval.shape
     outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
     return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // outputs
+  if name == PRODUCT:
+    return flops(traced(*(operand.aval for operand in equation.invars), **equation.params).jaxpr)
   inner = [flops(part) for part in _parts(equation)]
   if name == "cond":
     return max(inner)

@@ -80,8 +80,7 @@ def conv4(num_outputs: int | None = None, *, filters: int = 64,
     max_pool: halve by 2x2 max-pooling; otherwise by stride 2 in the convolution.
     average: average the last activations over space instead of flattening them.
     convolve: `convolution.patches` where adapted weights differ from task to task (`gathered.gathered` is faster on
-      CPU, but has no forward-mode derivative), `convolution.shared` where all tasks share them, `convolution.looped`
-      where they do and are mapped in chunks.
+      CPU), `convolution.shared` where all tasks share them, `convolution.looped` where they do and go in chunks.
     fused: what computes a block in one function, in the place of the three; None for one after the other.
       `examples_last.block` is faster on CPU where all tasks share the weights.
 

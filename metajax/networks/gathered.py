@@ -6,12 +6,13 @@ what a kernel's three columns meet is put side by side before the product; what 
 it. Images are `[N, H, W, I]`, kernels `[3, 3, I, O]`, outputs `[N, H, W, O]` at stride 1, half of that at stride 2.
 """
 
+from dataclasses import dataclass
 import functools
 
-import jax
 import jax.numpy as jnp
 
 from metajax.networks.convolution import moved, patches, shifted
+from metajax.networks.family import product
 from metajax.types import Array
 
 # By stride: of each of so many rows in turn (all; even, odd) the kernel's taps that meet it, each with how many outputs
@@ -21,75 +22,47 @@ _TAPS = {1: (((0, 1), (1, 0), (2, -1)),),
 
 
 def gathered(images: Array, kernel: Array, stride: int = 1) -> Array:
-  """Convolves as `convolution.patches`, faster on CPU where weights differ from task to task.
-
-  Not for forward-mode derivatives (`jax.jvp`, and so not for implicit MAML nor `mixed_mode`), which jax refuses.
-  """
-  return _convolve(images, kernel, stride)
+  """Convolves as `convolution.patches`, faster on CPU where weights differ from task to task."""
+  return product(_Convolution(stride, images.shape[1:3]), images, kernel)
 
 
-# The three products that are one another's gradients.
+@dataclass(frozen=True)
+class _Convolution:
+  """Images of one size, convolved at one stride."""
+  stride: int
+  size: tuple[int, ...]  # of an image: height, width
 
+  def outputs(self, images: Array, kernel: Array) -> Array:
+    channels, filters = kernel.shape[2:]
+    if are_few(channels, filters):
+      return patches(images, kernel, self.stride)
+    outputs = []
+    for met, matrix, taps in zip(_met(images, self.stride), _matrices(kernel, self.stride), _TAPS[self.stride]):
+      by_tap = jnp.split(met @ matrix, len(taps), axis=-1)
+      outputs += [moved(part, 1, move) for part, (_, move) in zip(by_tap, taps)]
+    return functools.reduce(jnp.add, outputs)
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolve(images: Array, kernel: Array, stride: int) -> Array:
-  channels, filters = kernel.shape[2:]
-  if are_few(channels, filters):
-    return patches(images, kernel, stride)
-  outputs = []
-  for met, matrix, taps in zip(_met(images, stride), _matrices(kernel, stride), _TAPS[stride]):
-    by_tap = jnp.split(met @ matrix, len(taps), axis=-1)
-    outputs += [moved(part, 1, move) for part, (_, move) in zip(by_tap, taps)]
-  return functools.reduce(jnp.add, outputs)
+  def weights(self, images: Array, outputs: Array) -> Array:
+    channels, filters = images.shape[-1], outputs.shape[-1]
+    if are_few(channels, filters):
+      kernel = _flat(jnp.concatenate(shifted(images, self.stride), axis=-1)).T @ _flat(outputs)
+      return kernel.reshape(3, 3, channels, filters)
+    of_tap: dict[int, Array] = {}
+    for met, given, taps in zip(_met(images, self.stride), _given(outputs, self.stride), _TAPS[self.stride]):
+      parts = jnp.split(_flat(met).T @ _flat(given), len(taps), axis=-1)
+      of_tap |= {tap: part.reshape(3, channels, filters) for (tap, _), part in zip(taps, parts)}
+    return jnp.stack([of_tap[tap] for tap in range(3)])
 
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _to_kernel(images: Array, outputs: Array, stride: int) -> Array:
-  channels, filters = images.shape[-1], outputs.shape[-1]
-  if are_few(channels, filters):
-    kernel = _flat(jnp.concatenate(shifted(images, stride), axis=-1)).T @ _flat(outputs)
-    return kernel.reshape(3, 3, channels, filters)
-  of_tap: dict[int, Array] = {}
-  for met, given, taps in zip(_met(images, stride), _given(outputs, stride), _TAPS[stride]):
-    parts = jnp.split(_flat(met).T @ _flat(given), len(taps), axis=-1)
-    of_tap |= {tap: part.reshape(3, channels, filters) for (tap, _), part in zip(taps, parts)}
-  return jnp.stack([of_tap[tap] for tap in range(3)])
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _to_images(outputs: Array, kernel: Array, stride: int, size: tuple[int, int]) -> Array:
-  rows = []
-  for given, matrix in zip(_given(outputs, stride), _matrices(kernel, stride)):
-    by_column = jnp.split(given @ matrix.T, 3, axis=-1)
-    columns = [functools.reduce(jnp.add, [moved(by_column[tap], 2, -move) for tap, move in taps])
-               for taps in _TAPS[stride]]
-    rows.append(jnp.stack(columns, axis=3))
-  every = jnp.stack(rows, axis=2)  # [N, rows, stride, columns, stride, I]
-  height, width = every.shape[1] * stride, every.shape[3] * stride
-  return every.reshape(len(outputs), height, width, -1)[:, :size[0], :size[1]]
-
-
-def _convolve_backward(stride, kept, c):
-  images, kernel = kept
-  return _to_images(c, kernel, stride, images.shape[1:3]), _to_kernel(images, c, stride)
-
-
-def _to_kernel_backward(stride, kept, c):
-  images, outputs = kept
-  return _to_images(outputs, c, stride, images.shape[1:3]), _convolve(images, c, stride)
-
-
-def _to_images_backward(stride, size, kept, c):
-  outputs, kernel = kept
-  return _convolve(c, kernel, stride), _to_kernel(c, outputs, stride)
-
-
-_convolve.defvjp(lambda images, kernel, stride: (_convolve(images, kernel, stride), (images, kernel)),
-                 _convolve_backward)
-_to_kernel.defvjp(lambda images, outputs, stride: (_to_kernel(images, outputs, stride), (images, outputs)),
-                  _to_kernel_backward)
-_to_images.defvjp(lambda outputs, kernel, *sizes: (_to_images(outputs, kernel, *sizes), (outputs, kernel)),
-                  _to_images_backward)
+  def inputs(self, outputs: Array, kernel: Array) -> Array:
+    rows = []
+    for given, matrix in zip(_given(outputs, self.stride), _matrices(kernel, self.stride)):
+      by_column = jnp.split(given @ matrix.T, 3, axis=-1)
+      columns = [functools.reduce(jnp.add, [moved(by_column[tap], 2, -move) for tap, move in taps])
+                 for taps in _TAPS[self.stride]]
+      rows.append(jnp.stack(columns, axis=3))
+    every = jnp.stack(rows, axis=2)  # [N, rows, stride, columns, stride, I]
+    height, width = every.shape[1] * self.stride, every.shape[3] * self.stride
+    return every.reshape(len(outputs), height, width, -1)[:, :self.size[0], :self.size[1]]
 
 
 def are_few(channels: int, filters: int) -> bool:
