@@ -27,6 +27,7 @@ from metajax.training import init_state, make_advance
 
 _RESULT = Path("docs/results/contrast_cost.json")
 _PAGE = Path("docs/performance.md")
+_WINDOWS = 21  # of half a second each: machines drift by a tenth within minutes
 
 _LIKE_SUPPORT = {"train_queries": 1, "norm": "group"}
 
@@ -66,7 +67,7 @@ def main(only: Sequence[str]) -> None:
     if only and not row.startswith(tuple(only)):
       continue
     plain, contrasted = (program(build(name, learner, settings, conml)) for conml in (False, True))
-    times = interleaved({"plain": plain.run, "conml": contrasted.run})
+    times = interleaved({"plain": plain.run, "conml": contrasted.run}, windows=_WINDOWS)
     found = {
         "recipe": name, "learner": learner, "settings": settings, "most": bar,
         "ratio": ratio(times["conml"], times["plain"]), "arithmetic": contrasted.flops / plain.flops,
