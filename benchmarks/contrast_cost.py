@@ -76,7 +76,8 @@ def main(only: Sequence[str]) -> None:
                   for pick in (min, max)]}
     print(f"{title(found)}: {found['plain_ms']:.3g} ms plain, ConML {found['ratio']:.2f} times that", flush=True)
     others = [result for result in kept["results"] if title(result) != title(found)]
-    kept = {**tables.about("python -m benchmarks.contrast_cost"), "results": [*others, found]}
+    kept = {**tables.about("python -m benchmarks.contrast_cost"),
+            "results": sorted([*others, found], key=lambda result: names.index(title(result)))}
     _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     write(kept)
 
