@@ -86,23 +86,20 @@ def _shape(a, b, **params):
   return a.update(shape=result.shape, dtype=result.dtype, weak_type=False)
 
 
-# Of each product, which of the family's products of the cotangent and the other operand are its transposes.
-_TO_FIRST = {"outputs": lambda c, b: ("inputs", c, b), "inputs": lambda c, b: ("outputs", c, b),
-             "weights": lambda c, b: ("inputs", b, c)}
-_TO_SECOND = {"outputs": lambda a, c: ("weights", a, c), "inputs": lambda a, c: ("weights", c, a),
-              "weights": lambda a, c: ("outputs", a, c)}
-
-
 def _to_first(c, a, b, family, which, levels):
+  """Returns the transpose of a product with respect to its first operand, of the cotangent and the second."""
   del a  # it is what is asked for
-  transpose, *operands = _TO_FIRST[which](c, b)
-  return _bind(family, transpose, levels, *operands)
+  if which == "weights":
+    return _bind(family, "inputs", levels, b, c)
+  return _bind(family, "inputs" if which == "outputs" else "outputs", levels, c, b)
 
 
 def _to_second(c, a, b, family, which, levels):
+  """Returns the transpose of a product with respect to its second operand, of the cotangent and the first."""
   del b
-  transpose, *operands = _TO_SECOND[which](a, c)
-  return _bind(family, transpose, levels, *operands)
+  if which == "weights":
+    return _bind(family, "outputs", levels, a, c)
+  return _bind(family, "weights", levels, *((a, c) if which == "outputs" else (c, a)))
 
 
 ad.defbilinear(_product, _to_first, _to_second)
