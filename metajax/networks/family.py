@@ -7,6 +7,7 @@ over tasks as it stands: for weights that all tasks share it would make a gradie
 primitive the tasks' examples are one batch, and the gradient of what they share is one product.
 """
 
+import functools
 from typing import Any, Callable, Protocol
 
 import jax
@@ -74,8 +75,13 @@ def _mapped(family: Family, which: str, levels: int) -> Callable[[Array, Array],
   return function
 
 
+@functools.partial(jax.jit, static_argnames=("family", "which", "levels"))
+def _compiled(a, b, **params):
+  return _mapped(**params)(a, b)
+
+
 _product = Primitive(PRODUCT)
-_product.def_impl(lambda a, b, **params: jax.jit(_mapped(**params))(a, b))
+_product.def_impl(_compiled)  # outside of any program: one for all products of a kind
 mlir.register_lowering(_product, mlir.lower_fun(
     lambda a, b, **params: _mapped(**params)(a, b), multiple_results=False))
 
@@ -110,9 +116,9 @@ def _over_tasks(operands, axes, *, family, which, levels):
   (a, b), (axis_a, axis_b) = operands, axes
   if which != "weights" and axis_b is None:  # weights that are shared: the examples of all tasks are one batch
     a = jnp.moveaxis(a, axis_a, levels)
-    tasks, batch = a.shape[:levels + 1], a.shape[levels:levels + 2]
-    result = _bind(family, which, levels, a.reshape(*tasks[:-1], -1, *a.shape[levels + 2:]), b)
-    return result.reshape(*tasks[:-1], *batch, *result.shape[levels + 1:]), levels
+    leading, batch = a.shape[:levels], a.shape[levels:levels + 2]
+    result = _bind(family, which, levels, a.reshape(*leading, -1, *a.shape[levels + 2:]), b)
+    return result.reshape(*leading, *batch, *result.shape[levels + 1:]), levels
   size = b.shape[axis_b] if axis_a is None else a.shape[axis_a]
   first = lambda x, axis: jnp.broadcast_to(x[None], (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
   return _bind(family, which, levels + 1, first(a, axis_a), first(b, axis_b)), 0

@@ -1,5 +1,6 @@
 """A product of a family: a plain product's numbers under every transformation, and one product where tasks share."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -118,6 +119,22 @@ def test_operations_are_counted_as_those_of_a_plain_product():
   count = lambda product: flops(jax.make_jaxpr(jax.vmap(jax.grad(functools.partial(loss, product), argnums=(0, 1))))(
       inputs, weights).jaxpr)
   assert count(products.small) == count(jnp.matmul) == 3 * 2 * TASKS * COUNT * 5 * 2
+
+
+def test_outside_of_a_program_a_product_is_compiled_once():
+  traced = []
+
+  @dataclasses.dataclass(frozen=True)
+  class Counted:
+    scale: int
+
+    def outputs(self, inputs, weights):
+      traced.append(self.scale)
+      return self.scale * (inputs @ weights)
+
+  for scale in (2, 2, 3):
+    close(family.product(Counted(scale), draw((4, 5)), draw((5, 2))), scale * (draw((4, 5)) @ draw((5, 2))))
+  assert traced == [2, 3]
 
 
 def test_operands_of_two_types_are_refused():
