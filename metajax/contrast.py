@@ -8,21 +8,18 @@ devices (`pmean`), as one does with any loss, and they are those of the whole.
 Wu et al., Learning to Learn with Contrastive Meta-Objective, 2025, eqs. 2-4, https://arxiv.org/abs/2410.05975.
 """
 
-import math
-
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-from metajax.checks import check_real_arrays
-from metajax.distances import Distance, Products, Quadratic, difference, dot, squared_norm
+from metajax.distances import Distance, Products, Quadratic, difference, dot, products, squared_norm
+from metajax.representations import as_vectors, check_origin, check_views, tasks_here, tasks_in_all
 from metajax.storing import gradient_stored
 from metajax.types import Array, PyTree
 
-_SMALL = 4096  # numbers in a leaf of one task
 
-
-def inner_task_distance(full: PyTree, views: PyTree, distance: Distance, axis_name: str | None = None) -> Array:
+def inner_task_distance(full: PyTree, views: PyTree, distance: Distance, axis_name: str | None = None,
+                        origin: PyTree | None = None) -> Array:
   """Returns D_in, the mean distance of a task's views to the whole of the same task (eq. 2; small = aligned).
 
   Args:
@@ -30,18 +27,25 @@ def inner_task_distance(full: PyTree, views: PyTree, distance: Distance, axis_na
     views: `[T, K, D]`, those learned from subsets.
     distance: `(a [D], b [D]) -> scalar`.
     axis_name: the mapped axis over which the tasks are spread, if any.
+    origin: `[D]`, if `full` and `views` are what each representation adds to an origin that all tasks share.
 
   Raises:
-    ValueError: if there is no view, or the shapes disagree.
+    ValueError: if there is no view, the shapes disagree, or the distance is no `distances.Quadratic` but there is an
+      origin.
   """
-  _check_views(full, views)
+  check_views(full, views)
+  check_origin(origin, full, distance)
   if isinstance(distance, Quadratic):
-    full, views = _vectors(full, 1), _vectors(views, 2)
-  to_whole = jax.vmap(distance, in_axes=(0, None))
-  return _over_devices(jnp.mean(jax.vmap(to_whole)(views, full)), axis_name)
+    full, views, origin = as_vectors(full, 1), as_vectors(views, 2), as_vectors(origin, 0)
+    of = jax.vmap(jax.vmap(products, in_axes=(0, None, None)), in_axes=(0, 0, None))(views, full, origin)
+    distances = jax.vmap(jax.vmap(distance.between))(of)
+  else:
+    distances = jax.vmap(jax.vmap(distance, in_axes=(0, None)))(views, full)
+  return _over_devices(jnp.mean(distances), axis_name)
 
 
-def inter_task_distance(full: PyTree, distance: Distance, axis_name: str | None = None) -> Array:
+def inter_task_distance(full: PyTree, distance: Distance, axis_name: str | None = None,
+                        origin: PyTree | None = None) -> Array:
   """Returns D_out, the mean distance over all ordered pairs of different tasks (eq. 3; large = discriminated).
 
   For a `distances.Quadratic` it is a variance: `scale 2/(T-1) sum_i |f(e_i) - mean f|^2`, linear in `T`, exact. For any
@@ -53,12 +57,14 @@ def inter_task_distance(full: PyTree, distance: Distance, axis_name: str | None 
   Raises:
     ValueError: if there is only one task in all, since D_out divides by T (T - 1).
   """
+  check_origin(origin, full, distance)
   if isinstance(distance, Quadratic):
-    return _variance(_vectors(full, 1), distance, axis_name, _count(full, axis_name))
+    return _variance(as_vectors(full, 1), distance, axis_name, tasks_in_all(full, axis_name), as_vectors(origin, 0))
   return _mean_over_pairs(full, distance, axis_name)
 
 
-def contrastive_loss(full: PyTree, views: PyTree, distance: Distance, axis_name: str | None = None) -> Array:
+def contrastive_loss(full: PyTree, views: PyTree, distance: Distance, axis_name: str | None = None,
+                     origin: PyTree | None = None) -> Array:
   """Returns D_in - D_out, to be added to the episodic loss with a weight lambda (eq. 4).
 
   Args and errors as in `inner_task_distance` and `inter_task_distance`.
@@ -70,10 +76,10 @@ def contrastive_loss(full: PyTree, views: PyTree, distance: Distance, axis_name:
   >>> round(float(contrast.contrastive_loss(full, views, distances.cosine)), 3)
   -0.5
   """
-  _check_views(full, views)  # first: what is no array cannot be stored
+  check_views(full, views)  # first: what is no array cannot be stored
   full, views = gradient_stored((full, views))
-  return (inner_task_distance(full, views, distance, axis_name)
-          - inter_task_distance(full, distance, axis_name))
+  return (inner_task_distance(full, views, distance, axis_name, origin)
+          - inter_task_distance(full, distance, axis_name, origin))
 
 
 def info_nce(full: PyTree, views: PyTree, distance: Distance, axis_name: str | None = None, *, temperature: float = 1.0
@@ -90,7 +96,7 @@ def info_nce(full: PyTree, views: PyTree, distance: Distance, axis_name: str | N
   """
   if temperature <= 0:
     raise ValueError(f"the temperature of InfoNCE must be positive, but it is {temperature}.")
-  _check_views(full, views)
+  check_views(full, views)
   own, everyone, num_tasks = _places(full, axis_name)
 
   def row(task, parts, index):
@@ -103,16 +109,21 @@ def info_nce(full: PyTree, views: PyTree, distance: Distance, axis_name: str | N
   return _over_devices(jnp.mean(jax.vmap(row)(full, views, own)), axis_name)
 
 
-def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_tasks: int) -> Array:
+def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_tasks: int, origin: PyTree | None
+              ) -> Array:
   # The mean squared distance of two is twice the variance, and that the mean square about any origin less the square
   # of the mean. With one of the tasks as the origin, distances are small and keep their digits; D_out does not depend
   # on which, so it needs no gradient.
-  first = jax.tree.map(lambda leaf: leaf[0], full)
-  origin = lax.stop_gradient(first if axis_name is None else lax.pmean(first, axis_name))
-  gaps = jax.vmap(difference, in_axes=(0, None))(full, origin)
+  gaps, square = full, None
+  if origin is None:
+    first = jax.tree.map(lambda leaf: leaf[0], full)
+    origin = lax.stop_gradient(first if axis_name is None else lax.pmean(first, axis_name))
+    gaps, square = jax.vmap(difference, in_axes=(0, None))(full, origin), jax.vmap(squared_norm)(full)
   along = jax.vmap(dot, in_axes=(0, None))(gaps, origin)
   square_gap = jax.vmap(squared_norm)(gaps)
-  of = Products(jax.vmap(squared_norm)(full), -(along + square_gap), square_gap)  # of the origin and each task
+  if square is None:
+    square = squared_norm(origin) + 2 * along + square_gap
+  of = Products(square, -(along + square_gap), square_gap)  # of the origin and each task
   by_gap, by_origin = jax.vmap(distance.shift)(of)  # f(task) - f(origin) = by_gap (task - origin) + by_origin origin
 
   def mean(of_tasks):
@@ -156,7 +167,7 @@ def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None) ->
   No device ever holds the tasks of all, nor anything of size `T x T`: the gradient is taken as the distances are. As a
   distance is symmetric, the gradient through both of its arguments is twice that through the first.
   """
-  num_tasks, num_own = _count(full, axis_name), _num_tasks(full)
+  num_tasks, num_own = tasks_in_all(full, axis_name), tasks_here(full)
   devices = num_tasks // num_own
   places = jnp.arange(num_own, dtype=jnp.int32)
 
@@ -192,19 +203,11 @@ def _mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None) ->
 
 def _places(full: PyTree, axis_name: str | None) -> tuple[Array, PyTree, int]:
   """Returns the places of this device's tasks among all, the representations of all, and how many they are."""
-  own = jnp.arange(_num_tasks(full), dtype=jnp.int32)
-  num_tasks = _count(full, axis_name)
+  own = jnp.arange(tasks_here(full), dtype=jnp.int32)
+  num_tasks = tasks_in_all(full, axis_name)
   if axis_name is None:
     return own, full, num_tasks
   return own + lax.axis_index(axis_name) * own.size, lax.all_gather(full, axis_name, tiled=True), num_tasks
-
-
-def _count(full: PyTree, axis_name: str | None) -> int:
-  num_tasks = _num_tasks(full) * (1 if axis_name is None else lax.axis_size(axis_name))
-  if num_tasks < 2:
-    raise ValueError("D_out compares different tasks, but the meta-batch holds only 1: use at least 2 tasks a step, "
-                     "or switch the discrimination term off.")
-  return num_tasks
 
 
 def _over_devices(share: Array, axis_name: str | None) -> Array:
@@ -213,36 +216,3 @@ def _over_devices(share: Array, axis_name: str | None) -> Array:
   if axis_name is None:
     return share
   return lax.stop_gradient(lax.pmean(share, axis_name)) + (share - lax.stop_gradient(share))
-
-
-def _vectors(tree: PyTree, leading: int) -> PyTree:
-  """Returns the same with small leaves as vectors: XLA:CPU sums them twice as fast, but would copy large ones."""
-
-  def vector(leaf):
-    shape = jnp.shape(leaf)
-    return jnp.reshape(leaf, (*shape[:leading], -1)) if math.prod(shape[leading:]) <= _SMALL else leaf
-
-  return jax.tree.map(vector, tree)
-
-
-def _check_views(full: PyTree, views: PyTree) -> None:
-  num_tasks = _num_tasks(full)
-  _num_tasks(views)
-  if str(jax.tree.structure(full)) != str(jax.tree.structure(views)):
-    raise ValueError(f"views must be a pytree of the structure of full, but they are {jax.tree.structure(views)} and "
-                     f"{jax.tree.structure(full)}.")
-  for whole, part in zip(jax.tree.leaves(full), jax.tree.leaves(views), strict=True):
-    if part.ndim != whole.ndim + 1 or part.shape[0] != num_tasks or part.shape[2:] != whole.shape[1:]:
-      raise ValueError(f"views must be [T, K, ...] where full is [T, ...], but they are {list(part.shape)} "
-                       f"and {list(whole.shape)}.")
-    if part.shape[1] == 0:
-      raise ValueError("views are compared with the whole of their task, but there are none: K must be at least 1.")
-
-
-def _num_tasks(tree: PyTree) -> int:
-  check_real_arrays("representations", tree)
-  sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(tree)}
-  if len(sizes) != 1 or 0 in sizes:
-    raise ValueError("representations must be a pytree of arrays with one leading axis of tasks, but the leaves have "
-                     f"shapes {[list(jnp.shape(leaf)) for leaf in jax.tree.leaves(tree)]}.")
-  return sizes.pop()

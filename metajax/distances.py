@@ -54,10 +54,13 @@ class Quadratic:
     return self.between(products(a, b))
 
 
-def products(a: PyTree, b: PyTree) -> Products:
-  """Returns the inner products of two vectors."""
+def products(a: PyTree, b: PyTree, origin: PyTree | None = None) -> Products:
+  """Returns the inner products of two vectors; with an `origin`, of `origin + a` and `origin + b`."""
   gap = difference(a, b)
-  return Products(squared_norm(b), dot(gap, b), squared_norm(gap))
+  square, along = squared_norm(b), dot(gap, b)
+  if origin is not None:  # the second in each product: XLA:CPU takes the transposed one a half longer
+    square, along = square + 2 * dot(b, origin) + squared_norm(origin), along + dot(gap, origin)
+  return Products(square, along, squared_norm(gap))
 
 
 def difference(a: PyTree, b: PyTree) -> PyTree:

@@ -12,7 +12,7 @@ LAYERS = (
   ("metajax.types",),
   ("metajax.examples", "metajax.losses", "metajax.measures", "metajax.distances", "metajax.contrast", "metajax.descent",
    "metajax.checks", "metajax.networks", "metajax.hosts", "metajax.statistics",
-   "metajax.memory", "metajax.storing"),
+   "metajax.memory", "metajax.representations", "metajax.storing"),
   ("metajax.learners", "metajax.data"),
   ("metajax.objectives",),
   ("metajax.sharding", "metajax.cost", "metajax.checkpoints", "metajax.reports", "metajax.workdir", "metajax.faults",

@@ -14,7 +14,7 @@ import optax
 from metajax.checks import check_integers
 from metajax.descent import descend
 from metajax.examples import masked_mean, union
-from metajax.learners.identity import identity_embed, identity_represent
+from metajax.learners.identity import constant_shift, identity_embed, identity_represent, shift_from_constant
 from metajax.learners.mixed_mode import mixed_gradient
 from metajax.types import Examples, Learner, Network, Params, PerExample
 
@@ -99,6 +99,18 @@ def task_gradient(apply, loss: PerExample, weights: Params, examples: Examples, 
   return jax.grad(task_loss)(weights, examples)
 
 
+@jax.custom_jvp
+def _moved(params: Params, adapted: Params) -> Params:
+  """Returns the adapted weights, whose derivative with respect to the shared ones is taken to be the identity."""
+  del params
+  return adapted
+
+
+@_moved.defjvp
+def _moved_derivative(primals, tangents):
+  return primals[1], tangents[0]
+
+
 def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransformation, num_steps: int = 1,
          first_order: bool = False, unroll: bool = False, mixed_mode: bool = False) -> Learner:
   """Returns the MAML learner; with `first_order`, FOMAML. Arguments as in `adapt`.
@@ -109,20 +121,24 @@ def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransfo
   check_integers(num_steps=num_steps)
   if num_steps < 0:
     raise ValueError(f"the number of inner steps must be 0 or more, but it is {num_steps}.")
+  start = lax.stop_gradient if first_order else lambda params: params
 
   def adapt_task(params, examples, key):
     del key  # nothing is drawn
-    return adapt(network.apply, loss, params, examples, optimizer=optimizer, num_steps=num_steps,
-                 first_order=first_order, unroll=unroll, mixed_mode=mixed_mode)
+    adapted = adapt(network.apply, loss, start(params), examples, optimizer=optimizer, num_steps=num_steps,
+                    unroll=unroll, mixed_mode=mixed_mode)
+    return _moved(params, adapted) if first_order else adapted
 
   def adapt_task_both(params, support, query, key):
     del key
-    return adapt_both(network.apply, loss, params, support, query, optimizer=optimizer, num_steps=num_steps,
-                      first_order=first_order, unroll=unroll, mixed_mode=mixed_mode)
+    both = adapt_both(network.apply, loss, start(params), support, query, optimizer=optimizer, num_steps=num_steps,
+                      unroll=unroll, mixed_mode=mixed_mode)
+    return tuple(_moved(params, adapted) for adapted in both) if first_order else both
 
   def predict(params, adapted, inputs, mask):
     del params  # all is in the adapted weights
     return network.apply(adapted, inputs, mask)
 
   return Learner(network.init, identity_embed, adapt_task, predict, identity_represent,
-                 adapt_task_both if network.independent and num_steps else None)
+                 adapt_task_both if network.independent and num_steps else None,
+                 constant_shift if first_order else shift_from_constant)

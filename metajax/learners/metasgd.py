@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metajax.learners.identity import identity_embed, identity_represent
+from metajax.learners.identity import identity_embed, identity_represent, shift_from_constant
 from metajax.learners.maml import adapt, adapt_both
 from metajax.types import Learner, Network, PerExample, PyTree
 
@@ -79,4 +79,5 @@ def metasgd(network: Network, loss: PerExample, *, initial_rate: float,
     return network.apply(adapted, inputs, mask)
 
   return Learner(init, identity_embed, adapt_task, predict, identity_represent,
-                 adapt_task_both if network.independent and num_steps else None)
+                 adapt_task_both if network.independent and num_steps else None,
+                 lambda params, adapted: shift_from_constant(params["weights"], adapted))

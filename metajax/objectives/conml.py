@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from metajax import contrast, distances
 from metajax.examples import check_episodes
 from metajax.objectives.episodic import episodic
-from metajax.objectives.tasks import TaskMap, at_once, solve, task_keys
+from metajax.objectives.tasks import TaskMap, at_once, shifts, solve, task_keys
 from metajax.objectives.views import Views
 from metajax.storing import gradient_stored
 from metajax.types import Array, Learner, Objective, PerExample, PyTree
@@ -95,13 +95,16 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
       # then touch the rest: the loss and its gradient are those of the plain objective, to the last bit.
       theta = lax.stop_gradient(lax.optimization_barrier(params))
     losses, all_scores, full, parts = task_map.each(task, theta, (episodes, keys.adapt, keys.views))
-    full, parts = gradient_stored((full, parts))
+    origin = None
     if stop_full_gradient:
       full = lax.stop_gradient(full)
-    d_in = contrast.inner_task_distance(full, parts, distance, axis_name)
+    elif contrastive is None:
+      origin, full, parts = shifts(learner, theta, distance, full, parts)
+    full, parts = gradient_stored((full, parts))
+    d_in = contrast.inner_task_distance(full, parts, distance, axis_name, origin)
     measured = {"d_in": d_in}
     if discriminate or num_tasks * (1 if axis_name is None else lax.axis_size(axis_name)) > 1:
-      measured["d_out"] = contrast.inter_task_distance(full, distance, axis_name)
+      measured["d_out"] = contrast.inter_task_distance(full, distance, axis_name, origin)
     contrast_loss = (d_in if align else 0.0) - (measured["d_out"] if discriminate else 0.0)
     if contrastive is not None:
       contrast_loss = contrastive(full, parts, distance, axis_name)

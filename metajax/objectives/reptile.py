@@ -14,7 +14,7 @@ import optax
 
 from metajax import contrast, distances
 from metajax.examples import check_episodes
-from metajax.objectives.tasks import TaskMap, at_once, solve, task_keys
+from metajax.objectives.tasks import TaskMap, at_once, shifts, solve, task_keys
 from metajax.types import Learner, Objective, PerExample
 
 
@@ -73,8 +73,9 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
       return jax.vmap(lambda model: learner.represent(params, model, keys.represent))(models)
 
     full, views = psi(adapted), jax.tree.map(lambda leaf: leaf[:, None], psi(from_support))
-    d_in = contrast.inner_task_distance(full, views, distance, axis_name)
-    d_out = contrast.inter_task_distance(full, distance, axis_name)
+    origin, full, views = shifts(learner, params, distance, full, views)
+    d_in = contrast.inner_task_distance(full, views, distance, axis_name, origin)
+    d_out = contrast.inter_task_distance(full, distance, axis_name, origin)
     total = move + weight * (d_in - d_out)
     return total, {"loss": total, "contrastive_loss": d_in - d_out, "d_in": d_in, "d_out": d_out, **metrics}
 

@@ -38,9 +38,11 @@ def test_second_order_against_finite_differences(steps, x64):
   chex.assert_trees_all_close(meta_gradient(learner, params, episodes), want, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("steps", [1, 4])
-def test_first_order_is_the_gradient_at_the_adapted_weights(steps):
-  learner, params, episodes = setting(num_steps=steps, first_order=True)
+@pytest.mark.parametrize("steps, options", [(1, {}), (4, {}), (2, {"optimizer": optax.sgd(0.2, momentum=0.9)}),
+                                            (2, {"optimizer": optax.chain(optax.add_decayed_weights(0.5),
+                                                                          optax.sgd(0.2))})])
+def test_first_order_is_the_gradient_at_the_adapted_weights(steps, options):
+  learner, params, episodes = setting(num_steps=steps, first_order=True, **options)
 
   def task(episode):
     adapted = learner.adapt(params, episode.support, None)
@@ -50,7 +52,7 @@ def test_first_order_is_the_gradient_at_the_adapted_weights(steps):
 
   want = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), jax.vmap(task)(episodes))
   chex.assert_trees_all_close(meta_gradient(learner, params, episodes), want, rtol=1e-4, atol=1e-6)
-  second = meta_gradient(setting(num_steps=steps)[0], params, episodes)
+  second = meta_gradient(setting(num_steps=steps, **options)[0], params, episodes)
   assert optax.tree.norm(jax.tree.map(jnp.subtract, second, want)) > 1e-2 * optax.tree.norm(want)
 
 
