@@ -70,6 +70,7 @@ def main(only: Sequence[str]) -> None:
     times = interleaved({"plain": plain.run, "conml": contrasted.run}, windows=_WINDOWS)
     found = {
         "recipe": name, "learner": learner, "settings": settings, "most": bar,
+        "machine": tables.about("")["machine"],
         "ratio": ratio(times["conml"], times["plain"]), "arithmetic": contrasted.flops / plain.flops,
         "plain_ms": 1e3 * times["plain"].median / plain.steps, "conml_ms": 1e3 * times["conml"].median / plain.steps,
         "range": [pick(slow / fast for slow, fast in zip(times["conml"].wall, times["plain"].wall))
@@ -83,14 +84,17 @@ def main(only: Sequence[str]) -> None:
 
 
 def write(kept: dict[str, Any]) -> None:
-  """Writes the table of the page from what is kept."""
+  """Writes the table of the page from what is kept; rows of another machine than the last one's are marked."""
+  elsewhere = sorted({result["machine"] for result in kept["results"]} - {kept["machine"]})
+  marks = {kept["machine"]: "", **{machine: "\\*" * count for count, machine in enumerate(elsewhere, 1)}}
   rows = ["| recipe | plain, ms a step | with ConML, times that (range of windows) | arithmetic | bar |",
           "| --- | --- | --- | --- | --- |"]
   for result in kept["results"]:
     low, high = result["range"]
-    rows.append(f"| {title(result)} | {result['plain_ms']:.3g} | **{result['ratio']:.2f}** ({low:.2f} to {high:.2f}) "
-                f"| {result['arithmetic']:.2f} | {result['most'] or ''} |")
-  tables.insert(_PAGE, kept["command"], [*rows, "", tables.machine(kept)])
+    rows.append(f"| {title(result)}{marks[result['machine']]} | {result['plain_ms']:.3g} | **{result['ratio']:.2f}** "
+                f"({low:.2f} to {high:.2f}) | {result['arithmetic']:.2f} | {result['most'] or ''} |")
+  notes = [f"{marks[machine]} Of an older run on {machine}." for machine in elsewhere]
+  tables.insert(_PAGE, kept["command"], [*rows, "", tables.machine(kept), *notes])
 
 
 def build(name: str, learner: str | None, settings: Mapping[str, Any], conml: bool) -> Recipe:

@@ -5,6 +5,7 @@ The letters, used in every docstring of the library:
 `D` features. Functions are written for one task; only objectives and evaluation put `vmap` above them.
 """
 
+from dataclasses import dataclass
 from typing import Any, Callable, Mapping, NamedTuple, Protocol
 
 import jax
@@ -70,8 +71,23 @@ class FilmNetwork(NamedTuple):
   num_film: int
 
 
+@dataclass(frozen=True)
+class Shifted:
+  """A `represent` that knows what all tasks share of psi; ConML measures the rest, with more digits and less work.
+
+  psi:   (params, adapted, key) -> psi(h)
+  shift: (params, psi(h))       -> an origin, the same for all tasks, and psi(h) less the origin; their derivatives must
+                                   add up to that of psi, and either may be a constant
+  """
+  psi: Callable[[Params, PyTree, PRNGKey], PyTree]
+  shift: Callable[[Params, PyTree], tuple[PyTree, PyTree]]
+
+  def __call__(self, params: Params, adapted: PyTree, key: PRNGKey) -> PyTree:
+    return self.psi(params, adapted, key)
+
+
 class Learner(NamedTuple):
-  """A way of learning one task from examples, `h = g(D; theta)`, as five pure functions and perhaps two more.
+  """A way of learning one task from examples, `h = g(D; theta)`, as five pure functions and perhaps a sixth.
 
   init:      (key, inputs [N, ...])                     -> params     theta, shared by all tasks
   embed:     (params, inputs [N, ...], mask [N])        -> features   what no task changes, once per example
@@ -79,11 +95,9 @@ class Learner(NamedTuple):
   predict:   (params, adapted, features [Q, ...], mask) -> outputs [Q, ...]
   represent: (params, adapted, key)                     -> psi(h): a pytree of reals, read as one long vector
   adapt_both: (params, support, query, key)             -> adapted to the support set, adapted to support and query
-  shift:     (params, psi(h))                           -> an origin, the same for all tasks, and psi(h) less the origin
 
-  `adapt_both` is for a learner that can do the two cheaper than by calling `adapt` twice, with the same results.
-  `shift` is for one whose psi is a little more than what all tasks begin with: ConML then measures that little, which
-  keeps its digits and costs less. The derivatives of the two must add up to that of psi; either may be a constant.
+  `adapt_both` is for a learner that can do the two cheaper than by calling `adapt` twice, with the same results;
+  `Shifted` is a `represent` for one whose psi is a little more than what all tasks begin with.
 
   An objective gives `adapt` and `represent` the same key for every set it learns from in one task, so that two
   models of a task differ by their examples alone. The key of `represent` is the same for all tasks of a meta-batch.
@@ -94,7 +108,6 @@ class Learner(NamedTuple):
   predict: Callable[[Params, PyTree, PyTree, Array], Array]
   represent: Callable[[Params, PyTree, PRNGKey], PyTree]
   adapt_both: Callable[[Params, Examples, Examples, PRNGKey], tuple[PyTree, PyTree]] | None = None
-  shift: Callable[[Params, PyTree], tuple[PyTree, PyTree]] | None = None
 
 
 class Objective(Protocol):

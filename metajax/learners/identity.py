@@ -3,7 +3,7 @@
 from jax import lax
 
 from metajax.distances import difference
-from metajax.types import Params, PyTree
+from metajax.types import Params, PyTree, Shifted
 
 
 def identity_embed(params, inputs, mask):
@@ -18,16 +18,18 @@ def identity_represent(params, adapted, key):
   return adapted
 
 
-def shift_from_constant(weights: Params, adapted: PyTree) -> tuple[PyTree, PyTree]:
-  """Returns the shared weights as a constant, and the way from them to those of a task: `Learner.shift`."""
+def _from_constant(weights: Params, adapted: PyTree) -> tuple[PyTree, PyTree]:
   origin = lax.stop_gradient(weights)
   return origin, difference(adapted, origin)
 
 
-def constant_shift(weights: Params, adapted: PyTree) -> tuple[PyTree, PyTree]:
-  """Returns the shared weights, and the way from them to those of a task as a constant: `Learner.shift`.
-
-  For learners of first order, to whom the way is a constant; of ConML's gradient with respect to the weights of every
-  task nothing but products with the shared ones is then left.
-  """
+def _by_constant(weights: Params, adapted: PyTree) -> tuple[PyTree, PyTree]:
   return weights, lax.stop_gradient(difference(adapted, weights))
+
+
+# The adapted weights, measured from the shared ones, which are a constant: a distance does not depend on its origin.
+represent_weights = Shifted(identity_represent, _from_constant)
+
+# The same for first order, to which the way from the shared weights is the constant: ConML's gradient with respect to
+# the weights of all tasks is then products with the shared ones alone.
+represent_weights_first_order = Shifted(identity_represent, _by_constant)

@@ -14,7 +14,7 @@ import optax
 from metajax.checks import check_integers
 from metajax.descent import descend
 from metajax.examples import masked_mean, union
-from metajax.learners.identity import constant_shift, identity_embed, identity_represent, shift_from_constant
+from metajax.learners.identity import identity_embed, represent_weights, represent_weights_first_order
 from metajax.learners.mixed_mode import mixed_gradient
 from metajax.types import Examples, Learner, Network, Params, PerExample
 
@@ -115,6 +115,8 @@ def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransfo
          first_order: bool = False, unroll: bool = False, mixed_mode: bool = False) -> Learner:
   """Returns the MAML learner; with `first_order`, FOMAML. Arguments as in `adapt`.
 
+  To FOMAML the whole way from the shared weights to the adapted ones is a constant (section 5.2).
+
   Raises:
     ValueError: if `num_steps` is negative.
   """
@@ -139,6 +141,6 @@ def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransfo
     del params  # all is in the adapted weights
     return network.apply(adapted, inputs, mask)
 
-  return Learner(network.init, identity_embed, adapt_task, predict, identity_represent,
-                 adapt_task_both if network.independent and num_steps else None,
-                 constant_shift if first_order else shift_from_constant)
+  return Learner(network.init, identity_embed, adapt_task, predict,
+                 represent_weights_first_order if first_order else represent_weights,
+                 adapt_task_both if network.independent and num_steps else None)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metajax.learners.identity import identity_embed, identity_represent, shift_from_constant
+from metajax.learners.identity import identity_embed, identity_represent, represent_weights
 from metajax.learners.maml import adapt, adapt_both
-from metajax.types import Learner, Network, PerExample, PyTree
+from metajax.types import Learner, Network, PerExample, PyTree, Shifted
 
 
 def scale_by_rates(rates: PyTree, per_step: bool) -> optax.GradientTransformation:
@@ -78,6 +78,6 @@ def metasgd(network: Network, loss: PerExample, *, initial_rate: float,
     del params
     return network.apply(adapted, inputs, mask)
 
-  return Learner(init, identity_embed, adapt_task, predict, identity_represent,
-                 adapt_task_both if network.independent and num_steps else None,
-                 lambda params, adapted: shift_from_constant(params["weights"], adapted))
+  represent = Shifted(identity_represent, lambda params, psi: represent_weights.shift(params["weights"], psi))
+  return Learner(init, identity_embed, adapt_task, predict, represent,
+                 adapt_task_both if network.independent and num_steps else None)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from metajax.checks import check_integers
 from metajax.distances import Distance, Quadratic
 from metajax.examples import masked_mean, union
-from metajax.types import Array, Episode, Examples, Learner, Params, PerExample, PRNGKey, PyTree
+from metajax.types import Array, Episode, Examples, Learner, Params, PerExample, PRNGKey, PyTree, Shifted
 
 Task = Callable[[Params, Any], Any]  # of the parameters and one task
 
@@ -72,9 +72,9 @@ def shifts(learner: Learner, params: Params, distance: Distance, full: PyTree, v
   Where the learner knows of none, or the distance does not measure from one, the origin is None and the
   representations are as they were.
   """
-  if learner.shift is None or not isinstance(distance, Quadratic):
+  if not (isinstance(learner.represent, Shifted) and isinstance(distance, Quadratic)):
     return None, full, views
-  of_all = jax.vmap(learner.shift, in_axes=(None, 0), out_axes=(None, 0))
+  of_all = jax.vmap(learner.represent.shift, in_axes=(None, 0), out_axes=(None, 0))
   # Along one axis: XLA:CPU subtracts more slowly where a lone view has an axis of its own.
   flat = jax.tree.map(lambda leaf: lax.collapse(leaf, 0, 2), views)
   origin, of_views = of_all(params, flat)

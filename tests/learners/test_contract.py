@@ -11,7 +11,7 @@ import pytest
 
 from metajax import objectives
 from metajax.examples import union
-from metajax.types import Episode
+from metajax.types import Episode, Shifted
 from tests import helpers
 from tests.learners.table import ROWS, WAYS, outputs, start, started
 
@@ -169,7 +169,7 @@ def test_adapting_both_is_adapting_twice(name):
     close(total(params, True), total(params, False), row)
 
 
-@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.make().shift is not None])
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if isinstance(row.make().represent, Shifted)])
 @compiled_quickly
 def test_a_shift_from_an_origin_is_the_representation(name):
   row = ROWS[name]
@@ -182,7 +182,7 @@ def test_a_shift_from_an_origin_is_the_representation(name):
   def total(params, split):
     psi = learner.represent(params, learner.adapt(params, support, None), None)
     if split:
-      origin, shift = learner.shift(params, psi)
+      origin, shift = learner.represent.shift(params, psi)
       psi = jax.tree.map(jnp.add, origin, shift)
     return optax.tree.vdot(psi, jax.tree.map(away, jax.lax.stop_gradient(psi))), psi
 
