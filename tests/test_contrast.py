@@ -40,6 +40,7 @@ def vectors(tasks=8, views=2, size=5, dtype=np.float64):
 
 @pytest.mark.parametrize("name", DISTANCES)
 @pytest.mark.parametrize("tasks, views", [(2, 1), (3, 4), (8, 2)])
+@pytest.mark.usefixtures("compiled_quickly")
 def test_against_loops(name, tasks, views, x64):
   full, parts = vectors(tasks, views)
   d_in = contrast.inner_task_distance(full, parts, DISTANCES[name])
@@ -50,16 +51,18 @@ def test_against_loops(name, tasks, views, x64):
 
 
 @pytest.mark.parametrize("name", ["cosine", "squared_euclidean"])
+@pytest.mark.usefixtures("compiled_quickly")
 def test_variance_form_equals_pairs(name, x64):
   full, _ = vectors()
   quadratic = DISTANCES[name]
   plain = lambda a, b: quadratic(a, b)  # not a Quadratic: takes the road of all pairs
-  fast = jax.value_and_grad(lambda f: contrast.inter_task_distance(f, quadratic))(full)
-  slow = jax.value_and_grad(lambda f: contrast.inter_task_distance(f, plain))(full)
+  fast = jax.jit(jax.value_and_grad(lambda f: contrast.inter_task_distance(f, quadratic)))(full)
+  slow = jax.jit(jax.value_and_grad(lambda f: contrast.inter_task_distance(f, plain)))(full)
   np.testing.assert_allclose(fast[0], slow[0], rtol=1e-12)
   np.testing.assert_allclose(fast[1], slow[1], rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_d_out_has_derivatives_of_every_kind(x64):
   random = np.random.default_rng(2)
   full = {"kernel": random.normal(size=(4, 2, 3)), "bias": random.normal(size=(4, 3))}
@@ -85,6 +88,7 @@ def about(origin, shifts, parts, name, axis_name=None):
 
 
 @pytest.mark.parametrize("name", ["cosine", "squared_euclidean"])
+@pytest.mark.usefixtures("compiled_quickly")
 def test_from_an_origin_is_the_same(name, x64):
   shifts, parts = vectors(tasks=4, views=3)
   origin = np.random.default_rng(4).normal(size=5)
@@ -109,13 +113,12 @@ def test_small_shifts_keep_their_digits():
   np.testing.assert_allclose(got, [float(value) for value in want], rtol=1e-4)
 
 
-# The two roads, by means and by pairs, under every mapping; the second distance of the first road under one.
 @pytest.mark.parametrize("name, far", [("cosine", 1.0), ("squared_euclidean", 100.0)])
 def test_a_first_task_far_from_all_others_costs_no_digits(name, far):
   random = np.random.default_rng(3)
   exact = 0.01 * random.normal(size=(16, 40)) + np.eye(40)[0]  # near one another, but for the first
   exact[0] = far * np.eye(40)[1]
-  value, gradient = jax.value_and_grad(lambda full: contrast.inter_task_distance(full, DISTANCES[name]))(
+  value, gradient = jax.jit(jax.value_and_grad(lambda full: contrast.inter_task_distance(full, DISTANCES[name])))(
       jnp.asarray(exact, jnp.float32))
   np.testing.assert_allclose(value, loop_out(name, exact), rtol=1e-5)
   for task in (0, 5):
@@ -125,9 +128,11 @@ def test_a_first_task_far_from_all_others_costs_no_digits(name, far):
     np.testing.assert_allclose(jnp.sum(gradient[task]), slope, rtol=1e-3, atol=1e-5 * np.abs(gradient).max())
 
 
+# The two roads, by means and by pairs, under every mapping; the second distance of the first road under one.
 @pytest.mark.parametrize("mapping, name", [*((mapping, name) for mapping in ("shard_map", "check_vma", "pmap", "vmap")
                                              for name in ("cosine", "sigmoid_squared", "origin")),
                                            ("shard_map", "squared_euclidean")])
+@pytest.mark.usefixtures("compiled_quickly")
 def test_eight_devices_are_one(name, mapping, x64):
   full, parts = vectors(tasks=16)
   weights = np.random.default_rng(5).normal(size=(5, 5))
@@ -144,7 +149,7 @@ def test_eight_devices_are_one(name, mapping, x64):
     value, gradient = jax.value_and_grad(loss)(w, full, parts, "tasks")
     return value[None] if mark else value, jax.lax.pmean(gradient, "tasks")
 
-  want = jax.value_and_grad(loss)(weights, full, parts)
+  want = jax.jit(jax.value_and_grad(loss))(weights, full, parts)
   cut = lambda x: x.reshape(8, 2, *x.shape[1:])
   if mapping in ("shard_map", "check_vma"):
     strict = mapping == "check_vma"
@@ -155,8 +160,8 @@ def test_eight_devices_are_one(name, mapping, x64):
     value, gradient = jax.jit(mapped)(weights, full, parts)
   else:
     transform = jax.pmap if mapping == "pmap" else jax.vmap
-    value, gradient = transform(functools.partial(share, mark=False), axis_name="tasks", in_axes=(None, 0, 0))(
-        weights, cut(full), cut(parts))
+    mapped = transform(functools.partial(share, mark=False), axis_name="tasks", in_axes=(None, 0, 0))
+    value, gradient = (mapped if mapping == "pmap" else jax.jit(mapped))(weights, cut(full), cut(parts))
     gradient = gradient[0]
   np.testing.assert_allclose(value, np.broadcast_to(want[0], np.shape(value)), rtol=1e-12)
   np.testing.assert_allclose(gradient, want[1], rtol=1e-9, atol=1e-13)
@@ -173,20 +178,22 @@ def loop_info_nce(name, full, views, temperature):
 
 
 @pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.usefixtures("compiled_quickly")
 def test_info_nce_against_loops(name, x64):
   full, parts = vectors(tasks=4, views=3)
   full, parts = full / 4, parts / 4
-  got = contrast.info_nce(full, parts, DISTANCES[name], temperature=0.5)
+  got = jax.jit(lambda *both: contrast.info_nce(*both, DISTANCES[name], temperature=0.5))(full, parts)
   np.testing.assert_allclose(got, loop_info_nce(name, full, parts, 0.5), rtol=1e-10)
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_info_nce_over_eight_devices(x64):
   full, parts = vectors(tasks=16)
   loss = lambda full, parts, axis=None: contrast.info_nce(full, parts, distances.cosine, axis)
-  want = jax.value_and_grad(loss)(full, parts)
+  want = jax.jit(jax.value_and_grad(loss))(full, parts)
   cut = lambda x: x.reshape(8, 2, *x.shape[1:])
-  value, gradient = jax.vmap(lambda f, p: jax.value_and_grad(loss)(f, p, "tasks"), axis_name="tasks")(
-      cut(full), cut(parts))
+  shares = jax.vmap(lambda f, p: jax.value_and_grad(loss)(f, p, "tasks"), axis_name="tasks")
+  value, gradient = jax.jit(shares)(cut(full), cut(parts))
   np.testing.assert_allclose(value, np.full(8, want[0]), rtol=1e-12)
   # Each device differentiates its own share, an eighth of the whole, with respect to its own tasks and all others.
   np.testing.assert_allclose(gradient.reshape(full.shape) / 8, want[1], rtol=1e-9, atol=1e-12)

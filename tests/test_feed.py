@@ -46,6 +46,7 @@ def trained(build, tmp_path):
   return train
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_a_run_that_reads_ahead_is_the_run_on_the_device(trained):
   expected, _ = trained("device", "device")
   fed = trained("pipeline", "fed")

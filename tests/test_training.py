@@ -84,6 +84,7 @@ def test_the_loss_goes_down():
 
 
 @pytest.mark.parametrize("case", _CASES)
+@pytest.mark.usefixtures("compiled_quickly")
 def test_eight_devices_do_what_one_does(case):
   one, eight = _Run(case), _Run(case, num_devices=8)
   first, second = one.to(5, per_dispatch=1), eight.to(5, per_dispatch=1)
@@ -96,6 +97,7 @@ def test_eight_devices_do_what_one_does(case):
 
 
 @pytest.mark.parametrize("case", _CASES)
+@pytest.mark.usefixtures("compiled_quickly")
 def test_the_same_as_a_loop_written_by_hand(case):
   run = _Run(case, num_devices=4)
   trained = run.to(4, per_row=1)
@@ -107,13 +109,18 @@ def test_the_same_as_a_loop_written_by_hand(case):
   optimizer = optax.adam(0.01)
   opt_state = optimizer.init(params)
   gradient = jax.jit(jax.value_and_grad(objective, has_aux=True))
+
+  @jax.jit
+  def descend(slope, opt_state, params):
+    with jax.numpy_dtype_promotion("standard"):
+      updates, opt_state = optimizer.update(slope, opt_state)
+      return optax.apply_updates(params, updates), opt_state
+
   sample = jax.jit(lambda key: sample_tasks(tasks, tasks.data, key, jnp.arange(_NUM_TASKS)))
   for step in range(4):
     key_tasks, key_objective = jax.random.split(jax.random.fold_in(_KEY, step))
     (loss, metrics), slope = gradient(params, sample(key_tasks), key_objective)
-    with jax.numpy_dtype_promotion("standard"):
-      updates, opt_state = optimizer.update(slope, opt_state)
-      params = optax.apply_updates(params, updates)
+    params, opt_state = descend(slope, opt_state, params)
     np.testing.assert_allclose(run.rows[step][1]["loss"], float(loss), rtol=1e-5)
     np.testing.assert_allclose(run.rows[step][1]["d_out"], float(metrics["d_out"]), rtol=1e-5)
     np.testing.assert_allclose(run.rows[step][1]["gradient_norm"], float(optax.tree.norm(slope)), rtol=1e-5)

@@ -14,6 +14,8 @@ from metajax.data.diverse import diverse, k_dpp, mean_of_class_means
 from metajax.data.sampling import sample_tasks
 from metajax.data.task_augmentation import interpolated
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 RANDOM = np.random.default_rng(0)
 
 

@@ -12,6 +12,8 @@ from metajax.data.classes import class_tasks
 from metajax.data.sinusoids import sinusoids
 from metajax.data.task_augmentation import hardest_of, interpolated, noisy_labels, permuted_labels
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 ROWS = np.asarray([[number, place] for number in range(4) for place in range(5)], np.float32)
 TASKS = class_tasks(from_arrays(ROWS, np.repeat(np.arange(4), 5)), ways=3, shots=2, queries=3)
 

@@ -12,6 +12,8 @@ from metajax.descent import descend
 from tests import reference
 from tests.helpers import regression_episodes, tanh_network
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def setting(dtype=np.float32, **options):
   network = tanh_network(1, 5, 1, dtype)

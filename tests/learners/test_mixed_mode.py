@@ -15,6 +15,8 @@ from metajax.networks import normalisation
 from metajax.networks.conv4 import block
 from tests.learners.test_maml import meta_gradient, setting
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 OPTIMIZERS = {"sgd": optax.sgd(0.2), "adam": optax.adam(0.1, b1=0.5, eps_root=1e-8)}
 
 

@@ -22,6 +22,8 @@ from metajax.networks.transformer import transformer
 from metajax.types import Network
 from tests.helpers import classification_episodes, regression_episodes, tanh_network
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def first(episodes):
   return jax.tree.map(lambda leaf: leaf[0], episodes)
@@ -81,7 +83,8 @@ def test_implicit_is_unrolled_at_convergence(x64):
 
   unrolled = implicit._replace(adapt=adapt)
   support = first(episodes).support
-  chex.assert_trees_all_close(implicit.adapt(params, support, None), adapt(params, support, None), rtol=1e-8)
+  of_one = [jax.jit(form)(params, support, None) for form in (implicit.adapt, adapt)]
+  chex.assert_trees_all_close(*of_one, rtol=1e-8)
   chex.assert_trees_all_close(meta_gradient(implicit, losses.squared_error, params, episodes),
                               meta_gradient(unrolled, losses.squared_error, params, episodes), rtol=1e-5, atol=1e-8)
 
@@ -106,10 +109,10 @@ def test_reptile_moves_towards_the_adapted_weights():
   learner = learners.maml(network, losses.squared_error, optimizer=optax.sgd(0.1), num_steps=3)
   params = learner.init(jax.random.key(0), episodes.support.inputs[0])
   both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), *episodes)
-  adapted = jax.vmap(lambda e: learner.adapt(params, e, None))(both)
+  adapted = jax.jit(jax.vmap(lambda e: learner.adapt(params, e, None)))(both)
   want = jax.tree.map(lambda p, a: p - a.mean(0), params, adapted)
   objective = objectives.reptile(learner, losses.squared_error)
-  (value, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(params, episodes, jax.random.key(0))
+  (value, metrics), gradient = jax.jit(jax.value_and_grad(objective, has_aux=True))(params, episodes, jax.random.key(0))
   chex.assert_trees_all_close(gradient, want, rtol=1e-5, atol=1e-6)
   assert value == pytest.approx(float(optax.tree.norm(want, squared=True)) / 2, rel=1e-5)
 
@@ -119,11 +122,11 @@ def test_conml_reptile_adds_the_gradient_of_the_contrast():
   learner = learners.maml(network, losses.squared_error, optimizer=optax.sgd(0.1))
   params = learner.init(jax.random.key(0), episodes.support.inputs[0])
   key = jax.random.key(0)
-  slope = lambda objective: jax.grad(lambda p: objective(p, episodes, key)[0])(params)
+  slope = lambda objective: jax.jit(jax.grad(lambda p: objective(p, episodes, key)[0]))(params)
   got = slope(objectives.reptile(learner, losses.squared_error, weight=3.0))
   plain = slope(objectives.reptile(learner, losses.squared_error))
-  contrast = jax.grad(lambda p: objectives.conml(learner, losses.squared_error)(p, episodes, key)[1][
-      "contrastive_loss"])(params)
+  contrast = jax.jit(jax.grad(lambda p: objectives.conml(learner, losses.squared_error)(p, episodes, key)[1][
+      "contrastive_loss"]))(params)
   chex.assert_trees_all_close(got, jax.tree.map(lambda a, b: a + 3 * b, plain, contrast), rtol=1e-4, atol=1e-6)
 
 
@@ -132,7 +135,7 @@ def test_reptile_refuses_a_learner_without_weights():
   learner = learners.protonet(tanh_network(4, 5, 3), num_classes=3)
   params = learner.init(jax.random.key(0), episodes.support.inputs[0])
   with pytest.raises(ValueError, match="must have one structure"):
-    objectives.reptile(learner, losses.softmax_cross_entropy)(params, episodes, jax.random.key(0))
+    jax.eval_shape(objectives.reptile(learner, losses.softmax_cross_entropy), params, episodes, jax.random.key(0))
 
 
 @pytest.mark.parametrize("count, size", [(4, 7), (9, 3)])
@@ -202,8 +205,8 @@ def test_reptile_is_the_same_over_devices():
   params = learner.init(jax.random.key(0), episodes.support.inputs[0])
   slope = lambda axis: jax.value_and_grad(
       lambda p, e: objectives.reptile(learner, losses.squared_error, axis_name=axis)(p, e, jax.random.key(0))[0])
-  want, gradient = slope(None)(params, episodes)
+  want, gradient = jax.jit(slope(None))(params, episodes)
   cut = jax.tree.map(lambda leaf: leaf.reshape(2, 2, *leaf.shape[1:]), episodes)
-  got, shares = jax.vmap(slope("tasks"), in_axes=(None, 0), axis_name="tasks")(params, cut)
+  got, shares = jax.jit(jax.vmap(slope("tasks"), in_axes=(None, 0), axis_name="tasks"))(params, cut)
   np.testing.assert_allclose(got, [want, want], rtol=1e-5)
   chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf.mean(0), shares), gradient, rtol=1e-5, atol=1e-6)

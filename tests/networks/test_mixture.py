@@ -10,6 +10,8 @@ import pytest
 from metajax.networks import conv4, mlp, normalisation
 from metajax.networks.mixture import Mixture
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 NETWORKS = {"mlp": (mlp((5, 4), 3), (6,), 3),
             "conv4": (functools.partial(conv4, filters=3)(2, normalise=normalisation.group(1)), (16, 16, 1), 5)}
 MASK = jnp.ones(4, bool)

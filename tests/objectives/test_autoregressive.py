@@ -15,6 +15,8 @@ from metajax.objectives.tasks import task_keys
 from metajax.types import Episode
 from tests.helpers import regression_episodes
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 NETWORK = transformer(1, max_tokens=40, layers=1, heads=2, width=8)
 ALONG = functools.partial(read, NETWORK)
 
@@ -43,12 +45,12 @@ def test_representations_are_those_of_the_learner():
   params, (_, metrics) = value(episodes)
   learner = learners.in_context(NETWORK)
   key = task_keys(jax.random.key(1), 3).represent
-  d_in, full = [], []
+  psi, d_in, full = jax.jit(lambda part: learner.represent(params, learner.adapt(params, part, None), key)), [], []
   for t in range(3):
     whole = union(*jax.tree.map(lambda leaf: leaf[t], episodes))
     half = examples(whole.inputs[:3], whole.targets[:3])
-    full.append(learner.represent(params, learner.adapt(params, whole, None), key))
-    d_in.append(distances.sigmoid_squared(learner.represent(params, half, key), full[-1]))
+    full.append(psi(whole))
+    d_in.append(distances.sigmoid_squared(psi(half), full[-1]))
   d_out = [distances.sigmoid_squared(a, b) for i, a in enumerate(full) for j, b in enumerate(full) if i != j]
   assert metrics["d_in"] == pytest.approx(float(np.mean(d_in)), rel=1e-5)
   assert metrics["d_out"] == pytest.approx(float(np.mean(d_out)), rel=1e-5)
@@ -85,7 +87,8 @@ def test_a_query_after_the_beginning_is_answered_as_if_there_were_no_more():
   episode = jax.tree.map(lambda leaf: leaf[0], regression_episodes(shots=6, queries=3))
   params, support, queries = NETWORK.init(jax.random.key(0), episode.support.inputs), *episode
   params = jax.tree.map(lambda leaf: 3 * leaf, params)
+  along = jax.jit(ALONG)
   for seen in range(7):
-    got = ALONG(params, *support, queries.inputs, jnp.full(3, seen))[1]
-    want = ALONG(params, *jax.tree.map(lambda leaf: leaf[:seen], support), queries.inputs)[1]
+    got = along(params, *support, queries.inputs, jnp.full(3, seen))[1]
+    want = along(params, *jax.tree.map(lambda leaf: leaf[:seen], support), queries.inputs)[1]
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)

@@ -38,6 +38,7 @@ CASES = ["protonet", ("squared_error", 1), ("squared_error", 3), ("softmax", 1),
 
 @pytest.mark.parametrize("padding", [0, 3])
 @pytest.mark.parametrize("name", CASES, ids=str)
+@pytest.mark.usefixtures("compiled_quickly")
 def test_equals_the_reference(name, padding, x64):
   learner, loss, episodes, slow = case(name, padding, np.float64)
   params = learner.init(jax.random.key(0), jax.tree.map(lambda leaf: leaf[0], episodes.support.inputs))
@@ -78,15 +79,18 @@ def values(setting, **options):
   return metrics, gradient
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_metrics_of_every_step(setting):
   metrics, _ = values(setting)
   assert set(metrics) == {"loss", "episodic_loss", "contrastive_loss", "d_in", "d_out", "accuracy"}
   learner, loss, params, episodes = setting
-  plain = objectives.episodic(learner, loss, {"accuracy": losses.accuracy})(params, episodes, jax.random.key(2))[1]
+  episodic = objectives.episodic(learner, loss, {"accuracy": losses.accuracy})
+  plain = jax.jit(episodic)(params, episodes, jax.random.key(2))[1]
   assert metrics["episodic_loss"] == pytest.approx(float(plain["loss"]), rel=1e-6)
   assert metrics["accuracy"] == pytest.approx(float(plain["accuracy"]), rel=1e-6)
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_each_term_alone(setting):
   both, align, discriminate = (values(setting, weight=2.0, **options)[0] for options in (
       {}, {"discriminate": False}, {"align": False}))
@@ -123,6 +127,7 @@ SHIFTED = {"maml": {}, "fomaml": {"num_steps": 2, "first_order": True},
     ("maml", {}), ("fomaml", {}), ("decayed", {}), ("fomaml", {"views": views.random_subsets(3, 4)}),
     ("fomaml", {"stop_full_gradient": True}), ("maml", {"distance": distances.squared_euclidean}),
     ("maml", {"distance": distances.sigmoid_squared})])
+@pytest.mark.usefixtures("compiled_quickly")
 def test_measured_from_an_origin_it_is_the_same(name, options, x64):
   episodes = regression_episodes(dtype=np.float64, padding=2)
   learner = learners.maml(tanh_network(1, 5, 1, np.float64), losses.squared_error,
@@ -140,19 +145,20 @@ def test_measured_from_an_origin_it_is_the_same(name, options, x64):
 
 
 @pytest.mark.parametrize("strategy", [views.random_subsets(3, 4), views.balanced_subsets(2, 3, 2), views.halves()])
+@pytest.mark.usefixtures("compiled_quickly")
 def test_views_are_learned_one_by_one(setting, strategy):
   learner, loss, params, episodes = setting
   metrics, _ = values(setting, views=strategy)
   # By hand: the same keys, a Python loop over tasks and views.
   key_views = task_keys(jax.random.key(2), 3).views
-  full, parts = [], []
+  adapt, draw, full, parts = jax.jit(learner.adapt), jax.jit(strategy), [], []
   for t in range(3):
     episode = jax.tree.map(lambda leaf: leaf[t], episodes)
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *episode)
-    subsets = strategy(key_views[t], *episode)
+    subsets = draw(key_views[t], *episode)
     count = subsets.mask.shape[0]
-    learned = [learner.adapt(params, jax.tree.map(lambda leaf: leaf[k], subsets), None) for k in range(count)]
-    full.append(learner.adapt(params, both, None))
+    learned = [adapt(params, jax.tree.map(lambda leaf: leaf[k], subsets), None) for k in range(count)]
+    full.append(adapt(params, both, None))
     parts.append(jax.tree.map(lambda *leaves: jnp.stack(leaves), *learned))
   stack = functools.partial(jax.tree.map, lambda *leaves: jnp.stack(leaves))
   want = contrast.inner_task_distance(stack(*full), stack(*parts), distances.cosine)
@@ -171,11 +177,13 @@ def test_the_contrastive_loss_is_exchanged(setting):
   assert metrics["loss"] == pytest.approx(float(metrics["episodic_loss"] + 2 * metrics["contrastive_loss"]), rel=1e-6)
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_distances_are_exchanged(setting):
   metrics, _ = values(setting, distance=distances.squared_euclidean)
   assert not np.isclose(metrics["d_in"], values(setting)[0]["d_in"])
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_nothing_leaks(setting):
   learner, loss, params, episodes = setting
   objective = objectives.conml(learner, loss, views=views.random_subsets(2, 3), task_map=objectives.in_chunks(1))
@@ -187,12 +195,13 @@ def test_refusals(setting):
   learner, loss, params, episodes = setting
   one = jax.tree.map(lambda leaf: leaf[:1], episodes)
   with pytest.raises(ValueError, match="only 1.*at least 2 tasks"):
-    objectives.conml(learner, loss)(params, one, jax.random.key(0))
-  _, metrics = objectives.conml(learner, loss, discriminate=False)(params, one, jax.random.key(0))
+    jax.eval_shape(objectives.conml(learner, loss), params, one, jax.random.key(0))  # before anything is compiled
+  _, metrics = jax.jit(objectives.conml(learner, loss, discriminate=False))(params, one, jax.random.key(0))
   assert "d_out" not in metrics and all(np.isfinite(value) for value in metrics.values())  # a NaN would stop the run
   with pytest.raises(ValueError, match="at least one of its two terms"):
     objectives.conml(learner, loss, align=False, discriminate=False)
   with pytest.raises(ValueError, match="chunk is 0"):
     objectives.in_chunks(0)
   with pytest.raises(ValueError, match="does not fit a task of 12"):
-    objectives.conml(learner, loss, views=views.random_subsets(1, 13))(params, episodes, jax.random.key(0))
+    jax.eval_shape(objectives.conml(learner, loss, views=views.random_subsets(1, 13)), params, episodes,
+                   jax.random.key(0))

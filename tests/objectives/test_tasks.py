@@ -42,6 +42,7 @@ def setting(name):
 # for one objective of each of the two ways to map (TaskMap.mean, TaskMap.each).
 @pytest.mark.parametrize("name, chunk", [*((name, chunk) for name in OBJECTIVES for chunk in (1, 2)),
                                          *((name, chunk) for name in ("episodic", "conml") for chunk in (5, 7))])
+@pytest.mark.usefixtures("compiled_quickly")
 def test_chunks_are_all_at_once(name, chunk):
   params, episodes = setting(name)
   got, want = (jax.jit(jax.value_and_grad(OBJECTIVES[name](task_map=task_map), has_aux=True))(params, episodes, KEY)
@@ -49,6 +50,7 @@ def test_chunks_are_all_at_once(name, chunk):
   chex.assert_trees_all_close(got, want, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_gradients_of_gradients():
   params, episodes = setting("episodic")
 
