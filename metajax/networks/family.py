@@ -10,6 +10,7 @@ primitive the tasks' examples are one batch, and the gradient of what they share
 import functools
 from typing import Any, Callable, Protocol
 
+from flax.linen.dtypes import promote_dtype
 import jax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -36,14 +37,14 @@ class Family(Protocol):
 def product(family: Family, inputs: Array, weights: Array) -> Array:
   """Returns `family.outputs(inputs, weights)`; its derivatives, of any order and mode, are the family's products.
 
+  Two types are promoted as those of `inputs @ weights` would be.
+
   Raises:
-    ValueError: if the two are not of one type, or under `jax.shard_map(check_vma=True)` with weights that devices
-      share: mark them as varying first, or leave the check off (`metajax.sharding`).
+    ValueError: under `jax.shard_map(check_vma=True)` with weights that devices share: mark them as varying first, or
+      leave the check off (`metajax.sharding`).
   """
+  inputs, weights = promote_dtype(inputs, weights, inexact=False)
   types = jax.typeof(inputs), jax.typeof(weights)
-  if types[0].dtype != types[1].dtype:
-    raise ValueError("a product needs two operands of one type, but they are "
-                     f"{types[0].dtype} and {types[1].dtype}; convert one.")
   if _varying(types[0]) != _varying(types[1]):
     # jax sums a gradient over the devices that vary; of a primitive that is not its own it does not know to.
     raise ValueError("under shard_map(check_vma=True) both operands must vary over the same axes, but they vary over "

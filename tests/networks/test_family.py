@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 
+import chex
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -137,9 +138,18 @@ def test_outside_of_a_program_a_product_is_compiled_once():
   assert traced == [2, 3]
 
 
-def test_operands_of_two_types_are_refused():
-  with pytest.raises(ValueError, match="two operands of one type, but they are float32 and bfloat16"):
-    products.small(draw((4, 5)), draw((5, 2)).astype(jnp.bfloat16))
+def test_two_types_are_promoted_as_those_of_a_matrix_product(x64):
+  inputs, weights = draw((4, 5)).astype(np.float32), jnp.asarray(draw((5, 2)), jnp.float64)
+
+  def found(multiply):
+    return jax.value_and_grad(lambda *both: jnp.sum(jnp.sin(multiply(*both))), argnums=(0, 1))(inputs, weights)
+
+  with jax.numpy_dtype_promotion("standard"):
+    got, want = found(products.small), found(jnp.matmul)
+  chex.assert_trees_all_equal_dtypes(got, want)
+  chex.assert_trees_all_close(got, want, rtol=1e-6)
+  with pytest.raises(ValueError, match="no available implicit dtype promotion path"):  # strict, as our tests are
+    products.small(inputs, weights)
 
 
 @pytest.mark.parametrize("marked", [False, True])
