@@ -14,8 +14,6 @@ from metajax import losses, objectives
 from metajax.networks.normalisation import batch_statistics
 from metajax.types import Episode, Examples
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 @pytest.mark.parametrize("name, fused", [("protonet", True), ("ridge", False)])
 def test_tasks_one_by_one_have_the_gradient_of_all_at_once(name, fused):

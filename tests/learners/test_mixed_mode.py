@@ -15,13 +15,12 @@ from metajax.networks import normalisation
 from metajax.networks.conv4 import block
 from tests.learners.test_maml import meta_gradient, setting
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 OPTIMIZERS = {"sgd": optax.sgd(0.2), "adam": optax.adam(0.1, b1=0.5, eps_root=1e-8)}
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("steps, unroll", [(1, False), (3, False), (3, True)])
+@pytest.mark.usefixtures("compiled_quickly")
 def test_the_meta_gradient_is_that_of_reverse_over_reverse(steps, unroll, optimizer, x64):
   options = {"num_steps": steps, "optimizer": OPTIMIZERS[optimizer], "unroll": unroll}
   learner, params, episodes = setting(np.float64, **options)
@@ -49,6 +48,7 @@ def test_through_a_pooled_block(x64):
   assert float(jnp.linalg.norm(want[1])) > 1e-2
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_the_rest_has_its_derivative_and_integers_none(x64):
   random = np.random.default_rng(0)
   weights, inputs, along = (jnp.asarray(random.normal(size=shape)) for shape in ((3, 2), (4, 3), (3, 2)))

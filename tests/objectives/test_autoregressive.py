@@ -15,8 +15,6 @@ from metajax.objectives.tasks import task_keys
 from metajax.types import Episode
 from tests.helpers import regression_episodes
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 NETWORK = transformer(1, max_tokens=40, layers=1, heads=2, width=8)
 ALONG = functools.partial(read, NETWORK)
 
@@ -29,6 +27,7 @@ def value(episodes, weight=0.5, **terms):
       params, episodes, jax.random.key(1))
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_padding_changes_nothing():
   padded = regression_episodes(shots=6, queries=1, padding=2)
   bare = Episode(*(jax.vmap(lambda part: take(part, jnp.argsort(~part.mask, stable=True)[:count]))(part)
@@ -40,6 +39,7 @@ def test_padding_changes_nothing():
     np.testing.assert_allclose(got[name], want[name], rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_representations_are_those_of_the_learner():
   episodes = regression_episodes(shots=6, queries=1)
   params, (_, metrics) = value(episodes)
@@ -63,6 +63,7 @@ def test_without_weight_it_is_the_plain_loss():
   assert loss == pytest.approx(float(value(episodes)[1][1]["episodic_loss"]), rel=1e-5)
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_each_term_alone():
   episodes = regression_episodes(shots=6, queries=1)
   whole, aligned, apart = (value(episodes, **terms)[1] for terms in ({}, {"discriminate": False}, {"align": False}))
@@ -83,6 +84,7 @@ def test_scores_are_means_over_the_places():
   assert scored["again"] == pytest.approx(float(metrics["episodic_loss"]), rel=1e-5)
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_a_query_after_the_beginning_is_answered_as_if_there_were_no_more():
   episode = jax.tree.map(lambda leaf: leaf[0], regression_episodes(shots=6, queries=3))
   params, support, queries = NETWORK.init(jax.random.key(0), episode.support.inputs), *episode
