@@ -17,10 +17,10 @@ from absl import flags
 import jax
 
 from launch import command_line, pods, tuned
-from metajax import memory
-from metajax.recipe import Recipe
-from metajax.sharding import replicate, task_mesh, usable_devices
-from metajax.training import init_state, make_advance
+from metajax.lab import memory
+from metajax.lab.recipe import Recipe
+from metajax.training.sharding import replicate, task_mesh, usable_devices
+from metajax.training.step import init_state, make_advance
 
 _LIMIT = flags.DEFINE_float("limit", 90, "seconds that a candidate may take, compilation included")
 _CANDIDATE = flags.DEFINE_boolean("candidate", False, "only time the recipe as it is; what this command asks of itself")

@@ -5,7 +5,7 @@
   python -m benchmarks.contrast_cost sinusoid omniglot:maml
                                                   only the rows that begin so; the others stay as they are
 Recipes as they are, but for at least 25 tasks a step, as many queries as shots where weights are adapted, and images
-rendered from fonts. "Arithmetic" is the same ratio of floating-point operations (`metajax.cost.flops`).
+rendered from fonts. "Arithmetic" is the same ratio of floating-point operations (`metajax.lab.cost.flops`).
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ import jax
 
 from benchmarks import tables
 from benchmarks.interleaved import interleaved, ratio
-from metajax import memory
-from metajax.cost import flops
-from metajax.recipe import Recipe
-from metajax.sharding import replicate, task_mesh
-from metajax.training import init_state, make_advance
+from metajax.lab import memory
+from metajax.lab.cost import flops
+from metajax.lab.recipe import Recipe
+from metajax.training.sharding import replicate, task_mesh
+from metajax.training.step import init_state, make_advance
 
 _RESULT = Path("docs/results/contrast_cost.json")
 _PAGE = Path("docs/performance.md")

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 from benchmarks import contrast_cost, tables
 from benchmarks.interleaved import interleaved, ratio
 from benchmarks.operations import Operation, operations
-from metajax import memory
-from metajax.recipe import Recipe
+from metajax.lab import memory
+from metajax.lab.recipe import Recipe
 
 _RESULT = Path("docs/results/contrast_profile.json")
 _PAGE = Path("docs/performance.md")

@@ -22,12 +22,12 @@ from benchmarks import tables
 from benchmarks.interleaved import interleaved
 from metajax import learners, losses, networks, objectives
 from metajax.data import cifar100, glyphs, omniglot
-from metajax.data.augmentation import augmented, crop, flip, jitter
-from metajax.data.class_data import ClassData
-from metajax.data.classes import class_tasks
-from metajax.data.pipeline import Reading, meta_batches
-from metajax.data.sampling import sample_tasks
-from metajax.networks import convolution
+from metajax.kernels import convolution
+from metajax.tasks.augmentation import augmented, crop, flip, jitter
+from metajax.tasks.class_data import ClassData
+from metajax.tasks.classes import class_tasks
+from metajax.tasks.sampling import sample_tasks
+from metajax.training.pipeline import Reading, meta_batches
 
 _RESULT = Path("docs/results/data.json")
 _PAGE = Path("docs/data.md")

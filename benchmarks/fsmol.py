@@ -21,9 +21,11 @@ import jax
 from benchmarks import tables
 from experiments import fsmol
 from launch import fields
-from metajax import learners, runs, workdir
-from metajax.evaluation import Estimate, estimate, make_evaluate
-from metajax.recipe import Recipe
+from metajax import learners
+from metajax.lab import run as runs
+from metajax.lab import workdir
+from metajax.lab.recipe import Recipe
+from metajax.training.evaluation import Estimate, estimate, make_evaluate
 from metajax.types import Learner, Network, Params
 
 _RESULTS = Path("docs/results")

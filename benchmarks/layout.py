@@ -17,11 +17,11 @@ import numpy as np
 import optax
 
 from launch import command_line
-from metajax import cost
-from metajax.hosts import is_writer, to_host, wait
-from metajax.recipe import Recipe
-from metajax.sharding import over_tasks, over_tasks_by_pmap, replicate, task_mesh
-from metajax.training import init_state, make_advance
+from metajax.lab import cost
+from metajax.lab.recipe import Recipe
+from metajax.training.hosts import is_writer, to_host, wait
+from metajax.training.sharding import over_tasks, over_tasks_by_pmap, replicate, task_mesh
+from metajax.training.step import init_state, make_advance
 
 STEPS = 20
 TASKS = 16

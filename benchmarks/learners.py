@@ -19,10 +19,10 @@ import jax
 
 from benchmarks import tables
 from experiments import omniglot
-from metajax import runs
-from metajax.evaluation import Estimate, make_evaluate
-from metajax.recipe import Recipe
-from metajax.training import init_state
+from metajax.lab import run as runs
+from metajax.lab.recipe import Recipe
+from metajax.training.evaluation import Estimate, make_evaluate
+from metajax.training.step import init_state
 
 _RESULT = Path("docs/results/omniglot_learners.json")
 _PAGE = Path("docs/learners.md")

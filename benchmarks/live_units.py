@@ -19,8 +19,8 @@ from benchmarks import tables
 from experiments import sinusoid
 from launch import arms
 from launch.fields import from_mapping
-from metajax import seeds as seeds_lib
-from metajax import statistics
+from metajax.lab import seeds as seeds_lib
+from metajax.lab import statistics
 
 _RESULT = Path("docs/results/live_units.json")
 _PAGE = Path("docs/results.md")

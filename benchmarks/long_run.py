@@ -13,8 +13,8 @@ import jax
 
 from benchmarks import tables
 from experiments import sinusoid
-from metajax import runs
-from metajax.recipe import Test, Training
+from metajax.lab import run as runs
+from metajax.lab.recipe import Test, Training
 
 _RESULT = Path("docs/results/long_run.json")
 _COMMAND = "python -m benchmarks.long_run"

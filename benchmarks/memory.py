@@ -15,9 +15,9 @@ import optax
 
 from benchmarks import tables
 from metajax import learners, losses, networks, objectives
-from metajax.cost import flops
 from metajax.descent import descend
 from metajax.examples import examples
+from metajax.lab.cost import flops
 from metajax.learners.maml import task_gradient
 from metajax.types import Episode, Learner
 

@@ -13,9 +13,9 @@ from benchmarks.workloads import OUTER_RATE, SEED, Program, Workload, batch, ini
 from metajax import learners, losses, networks, objectives
 from metajax.descent import descend
 from metajax.examples import examples
+from metajax.kernels import examples_last, products
+from metajax.kernels.gathered import gathered
 from metajax.learners.in_context import read
-from metajax.networks import examples_last, products
-from metajax.networks.gathered import gathered
 from metajax.networks.transformer import transformer
 from metajax.types import Episode, Learner, Objective, Params
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from metajax import learners, losses
 from metajax.data import cifar100, glyphs, omniglot, text
-from metajax.data.classes import class_tasks
-from metajax.evaluation import make_evaluate
+from metajax.tasks.classes import class_tasks
+from metajax.training.evaluation import make_evaluate
 from metajax.types import Network
 
 

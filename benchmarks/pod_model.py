@@ -16,10 +16,10 @@ import jax
 import numpy as np
 
 from benchmarks import tables
-from metajax.cost import flops
-from metajax.recipe import Recipe
-from metajax.sharding import task_mesh
-from metajax.training import init_state, make_advance
+from metajax.lab.cost import flops
+from metajax.lab.recipe import Recipe
+from metajax.training.sharding import task_mesh
+from metajax.training.step import init_state, make_advance
 
 _RESULT = Path("docs/results/pod_model.json")
 _PAGE = Path("docs/scaling.md")

@@ -19,9 +19,9 @@ from benchmarks import ours, tables
 from benchmarks.interleaved import interleaved
 from benchmarks.operations import Operation, operations
 from benchmarks.workloads import WORKLOADS, Workload
-from metajax import memory
-from metajax.cost import flops
-from metajax.networks import examples_last
+from metajax.kernels import examples_last
+from metajax.lab import memory
+from metajax.lab.cost import flops
 from metajax.types import Array
 
 _RESULT = Path("docs/results/profile.json")

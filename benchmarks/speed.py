@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from benchmarks import ours, tables
 from benchmarks.interleaved import interleaved
 from benchmarks.workloads import WORKLOADS
-from metajax import memory
-from metajax.cost import flops
+from metajax.lab import memory
+from metajax.lab.cost import flops
 
 _RESULT = Path("docs/results/speed.json")
 _PAGE = Path("docs/performance.md")

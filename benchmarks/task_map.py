@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks import tables
 from launch import command_line, fields
-from metajax import runs, workdir
+from metajax.lab import run as runs
+from metajax.lab import workdir
 
 _OUT = Path("docs/results/task_map")
 _RECIPE = "experiments/quickstart.py"

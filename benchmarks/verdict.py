@@ -19,9 +19,9 @@ import time
 
 from benchmarks import tables, verdict_page
 from benchmarks.verdict_rows import Row, rows
-from metajax import compare
-from metajax.reports import comparison
-from metajax.reports.figures import save
+from metajax.lab import compare
+from metajax.lab.reports import comparison
+from metajax.lab.reports.figures import save
 
 _RESULTS = Path("docs/results")
 _PAGE = Path("docs/results.md")

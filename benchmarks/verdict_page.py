@@ -4,9 +4,9 @@ import re
 from typing import Any, Iterator, Mapping, Sequence
 
 from benchmarks.verdict_rows import Row, Shown
-from metajax.reports.judgement import SURE, in_proportion, judge, main_measure, reaching, verdicts, with_interval
+from metajax.lab.reports.judgement import SURE, in_proportion, judge, main_measure, reaching, verdicts, with_interval
 
-Kept = Mapping[str, Any]  # results of a comparison, as written by `metajax.compare.compare`, and of what machine
+Kept = Mapping[str, Any]  # results of a comparison, as written by `metajax.lab.compare.compare`, and of what machine
 _JUDGED = ("better", "no difference", "worse", "nothing")
 _WORDS = {"better": "ConML helps", "worse": "ConML harms", "nothing": "nothing can be said",
           "no difference": "ConML makes no difference that these seeds can show"}

@@ -14,7 +14,7 @@ from typing import Any, Mapping
 
 from experiments import few_shot
 from experiments.settings import choose
-from metajax.recipe import Recipe
+from metajax.lab.recipe import Recipe
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:

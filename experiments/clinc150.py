@@ -15,7 +15,7 @@ from typing import Any, Mapping
 from experiments import vectors
 from experiments.settings import changed, choose
 from experiments.vector_learners import WEIGHING
-from metajax.recipe import Recipe
+from metajax.lab.recipe import Recipe
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:

@@ -17,11 +17,11 @@ from experiments import omniglot
 from experiments.image_learners import CNAPS
 from experiments.images import Tasks, image_tasks
 from experiments.settings import changed, check_at_least, check_read, choose
-from metajax.data.class_data import ClassData
-from metajax.data.diverse import diverse
-from metajax.data.ragged import ragged_tasks
-from metajax.data.task_augmentation import interpolated
-from metajax.recipe import Recipe
+from metajax.lab.recipe import Recipe
+from metajax.tasks.class_data import ClassData
+from metajax.tasks.diverse import diverse
+from metajax.tasks.ragged import ragged_tasks
+from metajax.tasks.task_augmentation import interpolated
 from metajax.types import TaskDistribution
 
 _LAYERS = 4  # of the Conv4

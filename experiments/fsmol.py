@@ -20,9 +20,9 @@ from experiments.inner_loop import LEARNERS as DESCENDING
 from experiments.settings import Training, changed, check_at_least, check_read, choose
 from metajax import losses
 from metajax.data import fsmol, tfds_groups
-from metajax.data.groups import GroupData, at_least, group_tasks
+from metajax.lab.recipe import Recipe
 from metajax.measures import delta_average_precision
-from metajax.recipe import Recipe
+from metajax.tasks.groups import GroupData, at_least, group_tasks
 
 
 def _stored(name: str, split: str) -> GroupData:

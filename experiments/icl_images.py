@@ -17,12 +17,12 @@ import optax
 from experiments.images import image_tasks
 from experiments.settings import Test, Training, check_at_least, choose
 from metajax import learners, losses, objectives
-from metajax.data.projected import projected
+from metajax.lab.recipe import Recipe
 from metajax.learners.class_means import one_hot
 from metajax.learners.in_context import read
 from metajax.networks.transformer import SIZES, transformer
-from metajax.recipe import Recipe
-from metajax.sharding import TASKS
+from metajax.tasks.projected import projected
+from metajax.training.sharding import TASKS
 from metajax.types import Examples
 
 

@@ -8,8 +8,8 @@ The one flag people want: --config.conml=False
 """
 
 from experiments import in_context, references
-from metajax.data import functions
-from metajax.recipe import Recipe
+from metajax.lab.recipe import Recipe
+from metajax.tasks import functions
 
 _COMPARED = (references.fitted_network, references.least_squares, references.averaging, references.neighbours)
 

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 
 from experiments import inner_loop
 from experiments.settings import choose, tasks_at_a_time
-from metajax import distances, learners, losses, networks
-from metajax.networks import convolution, examples_last
+from metajax import learners, losses, networks
+from metajax.contrast import distances
+from metajax.kernels import convolution, examples_last
+from metajax.kernels.gathered import gathered
 from metajax.networks.film_resnet import film_resnet
-from metajax.networks.gathered import gathered
 from metajax.networks.normalisation import Normalise, batch_statistics, none
 from metajax.networks.precision import computing_in
 from metajax.networks.transformer import SIZES, transformer

@@ -9,17 +9,18 @@ from matplotlib.figure import Figure
 
 from experiments.settings import choose
 from experiments.sources import Reader, image_reader
-from metajax import losses, pictures
-from metajax.cost import words
+from metajax import losses
 from metajax.data import glyphs, omniglot
-from metajax.data.augmentation import augmented, crop, flip, jitter
-from metajax.data.class_data import ClassData
-from metajax.data.classes import class_tasks
-from metajax.data.host import fits_device
-from metajax.data.pipeline import Reading
-from metajax.data.ragged import ragged_tasks
-from metajax.hosts import is_writer
+from metajax.lab import pictures
+from metajax.lab.cost import words
 from metajax.objectives import views
+from metajax.tasks.augmentation import augmented, crop, flip, jitter
+from metajax.tasks.class_data import ClassData
+from metajax.tasks.classes import class_tasks
+from metajax.tasks.host import fits_device
+from metajax.tasks.ragged import ragged_tasks
+from metajax.training.hosts import is_writer
+from metajax.training.pipeline import Reading
 from metajax.types import Learner, Params, PRNGKey, TaskDistribution
 
 

@@ -12,14 +12,14 @@ import optax
 from experiments import references
 from experiments.settings import Contrast, Test, Training, check_at_least, choose, make_autoregressive, make_distance
 from metajax import learners, losses
-from metajax.data import functions
-from metajax.data.sampling import sample_tasks
 from metajax.examples import union
+from metajax.lab.recipe import Models, Recipe
+from metajax.lab.reports.figures import in_context_errors
 from metajax.learners.in_context import read
 from metajax.networks.transformer import SIZES, transformer
 from metajax.objectives.views import random_subsets
-from metajax.recipe import Models, Recipe
-from metajax.reports.figures import in_context_errors
+from metajax.tasks import functions
+from metajax.tasks.sampling import sample_tasks
 
 Along = Mapping[str, Mapping[str, Mapping[int, float]]]  # by field, by reference, by value: an error
 _FEW = 200  # prompts for the references, which are fitted one by one

@@ -17,7 +17,7 @@ from experiments.images import Tasks, placed
 from experiments.settings import Test, changed, choose
 from metajax.data import lake_runs
 from metajax.data import omniglot as drawings
-from metajax.recipe import Recipe
+from metajax.lab.recipe import Recipe
 
 
 @dataclass

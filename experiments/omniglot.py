@@ -21,7 +21,7 @@ from experiments.images import Tasks, image_pictures, image_tasks, whole_tasks
 from experiments.settings import (Contrast, Test, Training, changed, check_at_least, check_positive, check_read, choose,
                                   make_distance, make_normalisation)
 from metajax import losses
-from metajax.recipe import Models, Recipe
+from metajax.lab.recipe import Models, Recipe
 
 
 @dataclass

@@ -17,7 +17,7 @@ It is still rising at the end, after a sixth of MAML's steps at half the tasks a
 
 from experiments import omniglot
 from experiments.settings import check_page
-from metajax.recipe import Recipe
+from metajax.lab.recipe import Recipe
 
 
 def get_config() -> omniglot.Config:

@@ -15,7 +15,7 @@ The end of its log on two cores, shared with other work:
 
 from experiments import omniglot
 from experiments.settings import check_page
-from metajax.recipe import Recipe
+from metajax.lab.recipe import Recipe
 
 
 def get_config() -> omniglot.Config:

@@ -21,8 +21,8 @@ from experiments.images import image_pictures, image_tasks, whole_tasks
 from experiments.settings import (Contrast, Test, Training, check_at_least, make_distance, make_normalisation,
                                   make_objective)
 from metajax import learners, losses, networks
-from metajax.networks import convolution
-from metajax.recipe import Models, Recipe
+from metajax.kernels import convolution
+from metajax.lab.recipe import Models, Recipe
 
 
 @dataclass

@@ -10,16 +10,16 @@ from typing import Any, Collection, Mapping, TypeVar
 
 import jax
 
-from metajax import distances, objectives
-from metajax.contrast import info_nce
+from metajax import objectives
+from metajax.contrast import distances, info_nce
+from metajax.lab.recipe import Test  # noqa: F401, recipes take it from here
+from metajax.lab.recipe import Training  # noqa: F401
 from metajax.networks import normalisation
 from metajax.objectives import views
 from metajax.objectives.autoregressive import Read
 from metajax.objectives.conml import Contrastive
-from metajax.objectives.tasks import TaskMap
-from metajax.recipe import Test as Test  # noqa: F401, recipes take it from here
-from metajax.recipe import Training as Training  # noqa: F401
-from metajax.sharding import TASKS
+from metajax.objectives.task_map import TaskMap
+from metajax.training.sharding import TASKS
 from metajax.types import Learner, Objective, PerExample
 
 T = TypeVar("T")

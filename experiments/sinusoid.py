@@ -18,13 +18,14 @@ import optax
 
 from experiments import inner_loop, settings
 from experiments.settings import Contrast, Test, Training, changed, check_at_least, check_read, choose
-from metajax import learners, losses, networks, pictures
-from metajax.data.sinusoids import sinusoids
+from metajax import learners, losses, networks
+from metajax.kernels import products
+from metajax.lab import pictures
+from metajax.lab.recipe import Models, Recipe
 from metajax.learners.in_context import read
-from metajax.networks import products
 from metajax.networks.transformer import SIZES, transformer
 from metajax.objectives import views
-from metajax.recipe import Models, Recipe
+from metajax.tasks.sinusoids import sinusoids
 from metajax.types import Learner, Objective, SequenceNetwork
 
 _FEATURES = 40  # of a point, where a learner describes points, and of a task, where one describes tasks

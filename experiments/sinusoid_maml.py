@@ -14,7 +14,7 @@ The two distances are tiny because weights are theta plus a little: at lambda 0.
 
 from experiments import sinusoid
 from experiments.settings import check_page
-from metajax.recipe import Recipe
+from metajax.lab.recipe import Recipe
 
 
 def get_config() -> sinusoid.Config:

@@ -4,8 +4,8 @@ import functools
 from typing import Callable, Mapping
 
 from metajax.data import cifar100, folders, glyphs, listed, npz, omniglot, text, tfds_classes
-from metajax.data.class_data import ClassData
-from metajax.data.classes import unit_range
+from metajax.tasks.class_data import ClassData
+from metajax.tasks.classes import unit_range
 from metajax.types import Array
 
 Reader = Callable[[str], ClassData]  # from a split

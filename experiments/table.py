@@ -20,8 +20,8 @@ from experiments.inner_loop import LEARNERS as DESCENDING
 from experiments.settings import Training, changed, check_at_least, choose
 from metajax import losses
 from metajax.data import tables
-from metajax.data.groups import GroupData, at_least, group_tasks
-from metajax.recipe import Recipe
+from metajax.lab.recipe import Recipe
+from metajax.tasks.groups import GroupData, at_least, group_tasks
 
 
 @dataclass

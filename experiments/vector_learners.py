@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from experiments import inner_loop
 from experiments.settings import Contrast, Test, Training, check_at_least, choose
-from metajax import distances, learners, losses, networks
+from metajax import learners, losses, networks
+from metajax.contrast import distances
 from metajax.types import Learner, Network
 
 METRIC = ("protonet", "protonet_cosine", "matchingnet", "relationnet")  # for classes alone

@@ -16,9 +16,9 @@ from experiments.inner_loop import LEARNERS as DESCENDING
 from experiments.settings import changed, check_at_least, check_read, choose
 from experiments.sources import vector_reader
 from metajax import losses
-from metajax.data.class_data import ClassData
-from metajax.data.classes import class_tasks
-from metajax.recipe import Recipe
+from metajax.lab.recipe import Recipe
+from metajax.tasks.class_data import ClassData
+from metajax.tasks.classes import class_tasks
 from metajax.types import TaskDistribution
 
 

@@ -1,7 +1,7 @@
 """What the command lines share: from words to a recipe, and every fault of the user's in one sentence.
 
-A recipe is a file with `get_config() -> a dataclass` and `build(config) -> metajax.recipe.Recipe`. Where `get_config`
-takes an argument, it is given after a colon, `<recipe>.py:<argument>`: that is one recipe of several in the file.
+A recipe is a file with `get_config() -> a dataclass` and `build(config) -> metajax.lab.recipe.Recipe`. Where
+`get_config` takes an argument, it is given after a colon, `<recipe>.py:<argument>`: that is one recipe of several.
 """
 
 import importlib.util
@@ -18,10 +18,12 @@ from ml_collections import config_flags
 
 from launch import explain
 from launch.fields import check_setting
-from metajax import hosts, memory
-from metajax.checkpoints import Damaged, Unsaved
 from metajax.data.download import cache_dir
-from metajax.recipe import Recipe, check
+from metajax.lab import memory
+from metajax.lab.checkpoints import Damaged, Unsaved
+from metajax.lab.recipe import Recipe
+from metajax.lab.session import check
+from metajax.training import hosts
 
 _HOSTS = flags.DEFINE_string("hosts", None, "where the processes of a run meet: <address>:<port>,<processes>,<process "
                              "from 0>, or auto to ask the cluster (TPU pod, SLURM, Kubernetes, Open MPI)")

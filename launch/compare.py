@@ -20,8 +20,8 @@ from absl import flags
 import jax
 
 from launch import arms, command_line
-from metajax import compare, workdir
-from metajax.reports import comparison
+from metajax.lab import compare, workdir
+from metajax.lab.reports import comparison
 
 _ARMS = flags.DEFINE_string("arms", "none,in,out,both", "names of arms, or config.<field>=<value>,<value>")
 _SEEDS = flags.DEFINE_integer("seeds", 8, "how many seeds; the first is the recipe's own", lower_bound=2)

@@ -7,7 +7,9 @@
 from absl import flags
 
 from launch import command_line, fields
-from metajax import hosts, runs, workdir
+from metajax.lab import run as runs
+from metajax.lab import workdir
+from metajax.training import hosts
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run to test; it must be given")
 _EPISODES = flags.DEFINE_integer("episodes", None, "how many episodes; by default as many as the recipe says",

@@ -33,9 +33,9 @@ import experiments.quickstart
 import experiments.sinusoid  # noqa: F401
 from launch import command_line
 from launch.kills import Kill, Layout, outcome, trial
-import metajax.forks  # noqa: F401
-import metajax.provenance  # noqa: F401
-from metajax.workdir import write_text
+import metajax.lab.fork  # noqa: F401
+import metajax.lab.provenance  # noqa: F401
+from metajax.lab.workdir import write_text
 
 _KILLS = flags.DEFINE_integer("kills", 100, "how many, over all recipes and layouts", lower_bound=1)
 _KILLS_PER_RUN = flags.DEFINE_integer("kills_per_run", 5, "after so many a run is left to end", lower_bound=1)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Sequence
 import jax
 
 from launch.local_pod import free_address
-from metajax.preemption import REQUEUE
+from metajax.lab.preemption import REQUEUE
 
 _PATIENCE = 120.0  # seconds that a run may stand after a signal: some hundred times what it needs
 _COMPARED = ("metrics.csv", "test.json", "test_episodes.npz")

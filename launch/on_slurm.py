@@ -14,7 +14,7 @@ from typing import Sequence
 from absl import app, flags
 
 from launch import command_line, pods
-from metajax.preemption import REQUEUE
+from metajax.lab.preemption import REQUEUE
 
 
 def script(command: Sequence[str], *, nodes: int, time: str, partition: str | None, gpus: int, cpus: int, python: str

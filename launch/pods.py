@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Mapping, Sequence
 
-from metajax.preemption import INTERRUPTED, REQUEUE
+from metajax.lab.preemption import INTERRUPTED, REQUEUE
 
 _GRACE = 3.0  # seconds between a process's end in failure and that of the others
 _WELL = (0, REQUEUE, INTERRUPTED)  # exit codes of a process that did what it was asked to

@@ -8,7 +8,7 @@ The episodes of the step are written to step_<n>.npz in the workdir; nothing els
 from absl import flags
 
 from launch import command_line, fields
-from metajax import replay, workdir
+from metajax.lab import replay, workdir
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run; it must be given")
 _STEP = flags.DEFINE_integer("step", None, "which step, counted from 1; it must be given", lower_bound=1)

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from experiments.sources import image_reader, vector_reader
 from launch import command_line
 from metajax.data import fsmol, tfds_classes, tfds_groups
-from metajax.data.class_data import SPLITS
+from metajax.tasks.class_data import SPLITS
 
 _DATA = flags.DEFINE_string("data", "cifar-fs", "what to write, a word of --config.data: a name, or a kind and a place")
 _NAME = flags.DEFINE_string("name", "", "what it is called; by default the same, with underscores")

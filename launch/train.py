@@ -17,13 +17,15 @@ from typing import Any
 from absl import flags
 
 from launch import command_line, tuned
-from metajax import hosts, runs, workdir
-from metajax.dry_run import dry_run
-from metajax.forks import fork
-from metajax.preemption import Preempted, stop_on_signals
-from metajax.provenance import provenance
-from metajax.recipe import Recipe
-from metajax.reports import summary, weights_and_biases
+from metajax.lab import run as runs
+from metajax.lab import workdir
+from metajax.lab.dry_run import dry_run
+from metajax.lab.fork import fork
+from metajax.lab.preemption import Preempted, stop_on_signals
+from metajax.lab.provenance import provenance
+from metajax.lab.recipe import Recipe
+from metajax.lab.reports import summary, weights_and_biases
+from metajax.training import hosts
 
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, say what memory and arithmetic a step takes, and stop")
 _FORK = flags.DEFINE_string("fork", None, "the workdir of a run to go on from, in a new one, under other settings")

@@ -1,37 +1,76 @@
 """metajax: meta-training in JAX, with ConML.
 
-  Examples, Episode     a labelled set; a task, split in support and query
-  Network               a network as two pure functions, whatever library it was written with
-  Learner               a way of learning one task, as five pure functions
-  Objective             what meta-training minimises
-  TaskDistribution      where tasks come from
-  types                 these contracts, and the letters used in every docstring
-  learners, networks    learners, each made from a network
-  losses, distances     per-example losses and scores; distances between representations
-  contrast              ConML's formulas, on arrays of representations: for anybody's JAX code
-  objectives            episodic, ConML, Reptile, autoregressive: each wraps a learner
-  examples              labelled sets with padding: made, joined, thinned, averaged
-  training, evaluation  the compiled step and the loop; frozen test episodes
+  train, evaluate, adapt   the short path: meta-train a learner, test it, use it
+  Examples, Episode        a labelled set; a task, split in support and query
+  Network                  a network as two pure functions, whatever library it was written with
+  Learner                  a way of learning one task, as five pure functions
+  Objective, Estimator     what meta-training minimises; how its gradient is made
+  TaskDistribution         where tasks come from
+  types                    these contracts, and the letters used in every docstring
+  learners, networks       learners, each made from a network
+  losses, distances        per-example losses and scores; distances between representations
+  contrast                 ConML's equations, on arrays of representations: for anybody's JAX code
+  objectives               episodic, ConML, Reptile, autoregressive: each wraps a learner
+  estimators               from an objective to a gradient
+  examples                 labelled sets with padding: made, joined, thinned, averaged
+  tasks                    task distributions: formulas, and draws from arrays
+  data                     readers: from files to arrays
+  training, evaluation     the compiled step and the loop; frozen test episodes
+  lab                      recipes: whole runs, comparisons, reports
 
-`data` (task distributions), `recipe` and `runs` (whole runs), `reports` and the rest are imported from their modules.
+Everything is imported when it is first asked for, so that `from metajax import contrast` costs jax and nothing more.
 """
 
-from metajax import contrast as contrast
-from metajax import distances as distances
-from metajax import evaluation as evaluation
-from metajax import examples as examples
-from metajax import learners as learners
-from metajax import losses as losses
-from metajax import networks as networks
-from metajax import objectives as objectives
-from metajax import training as training
-from metajax import types as types
-from metajax.types import Episode as Episode
-from metajax.types import Examples as Examples
-from metajax.types import Learner as Learner
-from metajax.types import Network as Network
-from metajax.types import Objective as Objective
-from metajax.types import TaskDistribution as TaskDistribution
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["contrast", "distances", "evaluation", "examples", "learners", "losses", "networks", "objectives",
-           "training", "types", "Episode", "Examples", "Learner", "Network", "Objective", "TaskDistribution"]
+if TYPE_CHECKING:
+  from metajax import contrast as contrast
+  from metajax import data as data
+  from metajax import estimators as estimators
+  from metajax import examples as examples
+  from metajax import lab as lab
+  from metajax import learners as learners
+  from metajax import losses as losses
+  from metajax import networks as networks
+  from metajax import objectives as objectives
+  from metajax import tasks as tasks
+  from metajax import training as training
+  from metajax import types as types
+  from metajax.contrast import distances as distances
+  from metajax.training import evaluation as evaluation
+  from metajax.training.short import adapt as adapt
+  from metajax.training.short import evaluate as evaluate
+  from metajax.training.short import train as train
+  from metajax.types import Episode as Episode
+  from metajax.types import Estimator as Estimator
+  from metajax.types import Examples as Examples
+  from metajax.types import Learner as Learner
+  from metajax.types import Network as Network
+  from metajax.types import Objective as Objective
+  from metajax.types import TaskDistribution as TaskDistribution
+
+__all__ = ["adapt", "contrast", "data", "distances", "estimators", "evaluate", "evaluation", "examples", "lab",
+           "learners", "losses", "networks", "objectives", "tasks", "train", "training", "types", "Episode",
+           "Estimator", "Examples", "Learner", "Network", "Objective", "TaskDistribution"]
+
+# Where a name is that is not a module of this package.
+_ELSEWHERE = {
+    "distances": "metajax.contrast.distances", "evaluation": "metajax.training.evaluation",
+    "adapt": "metajax.training.short:adapt", "evaluate": "metajax.training.short:evaluate",
+    "train": "metajax.training.short:train", "Episode": "metajax.types:Episode",
+    "Estimator": "metajax.types:Estimator", "Examples": "metajax.types:Examples", "Learner": "metajax.types:Learner",
+    "Network": "metajax.types:Network", "Objective": "metajax.types:Objective",
+    "TaskDistribution": "metajax.types:TaskDistribution"}
+
+
+def __getattr__(name: str) -> Any:
+  if name not in __all__:
+    raise AttributeError(f"module 'metajax' has no attribute {name!r}; it has {', '.join(__all__)}.")
+  module, _, attribute = _ELSEWHERE.get(name, f"metajax.{name}").partition(":")
+  found = importlib.import_module(module)
+  return getattr(found, attribute) if attribute else found
+
+
+def __dir__() -> list[str]:
+  return __all__

@@ -117,16 +117,32 @@ class Objective(Protocol):
     ...
 
 
-class TaskDistribution(NamedTuple):
-  """Where tasks come from: a pure, compiled draw of one episode from arrays that stay on the device.
+class Estimator(NamedTuple):
+  """How the gradient of a step is made, and what is carried from one step to the next.
 
-  sample: (data, key) -> Episode   one task
+  init:     (params, tasks with leading T, key)              -> carry, every leaf `[T, ...]`, or () for nothing
+  estimate: (params, carry, tasks with leading T, key, step) -> gradient, carry, metrics
+
+  A leaf of the carry leads with the task slot, and slots are sharded over devices as tasks are. `estimate` returns the
+  gradient of a device's own tasks; the step averages it over the devices. `estimators.differentiate` makes the
+  estimator of an objective that is differentiated as it stands, which carries nothing.
+  """
+  init: Callable[[Params, PyTree, PRNGKey], PyTree]
+  estimate: Callable[[Params, PyTree, PyTree, PRNGKey, Array], tuple[Params, PyTree, Metrics]]
+
+
+class TaskDistribution(NamedTuple):
+  """Where tasks come from: a pure, compiled draw of one task from arrays that stay on the device.
+
+  sample: (data, key) -> task      one task: an Episode, or whatever pytree the objective takes
   data:   the arrays that `sample` reads; `()` for a formula. An argument, never a constant of the program.
   at_step: (data, step) -> data    what they are at a step of training: a curriculum. By default the same throughout.
   listed: (data, key, place) -> Episode   what stands at a place of a test list, where the tasks are few and each is to
                                    be met as often as any other. By default a draw like those of training.
   keys:   (data, key, places [T]) -> keys [T], of the tasks at some places of the list that `key` stands for. By default
           each task is drawn apart.
+  example: task -> inputs [N, ...]   what the learner's parameters are initialised for. By default the inputs of an
+          episode's support set.
   """
   sample: Callable[[PyTree, PRNGKey], Episode]
   data: PyTree = ()
@@ -134,6 +150,7 @@ class TaskDistribution(NamedTuple):
   listed: Callable[[PyTree, PRNGKey, Array], Episode] | None = None
   keys: Callable[[PyTree, PRNGKey, Array], PRNGKey] = lambda data, key, places: jax.vmap(
       jax.random.fold_in, (None, 0))(key, places)
+  example: Callable[[Any], PyTree] = lambda task: task.support.inputs
 
 
 # A per-example measure of outputs [Q, ...] against targets [Q, ...]: a loss or a score, as [Q].

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from metajax import contrast, distances
+from metajax import contrast
+from metajax.contrast import distances
 
 Params = dict[str, jax.Array]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments import sinusoid
-from metajax import runs
-from metajax.evaluation import Estimate
-from metajax.recipe import Recipe
-from metajax.recipe import Test as Lists
-from metajax.recipe import Training
+from metajax.lab import run as runs
+from metajax.lab.recipe import Recipe
+from metajax.lab.recipe import Test as Lists
+from metajax.lab.recipe import Training
+from metajax.training.evaluation import Estimate
 
 
 def build_sinusoid(*, conml: bool = True, pictures: bool = False, hidden: tuple[int, ...] = (4,), **training

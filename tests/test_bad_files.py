@@ -22,9 +22,9 @@ from pyarrow import parquet
 import pytest
 
 from launch import tuned
-from metajax import workdir
 from metajax.data import cifar100, folders, fsmol, npz, tables, text
-from metajax.reports.writers import read_csv
+from metajax.lab import workdir
+from metajax.lab.reports.writers import read_csv
 from tests.data import test_fsmol
 from tests.test_bad_inputs import answer, refusal
 

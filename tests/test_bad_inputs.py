@@ -15,17 +15,19 @@ import numpy as np
 import optax
 import pytest
 
-from metajax import contrast, distances, evaluation, learners, losses, networks, objectives, training
-from metajax.data.class_data import ClassData, from_arrays
-from metajax.data.classes import class_tasks
-from metajax.data.functions import function_tasks, linear
-from metajax.data.groups import GroupData, group_tasks
-from metajax.data.projected import projected
-from metajax.data.ragged import ragged_tasks
-from metajax.data.sinusoids import sinusoids
+from metajax import contrast, learners, losses, networks, objectives, training
+from metajax.contrast import distances
 from metajax.examples import check_episodes, examples
 from metajax.objectives import views
-from metajax.sharding import task_mesh
+from metajax.tasks.class_data import ClassData, from_arrays
+from metajax.tasks.classes import class_tasks
+from metajax.tasks.functions import function_tasks, linear
+from metajax.tasks.groups import GroupData, group_tasks
+from metajax.tasks.projected import projected
+from metajax.tasks.ragged import ragged_tasks
+from metajax.tasks.sinusoids import sinusoids
+from metajax.training import evaluation
+from metajax.training.sharding import task_mesh
 from metajax.types import Episode
 from tests.helpers import tanh_network
 

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from metajax import objectives
-from metajax.sharding import TASKS, task_mesh
+from metajax.training.sharding import TASKS, task_mesh
 from tests import one_loss
 from tests.learners.table import ROWS, start
 

@@ -9,12 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from metajax import cost, learners, losses, networks, objectives
-from metajax.data.class_data import ClassData
-from metajax.data.classes import class_tasks
+from metajax import learners, losses, networks, objectives
+from metajax.lab import cost
 from metajax.networks import normalisation
-from metajax.sharding import TASKS, over_tasks, over_tasks_by_pmap, replicate, spread, task_mesh
-from metajax.training import init_state, make_advance
+from metajax.tasks.class_data import ClassData
+from metajax.tasks.classes import class_tasks
+from metajax.training.sharding import TASKS, over_tasks, over_tasks_by_pmap, replicate, spread, task_mesh
+from metajax.training.step import init_state, make_advance
 
 _KEY = jax.random.key(0)
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from metajax.preemption import REQUEUE
+from metajax.lab.preemption import REQUEUE
 
 _ROOT = Path(__file__).parent.parent
 _PAGE = (_ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ class Side:
     number = str(threads)
     # Threads that wait must not spin: they would take the time of the side whose turn it is.
     quiet = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
-    # What our command lines ask of the C library (metajax.memory), so that it is no advantage of ours here.
+    # What our command lines ask of the C library (metajax.lab.memory), so that it is no advantage of ours here.
     quiet |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62), "MALLOC_ARENA_MAX": "1"}
     limits = {} if side == "ours" else {"OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number}
     self._errors = tempfile.TemporaryFile("w+")

@@ -35,11 +35,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
-from metajax import evaluation, learners, losses, networks, objectives, training
-from metajax.data.sinusoids import sinusoids
+from metajax.training import evaluation
+from metajax import learners, losses, networks, objectives, training
+from metajax.tasks.sinusoids import sinusoids
 from metajax.objectives import views
-from metajax.pictures import map_picture
-from metajax.sharding import TASKS, task_mesh
+from metajax.lab.pictures import map_picture
+from metajax.training.sharding import TASKS, task_mesh
 
 STEPS, ROW = (40, 10) if "METAJAX_SHORT" in os.environ else (20_000, 500)
 

@@ -40,9 +40,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
-from metajax import contrast, distances, learners, losses, networks, objectives, training
-from metajax.data.sinusoids import sinusoids
-from metajax.sharding import TASKS, task_mesh
+from metajax import contrast, learners, losses, networks, objectives, training
+from metajax.contrast import distances
+from metajax.tasks.sinusoids import sinusoids
+from metajax.training.sharding import TASKS, task_mesh
 
 STEPS, ROW = (8, 4) if "METAJAX_SHORT" in os.environ else (2000, 100)
 jax.devices()

@@ -38,11 +38,11 @@ import matplotlib.pyplot as plt
 import optax
 
 from metajax import losses, objectives, training
-from metajax.data import functions
-from metajax.data.sampling import sample_tasks
+from metajax.tasks import functions
+from metajax.tasks.sampling import sample_tasks
 from metajax.learners.in_context import in_context, read
 from metajax.networks.transformer import transformer
-from metajax.sharding import TASKS, task_mesh
+from metajax.training.sharding import TASKS, task_mesh
 
 STEPS, ROW = (20, 10) if "METAJAX_SHORT" in os.environ else (5000, 100)
 DIMENSIONS, POINTS = 3, 11

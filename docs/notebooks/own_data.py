@@ -36,12 +36,13 @@ import numpy as np
 import optax
 from sklearn.datasets import load_digits
 
-from metajax import Learner, evaluation, losses, networks, objectives, training
-from metajax.data.class_data import ClassData
-from metajax.data.classes import class_tasks
+from metajax import Learner, losses, networks, objectives, training
+from metajax.training import evaluation
+from metajax.tasks.class_data import ClassData
+from metajax.tasks.classes import class_tasks
 from metajax.learners.class_means import class_means
-from metajax.pictures import image_picture
-from metajax.sharding import TASKS, task_mesh
+from metajax.lab.pictures import image_picture
+from metajax.training.sharding import TASKS, task_mesh
 
 STEPS, ROW = (20, 10) if "METAJAX_SHORT" in os.environ else (1000, 50)
 

@@ -22,7 +22,7 @@ from PIL import Image
 import numpy as np
 
 from metajax.data import download as download_lib
-from metajax.data.class_data import ClassData, check_disjoint, check_split
+from metajax.tasks.class_data import ClassData, check_disjoint, check_split
 
 PROTOCOLS = ("cifar-fs", "fc100")
 

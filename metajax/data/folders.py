@@ -13,7 +13,7 @@ import numpy as np
 
 from metajax.checks import check_name
 from metajax.data import download as download_lib
-from metajax.data.class_data import SPLITS, ClassData, check_disjoint, check_split, split_classes
+from metajax.tasks.class_data import SPLITS, ClassData, check_disjoint, check_split, split_classes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 

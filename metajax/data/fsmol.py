@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from metajax.data import download as download_lib
-from metajax.data.class_data import check_split
-from metajax.data.groups import GroupData
+from metajax.tasks.class_data import check_split
+from metajax.tasks.groups import GroupData
 from metajax.types import Array
 
 BINS = 2048

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont, features
 import numpy as np
 
 from metajax.data import download as download_lib
-from metajax.data.class_data import ClassData
+from metajax.tasks.class_data import ClassData
 
 SPLITS = ("train", "val", "test")
 PER_CLASS = 20

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from metajax.data import omniglot
-from metajax.data.classes import unit_range
 from metajax.examples import examples
+from metajax.tasks.classes import unit_range
 from metajax.types import Array, Episode, TaskDistribution
 
 RUNS, WAYS = 20, 20

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Mapping, Sequence
 
 from metajax.data import folders
-from metajax.data.class_data import ClassData, check_disjoint, check_split
+from metajax.tasks.class_data import ClassData, check_disjoint, check_split
 
 PROTOCOLS = ("miniimagenet", "tieredimagenet", "cub")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from metajax.data.class_data import SPLITS, ClassData, check_disjoint, check_split, from_arrays, split_classes
 from metajax.data.download import UNREADABLE, check_fits
+from metajax.tasks.class_data import SPLITS, ClassData, check_disjoint, check_split, from_arrays, split_classes
 
 
 def load(path: Path | str, split: str, *, shares: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0

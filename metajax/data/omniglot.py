@@ -21,7 +21,7 @@ from PIL import Image, ImageChops
 import numpy as np
 
 from metajax.data import download as download_lib
-from metajax.data.class_data import ClassData
+from metajax.tasks.class_data import ClassData
 
 SPLITS = ("train", "val", "test")
 

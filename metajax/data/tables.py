@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow
 from pyarrow import csv, parquet
 
-from metajax.data.class_data import SPLITS, check_disjoint, check_split, from_arrays, split_classes
 from metajax.data.download import check_fits
-from metajax.data.groups import GroupData, by_group
+from metajax.tasks.class_data import SPLITS, check_disjoint, check_split, from_arrays, split_classes
+from metajax.tasks.groups import GroupData, by_group
 
 
 class Table(NamedTuple):

@@ -17,7 +17,7 @@ import zlib
 import jax.numpy as jnp
 import numpy as np
 
-from metajax.data.class_data import ClassData, check_disjoint, check_split, from_arrays, split_classes
+from metajax.tasks.class_data import ClassData, check_disjoint, check_split, from_arrays, split_classes
 from metajax.types import Array
 
 WIDTH = 2048  # places that n-grams are hashed to

@@ -14,8 +14,8 @@ from PIL import Image
 import numpy as np
 
 from metajax.data import download as download_lib
-from metajax.data.class_data import SPLITS, ClassData, check_disjoint, check_split, split_classes
 from metajax.data.folders import check_pixels, decode
+from metajax.tasks.class_data import SPLITS, ClassData, check_disjoint, check_split, split_classes
 
 _FORMAT = 3  # of the cached arrays: to be raised whenever decoding changes
 _MANY = 4096  # examples read at a time

@@ -10,8 +10,8 @@ import numpy as np
 
 from metajax.data import download as download_lib
 from metajax.data import tfds_classes
-from metajax.data.class_data import check_disjoint
-from metajax.data.groups import GroupData
+from metajax.tasks.class_data import check_disjoint
+from metajax.tasks.groups import GroupData
 
 _FORMAT = 1  # of the cached arrays: to be raised whenever reading changes
 

@@ -2,7 +2,7 @@
 
 from jax import lax
 
-from metajax.distances import difference
+from metajax.contrast.distances import difference
 from metajax.types import Params, PyTree, Shifted
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metajax import distances
+from metajax.contrast import distances
 from metajax.learners.class_means import check_num_classes, class_means
 from metajax.types import Array, Examples, Learner, Network
 

@@ -11,7 +11,8 @@ from typing import Callable
 from flax import linen as nn
 import jax.numpy as jnp
 
-from metajax.networks import convolution, mixture, normalisation
+from metajax.kernels import convolution
+from metajax.networks import mixture, normalisation
 from metajax.networks.linen import from_linen
 from metajax.types import Array, Network
 

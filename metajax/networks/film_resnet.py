@@ -9,7 +9,8 @@ from typing import Callable, Sequence
 from flax import linen as nn
 import jax.numpy as jnp
 
-from metajax.networks import convolution, normalisation
+from metajax.kernels import convolution
+from metajax.networks import normalisation
 from metajax.types import Array, FilmNetwork
 
 

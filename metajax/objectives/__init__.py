@@ -4,5 +4,4 @@ from metajax.objectives.autoregressive import autoregressive as autoregressive
 from metajax.objectives.conml import conml as conml
 from metajax.objectives.episodic import episodic as episodic
 from metajax.objectives.reptile import reptile as reptile
-from metajax.objectives.tasks import at_once as at_once
-from metajax.objectives.tasks import in_chunks as in_chunks
+from metajax.objectives.task_map import at_once, in_chunks

@@ -11,9 +11,11 @@ from typing import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from metajax import contrast, distances
+from metajax import contrast
+from metajax.contrast import distances
 from metajax.examples import check_episodes, masked_mean, union
-from metajax.objectives.tasks import TaskMap, at_once, task_keys
+from metajax.objectives.solve import task_keys
+from metajax.objectives.task_map import TaskMap, at_once
 from metajax.types import Array, Objective, Params, PerExample
 
 # (params, inputs [N, d], targets [N, ...], mask [N], queries [Q, d], seen [Q])

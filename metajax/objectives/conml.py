@@ -12,12 +12,14 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from metajax import contrast, distances
+from metajax import contrast
+from metajax.contrast import distances
 from metajax.examples import check_episodes
+from metajax.kernels.storing import gradient_stored
 from metajax.objectives.episodic import episodic
-from metajax.objectives.tasks import TaskMap, at_once, shifts, solve, task_keys
+from metajax.objectives.solve import shifts, solve, task_keys
+from metajax.objectives.task_map import TaskMap, at_once
 from metajax.objectives.views import Views
-from metajax.storing import gradient_stored
 from metajax.types import Array, Learner, Objective, PerExample, PyTree
 
 # (full [T, D], views [T, K, D], distance, axis_name) -> scalar
@@ -55,7 +57,7 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
 
   >>> import jax, optax
   >>> from metajax import learners, losses, networks, objectives
-  >>> from metajax.data.sinusoids import sinusoids
+  >>> from metajax.tasks.sinusoids import sinusoids
   >>> learner = learners.maml(networks.mlp((8,), 1), losses.squared_error, optimizer=optax.sgd(0.01))
   >>> objective = objectives.conml(learner, losses.squared_error, weight=0.1)
   >>> tasks = sinusoids(shots=5, queries=5)

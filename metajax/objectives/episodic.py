@@ -6,7 +6,8 @@ Wu et al., 2025, eq. 1; Vinyals et al., 2016.
 from typing import Mapping
 
 from metajax.examples import check_episodes
-from metajax.objectives.tasks import TaskMap, at_once, solve, task_keys
+from metajax.objectives.solve import solve, task_keys
+from metajax.objectives.task_map import TaskMap, at_once
 from metajax.types import Learner, Objective, PerExample
 
 

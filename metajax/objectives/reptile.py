@@ -12,9 +12,11 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from metajax import contrast, distances
+from metajax import contrast
+from metajax.contrast import distances
 from metajax.examples import check_episodes
-from metajax.objectives.tasks import TaskMap, at_once, shifts, solve, task_keys
+from metajax.objectives.solve import shifts, solve, task_keys
+from metajax.objectives.task_map import TaskMap, at_once
 from metajax.types import Learner, Objective, PerExample
 
 

@@ -11,7 +11,7 @@ from benchmarks import verdict
 from benchmarks.verdict_rows import rows
 from launch import arms, command_line
 from launch.fields import check_setting
-from tests.reports.test_arms import results
+from tests.lab.reports.test_arms import results
 
 _NAMES = [row.name for row in rows()]
 

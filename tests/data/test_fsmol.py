@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from metajax.data import fsmol
-from metajax.data.groups import at_least, group_tasks
+from metajax.tasks.groups import at_least, group_tasks
 
 MOLECULES = ["C", "CC", "CCO", "N", "c1ccccc1"]
 PRINTS = [{3: 1}, {3: 2, 2047: 1}, {}, {0: 5, 7: 1, 9: 255}, {100: 1}]

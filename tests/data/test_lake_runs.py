@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from metajax.data import lake_runs
-from metajax.data.sampling import listed_task
+from metajax.tasks.sampling import listed_task
 
 
 def drawing(run, number, kind):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from metajax.data import omniglot, tfds_classes
-from metajax.data.class_data import from_arrays, take_classes
+from metajax.tasks.class_data import from_arrays, take_classes
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from metajax.data import tfds_classes, tfds_groups
-from metajax.data.class_data import from_arrays
 from metajax.data.fsmol import Fingerprints
-from metajax.data.groups import GroupData
+from metajax.tasks.class_data import from_arrays
+from metajax.tasks.groups import GroupData
 
 
 def assays(names, width, seed):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from experiments import lake, omniglot
-from metajax.data.class_data import ClassData
 from metajax.data.lake_runs import Runs
-from metajax.recipe import check
+from metajax.lab.session import check
+from metajax.tasks.class_data import ClassData
 
 _RANDOM = np.random.default_rng(0)
 

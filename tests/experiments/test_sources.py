@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from experiments import cifar_fs, clinc150, few_shot, fsmol, omniglot, sources, table, vector_learners, vectors
-from metajax import recipe as recipe_lib
-from metajax.data.class_data import from_arrays
-from metajax.recipe import Test as Lists
+from metajax.lab import recipe as recipe_lib
+from metajax.lab.recipe import Test as Lists
+from metajax.tasks.class_data import from_arrays
 from tests.data import test_fsmol as molecules
 from tests.data import test_text as texts
 

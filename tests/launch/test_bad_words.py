@@ -15,7 +15,7 @@ import pytest
 
 from experiments import sinusoid
 from launch import arms, command_line, fields
-from metajax.recipe import Recipe
+from metajax.lab.recipe import Recipe
 from tests.test_bad_inputs import answer
 
 pytestmark = pytest.mark.bad_input

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from metajax import workdir
+from metajax.lab import workdir
 
 _ROOT = Path(__file__).parents[2]
 _SINUSOID = f"--config={_ROOT}/experiments/sinusoid_maml.py"

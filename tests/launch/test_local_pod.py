@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from launch import command_line, faults, fields, local_pod, pods
-from metajax import runs
-from metajax import workdir as workdirs
-from metajax.preemption import REQUEUE
-from metajax.replay import replay
-from metajax.reports.writers import read_csv
+from metajax.lab import run as runs
+from metajax.lab import workdir as workdirs
+from metajax.lab.preemption import REQUEUE
+from metajax.lab.replay import replay
+from metajax.lab.reports.writers import read_csv
 
 _ROOT = Path(__file__).parent.parent.parent
 _TRAIN = ["launch.train", f"--config={_ROOT}/experiments/sinusoid.py:maml", "--config.training.steps=81",

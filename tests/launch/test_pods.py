@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from launch import on_hosts, on_kubernetes, on_slurm, on_tpu, pods
-from metajax.preemption import REQUEUE
+from metajax.lab.preemption import REQUEUE
 
 _TRAIN = ["python", "-m", "launch.train", "--config=a b.py"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import fsmol, sources
 from launch import to_tfds
-from metajax.data.classes import class_tasks
+from metajax.tasks.classes import class_tasks
 from tests.data import test_fsmol as molecules
 from tests.data import test_text as texts
 

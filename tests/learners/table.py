@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metajax import distances, learners, losses, networks
+from metajax import learners, losses, networks
+from metajax.contrast import distances
 from metajax.networks import film_resnet, normalisation
 from metajax.networks.transformer import transformer
-from metajax.objectives.tasks import solve
+from metajax.objectives.solve import solve
 from metajax.types import Episode, Learner
 from tests.helpers import classification_episodes, compiled_quickly, regression_episodes
 

@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from metajax import distances, learners, losses
+from metajax import learners, losses
+from metajax.contrast import distances
 from metajax.learners.projection import project
 from tests.helpers import tanh_network
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metajax import distances, learners, losses, objectives
+from metajax import learners, losses, objectives
+from metajax.contrast import distances
 from metajax.examples import examples
 from metajax.learners.protonet import adapt, predict
 from metajax.types import Network

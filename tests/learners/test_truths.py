@@ -10,15 +10,15 @@ import optax
 import pytest
 
 from metajax import learners, losses, networks, objectives
-from metajax.data import functions
-from metajax.data.sampling import sample_tasks
-from metajax.data.sinusoids import sinusoids
 from metajax.descent import descend
 from metajax.examples import examples
 from metajax.learners.cnaps import mahalanobis, mahalanobis_logits
 from metajax.learners.in_context import read
 from metajax.learners.ridge import solve
 from metajax.networks.transformer import transformer
+from metajax.tasks import functions
+from metajax.tasks.sampling import sample_tasks
+from metajax.tasks.sinusoids import sinusoids
 from metajax.types import Network
 from tests.helpers import classification_episodes, regression_episodes, tanh_network
 

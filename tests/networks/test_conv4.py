@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from metajax import networks
-from metajax.networks import examples_last, normalisation
+from metajax.kernels import examples_last
+from metajax.networks import normalisation
 from metajax.networks.conv4 import block
-from metajax.sharding import task_mesh
+from metajax.training.sharding import task_mesh
 
 CHANNELS = 6
 SHAPES = [(3, 4, 6), (4, 5, 7), (2, 2, 2), (3, 3, 2), (5, 9, 4)]  # examples, height, width

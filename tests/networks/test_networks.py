@@ -10,9 +10,10 @@ import optax
 import pytest
 
 from metajax.examples import masked_mean
+from metajax.kernels import convolution
 from metajax.learners import maml
 from metajax.losses import softmax_cross_entropy
-from metajax.networks import conv4, convolution, from_linen, mlp, normalisation
+from metajax.networks import conv4, from_linen, mlp, normalisation
 from tests.helpers import classification_episodes, compiled_quickly
 
 SMALL = functools.partial(conv4, filters=4)

@@ -6,9 +6,9 @@ import numpy as np
 import optax
 
 from metajax import learners, losses, networks, objectives
-from metajax.data.sampling import sample_tasks
-from metajax.data.sinusoids import sinusoids
 from metajax.networks.precision import computing_in
+from metajax.tasks.sampling import sample_tasks
+from metajax.tasks.sinusoids import sinusoids
 
 
 def _network():

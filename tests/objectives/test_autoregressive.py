@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metajax import distances, learners, losses, objectives
+from metajax import learners, losses, objectives
+from metajax.contrast import distances
 from metajax.examples import examples, take, union
 from metajax.learners.in_context import read
 from metajax.networks.transformer import transformer
-from metajax.objectives.tasks import task_keys
+from metajax.objectives.solve import task_keys
 from metajax.types import Episode
 from tests.helpers import regression_episodes
 

@@ -9,9 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from metajax import contrast, distances, learners, losses, objectives
+from metajax import contrast, learners, losses, objectives
+from metajax.contrast import distances
 from metajax.objectives import views
-from metajax.objectives.tasks import task_keys
+from metajax.objectives.solve import task_keys
 from tests import reference
 from tests.helpers import classification_episodes, regression_episodes, tanh_network
 

@@ -1,0 +1,70 @@
+"""What the contrast asks of representations: `full [T, D]`, `views [T, K, D]`, perhaps an `origin [D]`, as pytrees."""
+
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from metajax.checks import check_real_arrays
+from metajax.contrast.distances import Distance, Quadratic
+from metajax.types import PyTree
+
+_SMALL = 4096  # numbers in a leaf of one task
+
+
+def check_views(full: PyTree, views: PyTree) -> None:
+  """Raises ValueError unless there are views of every task, of the structure and shape of the whole."""
+  tasks = tasks_here(full)
+  tasks_here(views)
+  if str(jax.tree.structure(full)) != str(jax.tree.structure(views)):
+    raise ValueError(f"views must be a pytree of the structure of full, but they are {jax.tree.structure(views)} and "
+                     f"{jax.tree.structure(full)}.")
+  for whole, part in zip(jax.tree.leaves(full), jax.tree.leaves(views), strict=True):
+    if part.ndim != whole.ndim + 1 or part.shape[0] != tasks or part.shape[2:] != whole.shape[1:]:
+      raise ValueError(f"views must be [T, K, ...] where full is [T, ...], but they are {list(part.shape)} "
+                       f"and {list(whole.shape)}.")
+    if part.shape[1] == 0:
+      raise ValueError("views are compared with the whole of their task, but there are none: K must be at least 1.")
+
+
+def check_origin(origin: PyTree | None, full: PyTree, distance: Distance) -> None:
+  """Raises ValueError for an origin that the representations do not have, or the distance does not measure from."""
+  if origin is None:
+    return
+  if not isinstance(distance, Quadratic):
+    raise ValueError("only a distances.Quadratic measures from an origin, but the distance is another function; add "
+                     "the origin to full and views.")
+  ours, theirs = (jax.tree.map(jnp.shape, tree) for tree in (origin, full))
+  if ours != jax.tree.map(lambda leaf: jnp.shape(leaf)[1:], full):
+    raise ValueError(f"an origin must have the structure and shape of one task's representation, but it is {ours} "
+                     f"where full is {theirs}.")
+
+
+def tasks_in_all(full: PyTree, axis_name: str | None) -> int:
+  """Returns how many tasks the meta-batch holds, over all devices; raises ValueError if it is one."""
+  everywhere = tasks_here(full) * (1 if axis_name is None else lax.axis_size(axis_name))
+  if everywhere < 2:
+    raise ValueError("D_out compares different tasks, but the meta-batch holds only 1: use at least 2 tasks a step, "
+                     "or switch the discrimination term off.")
+  return everywhere
+
+
+def tasks_here(tree: PyTree) -> int:
+  """Returns how many tasks this device holds; raises ValueError if the representations are not all of as many."""
+  check_real_arrays("representations", tree)
+  sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(tree)}
+  if len(sizes) != 1 or 0 in sizes:
+    raise ValueError("representations must be a pytree of arrays with one leading axis of tasks, but the leaves have "
+                     f"shapes {[list(jnp.shape(leaf)) for leaf in jax.tree.leaves(tree)]}.")
+  return sizes.pop()
+
+
+def as_vectors(tree: PyTree, leading: int) -> PyTree:
+  """Returns the same with small leaves as vectors: XLA:CPU sums them twice as fast, but would copy large ones."""
+
+  def vector(leaf):
+    shape = jnp.shape(leaf)
+    return jnp.reshape(leaf, (*shape[:leading], -1)) if math.prod(shape[leading:]) <= _SMALL else leaf
+
+  return jax.tree.map(vector, tree)

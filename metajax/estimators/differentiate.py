@@ -1,0 +1,25 @@
+"""The gradient of an objective by automatic differentiation."""
+
+import jax
+
+from metajax.types import Estimator, Objective
+
+
+def differentiate(objective: Objective) -> Estimator:
+  """Returns the estimator whose gradient is that of the objective, by reverse mode; it carries nothing."""
+
+  def init(params, tasks, key):
+    del params, tasks, key
+    return ()
+
+  def estimate(params, carry, tasks, key, step):
+    del step
+    gradient, metrics = jax.grad(objective, has_aux=True)(params, tasks, key)
+    return gradient, carry, metrics
+
+  return Estimator(init, estimate)
+
+
+def as_estimator(objective: Objective | Estimator) -> Estimator:
+  """Returns an estimator as it is, and an objective as one that is differentiated."""
+  return objective if isinstance(objective, Estimator) else differentiate(objective)

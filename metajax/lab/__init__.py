@@ -1,0 +1,1 @@
+"""The laboratory: recipes run, compared, replayed and reported."""

@@ -1,0 +1,279 @@
+"""Does it help? Arms of one experiment, trained and tested in pairs.
+
+An arm is a recipe. All arms of a seed start from the same parameters (where their networks are alike), meet the same
+training tasks, and are tested on the same frozen episodes, so that they compare in pairs. What a comparison leaves in
+its folder:
+
+  <arm>/seeds_*/      checkpoints and metrics of the training, several seeds each
+  <arm>/arm.npz       all that was measured of an arm; it is not measured again
+  results.json        means, intervals, differences in pairs
+  pictures/           distributions, curves, maps
+  report.html         all of this in one file
+"""
+
+import json
+from pathlib import Path
+import re
+import time
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metajax.lab import seeds as seeds_lib
+from metajax.lab import statistics
+from metajax.lab.recipe import Recipe
+from metajax.lab.reports import comparison, maps
+from metajax.lab.reports.figures import save
+from metajax.lab.task_models import geometry, make_task_models
+from metajax.tasks.sampling import listed_task
+from metajax.training.evaluation import make_evaluate
+from metajax.types import Params
+
+_NUM_MODELS = 100  # unseen tasks of which models are compared
+_MAPPED = 10  # of them drawn as a map
+
+Found = dict[str, np.ndarray]  # all that was measured of an arm, see `_measure`
+
+
+class Arm(NamedTuple):
+  """One way of training."""
+  name: str
+  build: Callable[[Mapping[str, Any]], Recipe]  # from changes of settings that concern the test alone
+
+
+class Sweep(NamedTuple):
+  """A setting of the test that takes several values, with the same trained models."""
+  field: str
+  values: tuple[Any, ...]
+  references: Mapping[str, Mapping[Any, float]] = {}  # by name and value, what others get, to be drawn beside
+
+
+def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: Sequence[Sweep] = (),
+            about: Mapping[str, Any] | None = None, group: int | None = None,
+            say: Callable[[str], Any] = print) -> dict[str, Any]:
+  """Trains and tests all arms, going on where it was left, and returns the results, also written to the folder.
+
+  Args:
+    arms: the first is the one that the others are compared with.
+    seeds: of initialisation and training tasks; a comparison that is done may be gone on with under more of them.
+    folder: where everything goes.
+    sweeps: further tests of the same models.
+    about: what to keep beside the results, such as the command.
+    group: seeds that go at once; by default what `seeds.at_once` says.
+
+  Raises:
+    ValueError: as `check` does, or if the folder holds results of other seeds, or of more.
+  """
+  recipes = check(arms, seeds, sweeps)
+  places = [folder / _file_name(arm.name) for arm in arms]
+  done = [_is_done(folder, arm.name, seeds) for arm in arms]
+  say(recipes[0].notes)
+  found: dict[str, Found] = {}
+  taken: list[float] = []  # minutes of the arms done now
+  for number, (arm, recipe, place) in enumerate(zip(arms, recipes, places), 1):
+    if done[number - 1]:
+      say(f"Arm {number} of {len(arms)}, {arm.name}: done before.")
+    else:
+      say(f"Arm {number} of {len(arms)}, {arm.name}: {len(seeds)} seeds.")
+      trained = seeds_lib.train(recipe, seeds, place, group=group or seeds_lib.at_once(recipe, len(seeds)), say=say)
+      began = time.monotonic()
+      arrays = {"seeds": np.array(seeds), **_measure(arm, recipe, recipes[0], trained, len(seeds), sweeps)}
+      said = {"minutes": [trained.total / 60, (trained.total + time.monotonic() - began) / 60]}
+      _write(place / "arm.npz", {**arrays, **{name: np.array(value) for name, value in said.items()}})
+      taken.append(said["minutes"][1])
+      left = (len(arms) - number) * max(taken)
+      say(f"  {said['minutes'][0]:.1f} minutes of training, {taken[-1]:.1f} with all tests"
+          + (f"; about {left:.0f} minutes for the arms that are left." if number < len(arms) else "."))
+    found[arm.name] = measured(folder, arm.name)
+  results = {**(about or {}), "notes": recipes[0].notes, "seeds": list(seeds),
+             "steps": recipes[0].training.steps, **summarise(found, sweeps)}
+  results = _plain(results)
+  (folder / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+  drawn = comparison.pictures(results, found)
+  for name, (figure, _) in drawn.items():
+    save(figure, folder / "pictures" / f"{_file_name(name)}.png")
+  (folder / "report.html").write_text(comparison.report(results, drawn), encoding="utf-8")
+  return results
+
+
+def measured(folder: Path, arm: str) -> Found:
+  """Returns what was measured of an arm that is done, from the folder of its comparison."""
+  with np.load(folder / _file_name(arm) / "arm.npz") as arrays:
+    return {name: arrays[name] for name in arrays}
+
+
+def _is_done(folder: Path, arm: str, seeds: Sequence[int]) -> bool:
+  """Whether an arm was measured with all of the seeds; raises ValueError where it was with others, or with more."""
+  if not (folder / _file_name(arm) / "arm.npz").exists():
+    return False
+  before = measured(folder, arm)["seeds"].tolist()
+  if list(seeds[:len(before)]) != before:
+    raise ValueError(f"{folder} compares arms over the seeds {before}, but asked for are {list(seeds)}; give at least "
+                     "these, more after them if you like, or name another folder.")
+  return len(before) == len(seeds)
+
+
+def check(arms: Sequence[Arm], seeds: Sequence[int], sweeps: Sequence[Sweep] = ()) -> list[Recipe]:
+  """Returns the recipes of the arms, having checked that they compare; nothing is trained or written.
+
+  Raises:
+    ValueError: if there are fewer than two arms or seeds, two arms share a name, an arm is tested on other episodes
+      than the first, or an arm cannot be tested with a value of a sweep.
+  """
+  if len(arms) < 2 or len(seeds) < 2:
+    raise ValueError(f"a comparison needs at least 2 arms and 2 seeds, but got {len(arms)} and {len(seeds)}.")
+  if len({_file_name(arm.name) for arm in arms}) < len(arms):
+    raise ValueError(f"arms need names of their own, but they are {', '.join(arm.name for arm in arms)}.")
+  recipes = [arm.build({}) for arm in arms]
+  for arm, recipe in zip(arms[1:], recipes[1:]):
+    _check_episodes(arm.name, recipe, recipes[0])
+  for sweep in sweeps:
+    for value in sweep.values:
+      arms[0].build({sweep.field: value})
+  return recipes
+
+
+def summarise(found: Mapping[str, Found], sweeps: Sequence[Sweep]) -> dict[str, Any]:
+  """Returns what is kept of a comparison, from what was measured of each arm; the first is the reference."""
+  reference = next(iter(found))
+  first = found[reference]
+  arms: dict[str, Any] = {}
+  for name, arrays in found.items():
+    arms[name] = {
+        "test": _against(arrays, first, "test", None if name == reference else reference),
+        "models": {key.partition("/")[2]: statistics.over_seeds(_per_seed(arrays[key]))
+                   for key in arrays if key.startswith("models/") and key != "models/map"},
+        "step_ms": 1e3 * float(arrays["seconds"]), "step_ratio": float(arrays["seconds"] / first["seconds"]),
+        "memory_mib": float(arrays["memory"]) / 2**20, "memory_ratio": float(arrays["memory"] / first["memory"]),
+        "training_minutes": float(arrays["minutes"][0]), "all_minutes": float(arrays["minutes"][1]),
+        "diverged_trainings": int(arrays["diverged_trainings"])}
+  swept = {}
+  for sweep in sweeps:
+    rows = {name: [_against(arrays, first, f"sweep/{sweep.field}/{place}", None if name == reference else reference)
+                   for place in range(len(sweep.values))] for name, arrays in found.items()}
+    others = {name: [known.get(value) for value in sweep.values] for name, known in sweep.references.items()}
+    swept[sweep.field] = {"values": list(sweep.values), "references": others, "arms": rows, "gains": {
+        name: _gains(sweep, arrays, first) for name, arrays in found.items() if name != reference}}
+  return {"reference": reference, "arms": arms, "sweeps": swept}
+
+
+def _measure(arm: Arm, recipe: Recipe, reference: Recipe, trained: seeds_lib.Trained, num_seeds: int,
+             sweeps: Sequence[Sweep]) -> Found:
+  """Returns all that is measured of a trained arm.
+
+  test/<measure> [S, E]; sweep/<field>/<place of the value>/<measure> [S, E]; models/d_in [S, T, K], d_out [S, pairs],
+  silhouette [S], calinski_harabasz [S], map [tasks, K + 1, 2] of the first seed; training/<metric> [rows, S] and
+  training/step [rows]; seconds, memory, diverged_trainings.
+  """
+  models = [jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), trained.params) for place in range(num_seeds)]
+  sound = [all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(model)) for model in models]
+  found: Found = {"seconds": np.array(trained.seconds), "memory": np.array(trained.memory),
+                  "diverged_trainings": np.array(num_seeds - sum(sound))}
+  found |= {f"training/{name}": values for name, values in trained.metrics.items()}
+  found |= {f"test/{name}": values for name, values in _test(recipe, models).items()}
+  for sweep in sweeps:
+    for place, value in enumerate(sweep.values):
+      tested = _test(arm.build({sweep.field: value}), models)
+      found |= {f"sweep/{sweep.field}/{place}/{name}": values for name, values in tested.items()}
+  if reference.models is not None:  # the first arm's tasks, subsets and distance for all, or they would not compare
+    of = make_task_models(recipe.test_learner, reference.models.tasks, reference.models.views,
+                          jax.random.key(reference.test.seed), _NUM_MODELS)
+    lie = []
+    for place, model in enumerate(models):
+      full, parts = of(model)
+      lie.append(geometry(full, parts, reference.models.distance))
+      if place == 0 and sound[0]:
+        found["models/map"] = maps.project(np.concatenate([full[:_MAPPED, None], parts[:_MAPPED]], axis=1))
+    found |= {f"models/{name}": np.stack([np.asarray(getattr(each, name), np.float32) for each in lie])
+              for name in lie[0]._fields}
+  return found
+
+
+def _test(recipe: Recipe, models: Sequence[Params]) -> dict[str, np.ndarray]:
+  """Returns loss and scores `[S, E]` on the frozen test episodes."""
+  evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.test_tasks,
+                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed),
+                           measures=recipe.measures)
+  each = [evaluate(model) for model in models]
+  return {name: np.stack([results[name].values for results in each]) for name in each[0]}
+
+
+def _check_episodes(name: str, recipe: Recipe, reference: Recipe) -> None:
+  first, second = ((each.test.episodes, _first_episode(each)) for each in (reference, recipe))
+  same = str(jax.tree.structure(first)) == str(jax.tree.structure(second))
+  if not (same and all(map(np.array_equal, jax.tree.leaves(first), jax.tree.leaves(second)))):
+    raise ValueError(f"arm {name} is tested on other episodes than the first arm, so that the two do not compare in "
+                     "pairs; let arms differ in how they are trained or adapted.")
+
+
+def _first_episode(recipe: Recipe) -> Any:
+  tasks, key = recipe.test_tasks, jax.random.key(recipe.test.seed)
+  return jax.jit(lambda data: listed_task(tasks, data, key, jnp.int32(0)))(tasks.data)
+
+
+def _against(arrays: Found, first: Found, prefix: str, reference: str | None) -> dict[str, Any]:
+  """Returns the summary of each measure of an arm and, where it is not the reference, the difference to it."""
+  gone, first_gone = (statistics.diverged(each[f"{prefix}/loss"], first[f"{prefix}/loss"]) for each in (arrays, first))
+  found: dict[str, Any] = {}
+  for key in (key for key in arrays if key.startswith(f"{prefix}/")):
+    found[key[len(prefix) + 1:]] = {
+        **statistics.summary(arrays[key], gone)._asdict(), "by_seed": _masked(arrays[key], gone).tolist(),
+        **({"difference": statistics.difference(arrays[key], gone, first[key], first_gone)._asdict()}
+           if reference else {})}
+  return found
+
+
+def _gains(sweep: Sweep, arrays: Found, first: Found) -> dict[str, Any] | None:
+  """Returns, of the loss along a sweep of numbers, the two measures of Wu et al., 2025, section 5.3.
+
+  None where the reference's loss does not fall along it, as it does along a number of examples.
+  """
+  if not all(isinstance(value, (int, float)) for value in sweep.values):
+    return None
+
+  def curves(each):  # [S, values]
+    losses = [[arrays[f"sweep/{sweep.field}/{place}/loss"] for arrays in (each, first)]
+              for place in range(len(sweep.values))]
+    return np.stack([_masked(loss, statistics.diverged(loss, theirs)) for loss, theirs in losses], axis=1)
+
+  of_first, own = curves(first), curves(arrays)
+  if not np.argmin(of_first.mean(axis=0)):
+    return None
+  pairs = [statistics.gains(np.asarray(sweep.values), theirs, ours) for theirs, ours in zip(of_first, own)]
+  return {"relative_minimum": statistics.over_seeds(np.array([pair[0] for pair in pairs])),
+          "spared": statistics.over_seeds(np.array([pair[1] for pair in pairs]))}
+
+
+def _masked(values: np.ndarray, gone: np.ndarray) -> np.ndarray:
+  """Returns the means `[S]` over the episodes that have not diverged."""
+  return np.ma.mean(np.ma.masked_array(np.asarray(values, np.float64), gone), axis=1).filled(np.nan)
+
+
+def _per_seed(values: np.ndarray) -> np.ndarray:
+  return np.asarray(values, np.float64).reshape(len(values), -1).mean(axis=1)
+
+
+def _file_name(name: str) -> str:
+  return re.sub(r"[^\w.=+-]", "_", name)
+
+
+def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes the arrays, whole or not at all."""
+  partial = path.with_name(path.name + ".partial.npz")
+  np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+  partial.replace(path)
+
+
+def _plain(tree: Any) -> Any:
+  """Returns nested results as JSON has them: named tuples become mappings, and what is not finite becomes None."""
+  if hasattr(tree, "_asdict"):
+    tree = tree._asdict()
+  if isinstance(tree, Mapping):
+    return {str(name): _plain(value) for name, value in tree.items()}
+  if isinstance(tree, (list, tuple)):
+    return [_plain(value) for value in tree]
+  if isinstance(tree, (float, np.floating)):
+    return float(tree) if np.isfinite(tree) else None
+  return tree

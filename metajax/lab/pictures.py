@@ -1,0 +1,75 @@
+"""Pictures of a trained learner: it is run on a few tasks, and the arrays are handed to `reports`."""
+
+from typing import Mapping
+
+import jax
+import jax.numpy as jnp
+from matplotlib.figure import Figure
+import numpy as np
+
+from metajax.lab.reports import episodes, maps
+from metajax.lab.task_models import make_task_models
+from metajax.objectives.solve import solve
+from metajax.objectives.views import Views
+from metajax.tasks.sampling import sample_tasks
+from metajax.types import Learner, Params, PerExample, PRNGKey, TaskDistribution
+
+
+def fit_picture(before: Learner, after: Mapping[str, Learner], params: Params, tasks: TaskDistribution, key: PRNGKey,
+                *, span: tuple[float, float]) -> Figure:
+  """Returns the fit of scalar functions on three tasks, before and after adaptation.
+
+  Args:
+    before: the learner before it has adapted.
+    after: learners that have, by what is said of their curves, such as "after 1 step".
+    params: shared by all of them.
+    tasks: with inputs `[N, 1]`; its query set should cover `span` densely, for it draws the true function.
+    key: for the tasks and the adaptation.
+    span: the range of inputs to draw.
+  """
+  grid = jnp.linspace(*span, 200)[:, None]
+  sampled = sample_tasks(tasks, tasks.data, key, jnp.arange(3))
+  mask = jnp.ones(grid.shape[0], bool)
+
+  def curve(learner):
+
+    def one(episode):
+      features = learner.embed(params, episode.support.inputs, episode.support.mask)
+      adapted = learner.adapt(params, episode.support._replace(inputs=features), key)
+      return learner.predict(params, adapted, learner.embed(params, grid, mask), mask)[:, 0]
+
+    return np.asarray(jax.jit(jax.vmap(one))(sampled))
+
+  order = np.argsort(np.asarray(sampled.query.inputs)[..., 0], axis=1)
+  dense_x = np.take_along_axis(np.asarray(sampled.query.inputs)[..., 0], order, axis=1)
+  dense_y = np.take_along_axis(np.asarray(sampled.query.targets)[..., 0], order, axis=1)
+  grid_x = np.asarray(grid[:, 0])
+  return episodes.regression_fit(
+      np.asarray(sampled.support.inputs)[..., 0], np.asarray(sampled.support.targets)[..., 0],
+      np.tile(grid_x, (3, 1)), np.stack([np.interp(grid_x, x, y) for x, y in zip(dense_x, dense_y)]),
+      curve(before), np.stack([curve(learner) for learner in after.values()], axis=1), list(after))
+
+
+def image_picture(learner: Learner, loss: PerExample, params: Params, tasks: TaskDistribution, key: PRNGKey) -> Figure:
+  """Returns one episode of images: its support set, its queries, and what the learner says of them."""
+  episode = jax.tree.map(lambda leaf: leaf[0], sample_tasks(tasks, tasks.data, key, jnp.arange(1)))
+  outputs = jax.jit(lambda params, episode: solve(learner, loss, {}, params, episode, key).outputs)(params, episode)
+  support, query = jax.tree.map(np.asarray, tuple(episode))
+  return episodes.image_episode(support.inputs, support.targets, query.inputs, query.targets,
+                                np.asarray(jax.nn.softmax(outputs)))
+
+
+def map_picture(learner: Learner, params: Params, tasks: TaskDistribution, views: Views, key: PRNGKey, title: str,
+                num_tasks: int = 10) -> tuple[Figure, float]:
+  """Returns the task-representation map, and the silhouette of its clusters in [-1, 1].
+
+  Models are learned from the subsets `views` of each of `num_tasks` tasks and from the whole of each task; their
+  representations are projected to two dimensions and coloured by task. Tight clusters are alignment, clusters far
+  apart are discrimination (Wu et al., 2025, section 5.1: ten tasks, ten subsets each).
+  """
+  full, parts = make_task_models(learner, tasks, views, key, num_tasks)(params)
+  models = np.concatenate([full[:, None], parts], axis=1)
+  points = maps.project(models)
+  labels = np.repeat(np.arange(num_tasks), parts.shape[1])
+  score = maps.silhouette(models[:, 1:].reshape(labels.size, -1), labels)
+  return maps.task_map(points[:, 1:], points[:, 0], title, score), score

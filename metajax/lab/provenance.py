@@ -1,0 +1,52 @@
+"""What a run is made with, as far as it decides the bits that come out: versions, commit, data, devices."""
+
+from importlib import metadata
+from pathlib import Path
+import platform
+import subprocess
+from typing import Any
+
+import jax
+
+from metajax.lab.checkpoints import digest
+from metajax.types import PyTree
+
+_PACKAGES = ("metajax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def provenance(data: PyTree, recipe: Path | str) -> dict[str, Any]:
+  """Returns what JSON can hold of the tools, the data and the machine.
+
+  Args:
+    data: the arrays that tasks are made of.
+    recipe: the file of the recipe.
+  """
+  devices = jax.devices()
+  return {
+      "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+      "commit": {"metajax": commit(Path(__file__)), "recipe": commit(Path(recipe))},
+      "data": f"sha256:{digest(data)}",
+      "devices": {"kind": devices[0].device_kind, "count": len(devices), "processes": jax.process_count()}}
+
+
+def commit(file: Path) -> str | None:
+  """Returns the git commit that a file is at, with `, changed` if its repository differs from it, or None."""
+  folder = file.absolute().parent
+
+  def git(*words: str) -> str:
+    return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True,
+                          timeout=20).stdout.strip()
+
+  try:
+    git("ls-files", "--error-unmatch", file.name)  # it may lie, untracked, within somebody else's repository
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "HEAD") + (", changed" if changed else "")
+  except (OSError, subprocess.SubprocessError):
+    return None
+
+
+def _version(package: str) -> str | None:
+  try:
+    return metadata.version(package)
+  except metadata.PackageNotFoundError:
+    return None

@@ -1,0 +1,169 @@
+"""The composition root: a recipe is trained, tested and pictured in a workdir.
+
+What a run leaves in its workdir:
+
+  run.json            the recipe and its settings, and what the run was made with
+  metrics.csv         a row every few steps: means of the metrics over these steps
+  tensorboard/        the same, for TensorBoard
+  checkpoints/        Orbax; damaged ones are moved to checkpoints-damaged/
+  step_<n>.npz        the episodes of a step that computed a number that is none, if one did
+  test.json           the test results, each a mean with its 95 % interval
+  test_episodes.npz   the same, episode by episode
+  *.png               learning curves, the task-representation map, and the recipe's own pictures
+  report.html         all of this in one file, to be looked at
+"""
+
+import io
+import json
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+import jax
+
+from metajax.lab import session as session_lib
+from metajax.lab.checkpoints import Checkpoints, Keep
+from metajax.lab.preemption import Preempted
+from metajax.lab.recipe import Recipe
+from metajax.lab.reports import html
+from metajax.lab.reports.figures import learning_curves, save
+from metajax.lab.reports.progress import Progress
+from metajax.lab.reports.writers import CsvWriter, TensorBoardWriter, Writer, combine, read_csv
+from metajax.lab.session import first_state, open_session, words_of_writer, write_batch
+from metajax.lab.workdir import write_arrays, write_text
+from metajax.training.evaluation import Estimate, make_evaluate
+from metajax.training.faults import NonFinite
+from metajax.training.hosts import is_writer, to_host
+from metajax.training.loop import Stopped, fit
+from metajax.training.sharding import replicate, task_mesh
+from metajax.training.step import TrainState
+from metajax.types import Params
+
+
+def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = print,
+        stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
+        ) -> dict[str, Estimate]:
+  """Trains, tests and pictures a recipe in a workdir, going on from its newest checkpoint if it has one.
+
+  `stop_requested` is asked before each dispatch; processes that train together must all be told the same. `writers`
+  open further places for the metrics, given the step that the run goes on from.
+
+  Returns:
+    The test results by name, `loss` and each score.
+
+  Raises:
+    metajax.training.faults.NonFinite: if a step computes a number that is none.
+    metajax.lab.checkpoints.Damaged: if there are checkpoints, but none is whole.
+    metajax.lab.checkpoints.Unsaved: if a checkpoint cannot be written.
+    metajax.lab.preemption.Preempted: if a stop was requested; all that was done is saved.
+  """
+  workdir = Path(workdir)
+  say = words_of_writer(say)
+  say(recipe.notes)
+  state = train(recipe, workdir, say=say, stop_requested=stop_requested, writers=writers)
+  if stop_requested():
+    raise Preempted("Stopped as asked, with the training done and saved; the same command tests.")
+  results = test(recipe, state.params, workdir, say=say)
+  if not is_writer():
+    return results
+  params = jax.device_put(to_host(state.params), jax.local_devices()[0])  # they may live on a whole mesh
+  figures = {"curves.png": learning_curves(read_csv(workdir / "metrics.csv")),
+             **recipe.pictures(params, jax.random.key(recipe.test.seed))}
+  for name, figure in figures.items():
+    save(figure, workdir / name)
+  say(f"Pictures: {', '.join(str(workdir / name) for name in figures)}")
+  html.write(workdir)
+  return results
+
+
+def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
+          stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
+          ) -> TrainState:
+  """Returns the state at the end of training, or of what is left of it; errors as in `run`."""
+  session = open_session(recipe, say=say)
+  state, tasks = session.start(), session.tasks()
+  advance = session.advance(state, tasks)
+  evaluate = None
+  if recipe.val_tasks is not None:
+    evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.val_tasks,
+                             num_episodes=recipe.test.val_episodes, key=session.keys.val, mesh=session.mesh)
+
+  keep = Keep(recipe.training.keep_newest, recipe.training.keep_every, recipe.training.keep_best)
+  with Checkpoints(workdir / "checkpoints", keep=keep) as checkpoints:
+    restored = checkpoints.restore(state)
+    state, row = (state, None) if restored is None else (restored.state, restored.notes)
+    start = int(state.step)
+    say(f"{'Resuming after step ' + str(start) if start else 'Training'}: {recipe.training.steps} steps of "
+        f"{recipe.training.tasks_per_step} tasks on {session.mesh.size} device{'s' if session.mesh.size > 1 else ''}.")
+    writer = combine()
+    if is_writer():
+      further = [opened(start) for opened in writers]  # first: they may be refused elsewhere
+      writer = combine(CsvWriter(workdir / "metrics.csv", start), TensorBoardWriter(workdir / "tensorboard", start),
+                       *further)
+    with Progress(recipe.training.steps, start_step=start, tasks_per_step=recipe.training.tasks_per_step,
+                  file=None if is_writer() else io.StringIO()) as progress:
+      period = recipe.training.rows_per_checkpoint * recipe.training.steps_per_row
+
+      def report(step, state, metrics):
+        values = dict(metrics)
+        due = step % period == 0 or step == recipe.training.steps
+        if due and evaluate is not None:
+          values |= {f"val_{name}": result.mean for name, result in evaluate(state.params).items()}
+        writer.write(step, values)
+        progress.update(step, values)
+        checkpoints.check()
+        if due:
+          writer.flush()
+          checkpoints.save(step, state, values)
+
+      try:
+        state = fit(state, tasks, advance, num_steps=recipe.training.steps,
+                    steps_per_dispatch=recipe.training.steps_per_dispatch, steps_per_row=recipe.training.steps_per_row,
+                    hooks=[report], row=row, stop_requested=stop_requested, feed=session.feed)
+      except Stopped as stopped:
+        if stopped.step not in (0, *checkpoints.steps()):
+          writer.flush()
+          checkpoints.save(stopped.step, stopped.state, notes=stopped.row)
+          checkpoints.wait()
+        raise Preempted(f"Stopped as asked and saved, {stopped.step} of {recipe.training.steps} steps done; the same "
+                        "command goes on.") from None
+      except NonFinite as fault:
+        if is_writer():
+          write_batch(workdir / f"step_{fault.step}.npz", recipe.train_tasks, session.keys.train, fault.step,
+                      recipe.training.tasks_per_step)
+        raise
+      finally:
+        writer.close()
+        session.close()
+  return state
+
+
+def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "test", say: Callable[[str], Any] = print
+         ) -> dict[str, Estimate]:
+  """Returns the results on the frozen test episodes, also written to `<name>.json` and `<name>_episodes.npz`."""
+  mesh = task_mesh()
+  evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.test_tasks,
+                           num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed), mesh=mesh,
+                           measures=recipe.measures)
+  results = evaluate(replicate(to_host(params), mesh))
+  if not is_writer():
+    return results
+  summary = {
+      "episodes": recipe.test.episodes, "test_seed": recipe.test.seed, "notes": recipe.notes,
+      "results": {key: {"mean": value.mean, "interval_95": value.interval} for key, value in results.items()}}
+  write_arrays(Path(workdir) / f"{name}_episodes.npz", {key: value.values for key, value in results.items()})
+  write_text(Path(workdir) / f"{name}.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+  say(f"Test on {recipe.test.episodes} episodes (mean ± 95 % interval): "
+      + ", ".join(f"{key} {value}" for key, value in results.items()) + f"\n  {recipe.notes}")
+  return results
+
+
+def restore(recipe: Recipe, workdir: Path | str) -> TrainState:
+  """Returns the newest whole state in a workdir.
+
+  Raises:
+    ValueError, metajax.lab.checkpoints.Damaged: if there is no checkpoint yet, or none is whole.
+  """
+  restored = session_lib.restore(workdir, first_state(recipe, jax.random.key(recipe.seed)))
+  if restored is None:
+    raise ValueError(f"workdir {workdir} has no checkpoint yet; train first.")
+  return restored.state

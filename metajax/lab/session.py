@@ -1,0 +1,180 @@
+"""A session: the keys, the state, the tasks and the compiled programs of a recipe, and how its state is restored.
+
+A run, several seeds, a replay, a fork and a dry run all begin with one, and add what they are about.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+import time
+from typing import Any, Callable, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+import numpy as np
+import optax
+
+from metajax.lab.checkpoints import Checkpoints, Restored
+from metajax.lab.recipe import Recipe
+from metajax.lab.workdir import write_arrays
+from metajax.tasks.sampling import sample_batch
+from metajax.training.faults import guard
+from metajax.training.feed import Feed
+from metajax.training.hosts import is_writer, wait
+from metajax.training.pipeline import read_shapes
+from metajax.training.sharding import over_tasks, over_tasks_by_pmap, replicate, spread, task_mesh, usable_devices
+from metajax.training.step import Advance, TrainState, init_state, make_advance
+from metajax.types import PRNGKey, TaskDistribution
+
+Say = Callable[[str], Any]
+
+
+class Keys(NamedTuple):
+  """The root keys of a run, each spent by one owner."""
+  init: PRNGKey  # of the parameters
+  train: PRNGKey  # of the training tasks and of all that training draws
+  val: PRNGKey  # of the validation tasks
+
+
+def root_keys(seed: int) -> Keys:
+  """Returns the keys of a run of this seed."""
+  return Keys(*jax.random.split(jax.random.key(seed), 3))
+
+
+def guarded_optimizer(recipe: Recipe) -> optax.GradientTransformation:
+  """Returns the optimizer that a recipe is trained with: its own, with the gradient clipped and checked as set."""
+  return guard(recipe.optimizer, clip=recipe.training.clip_gradient, skip=recipe.training.skip_nonfinite)
+
+
+def first_state(recipe: Recipe, key: PRNGKey) -> TrainState:
+  """Returns the state before the first step, on the default device."""
+  return init_state(recipe.learner, guarded_optimizer(recipe), recipe.train_tasks, key, recipe.objective,
+                    recipe.training.tasks_per_step)
+
+
+@dataclass(frozen=True)
+class Session:
+  """A recipe, ready to be trained on some devices; see `open_session`."""
+  recipe: Recipe
+  mesh: Mesh
+  keys: Keys
+  feed: Feed | None  # what reads ahead for training, if the recipe wants that
+  say: Say
+  _compiled: dict[int, Advance] = field(default_factory=dict)
+
+  def start(self) -> TrainState:
+    """Returns the state before the first step, on the devices."""
+    state = replicate(first_state(self.recipe, self.keys.init), self.mesh)
+    if self.recipe.training.spread_state:
+      state = jax.jit(lambda state: state, out_shardings=spread(state, self.mesh))(state)
+    return state
+
+  def shapes(self) -> TrainState:
+    """Returns the shapes, types and shardings of the state; nothing is computed."""
+    state = jax.eval_shape(lambda: first_state(self.recipe, self.keys.init))
+    if self.recipe.training.spread_state:
+      state = jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+                           state, spread(state, self.mesh))
+    return state
+
+  def tasks(self) -> TaskDistribution:
+    """Returns the training tasks, their data on the devices."""
+    return self.recipe.train_tasks._replace(data=replicate(self.recipe.train_tasks.data, self.mesh))
+
+  def program(self, num_steps: int) -> Any:
+    """Returns the jitted `(state, data) -> (state, metrics)` of a dispatch, not compiled yet."""
+    training, feed = self.recipe.training, self.feed
+    return make_advance(self.recipe.objective, guarded_optimizer(self.recipe),
+                        feed.tasks if feed else self.recipe.train_tasks, key=self.keys.train, mesh=self.mesh,
+                        num_tasks=training.tasks_per_step, num_steps=num_steps,
+                        mapped=over_tasks_by_pmap if training.pmap else over_tasks,
+                        spread_state=training.spread_state, data_specs=feed.specs if feed else None)
+
+  def advance(self, state: TrainState, tasks: TaskDistribution) -> Callable[[int], Advance]:
+    """Returns a function from a number of steps to the compiled program that does them in one dispatch.
+
+    A program is compiled when it is first asked for, which every process must do.
+    """
+
+    def compiled(num_steps: int) -> Advance:
+      if num_steps not in self._compiled:
+        began = time.monotonic()
+        data = self.feed.like(num_steps) if self.feed else tasks.data
+        self._compiled[num_steps] = self.program(num_steps).lower(state, data).compile()
+        self.say(f"Compiled {num_steps} step{'s' if num_steps > 1 else ''} a dispatch in "
+                 f"{time.monotonic() - began:.1f} s.")
+        wait("compiled")
+      return self._compiled[num_steps]
+
+    return compiled
+
+  def close(self) -> None:
+    """Ends what reads ahead."""
+    if self.feed:
+      self.feed.close()
+
+
+def open_session(recipe: Recipe, *, say: Say = print, read_ahead: bool = True) -> Session:
+  """Returns a session on as many devices as divide the meta-batch.
+
+  Args:
+    recipe: what is trained.
+    say: takes sentences.
+    read_ahead: whether training tasks are read ahead where the recipe wants that; otherwise each step fetches its own.
+  """
+  training, keys = recipe.training, root_keys(recipe.seed)
+  mesh = task_mesh(usable_devices(training.tasks_per_step))
+  feed = None
+  if read_ahead and recipe.reading is not None:
+    feed = Feed(recipe.train_tasks, keys.train, mesh, num_tasks=training.tasks_per_step, num_steps=training.steps,
+                reading=recipe.reading)
+  return Session(recipe, mesh, keys, feed, say)
+
+
+def check(recipe: Recipe) -> None:
+  """Traces a recipe's first step, which compiles, computes and writes nothing, so that a run need not start to fail.
+
+  Raises:
+    ValueError: if its parts do not fit each other.
+  """
+  if recipe.reading is not None and recipe.training.pmap:
+    raise ValueError("what is read ahead goes to devices that tasks are mapped over by shard_map; give "
+                     "config.training.pmap=False, or config.examples=host, with which each step fetches its own.")
+  if recipe.reading is not None:
+    read_shapes(recipe.train_tasks, recipe.training.tasks_per_step)  # it raises if they cannot be read
+  session = open_session(recipe, read_ahead=False)
+  _, metrics = jax.eval_shape(session.program(1), session.shapes(), recipe.train_tasks.data)
+  known = [*metrics, *(f"val_{name}" for name in ("loss", *recipe.scores) if recipe.val_tasks is not None)]
+  if recipe.training.keep_best.removeprefix("-") not in ("", *known):
+    raise ValueError(f"config.training.keep_best={recipe.training.keep_best!r} is not measured; choose one of "
+                     f"{', '.join(known)}.")
+
+
+def restore(folder: Path | str, like: TrainState, *, at_most: float = float("inf")) -> Restored | None:
+  """Returns the newest whole checkpoint in a workdir, up to a step; None if it has none. Nothing in it changes.
+
+  Raises:
+    metajax.lab.checkpoints.Damaged: if there are checkpoints, but none is whole.
+  """
+  folder = Path(folder) / "checkpoints"
+  if not folder.is_dir():
+    return None
+  with Checkpoints(folder, read_only=True) as checkpoints:
+    return checkpoints.restore(like, at_most=at_most)
+
+
+def write_batch(path: Path, tasks: TaskDistribution, key: PRNGKey, step: int, num_tasks: int) -> None:
+  """Writes the meta-batch of a step, counted from 1, as NumPy arrays: `support.inputs [T, N, ...]` and so on."""
+  places = jnp.arange(num_tasks, dtype=jnp.int32)
+  batch = jax.jit(lambda data: sample_batch(tasks, data, key, jnp.int32(step - 1), places))(tasks.data)
+  write_arrays(path, {jax.tree_util.keystr(place, simple=True, separator="."): np.asarray(leaf)
+                      for place, leaf in jax.tree_util.tree_leaves_with_path(batch)})
+
+
+def words_of_writer(say: Say) -> Say:
+  """Returns `say` in the process that writes, and silence in all others."""
+  return say if is_writer() else silence
+
+
+def silence(words: str) -> None:
+  """Says nothing."""

@@ -1,0 +1,1 @@
+"""Task distributions: pure, compiled draws of one task."""

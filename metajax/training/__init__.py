@@ -1,0 +1,1 @@
+"""The compiled step, the loop, and the task axis over devices."""

@@ -1,0 +1,92 @@
+"""A fork goes on from another run, under other settings; it appears whole or not at all, and the source stays."""
+
+import json
+
+import numpy as np
+import pytest
+
+from metajax.lab import run as runs
+from metajax.lab import workdir
+from metajax.lab.checkpoints import Checkpoints
+from metajax.lab.fork import fork
+from tests.small_runs import build_sinusoid
+
+_CONFIG, _ABOUT = {"steps": 12}, {"data": "sha256:1"}
+
+
+def _contents(folder):
+  return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("source")
+  workdir.claim(folder, "a.py", {"steps": 8})
+  runs.train(build_sinusoid(), folder, say=lambda _: None)
+  return folder
+
+
+def _fork(source, folder, **training):
+  built = build_sinusoid(**{"steps": 12, **training})
+  fork(source, folder, built, "a.py", _CONFIG, _ABOUT, say=lambda _: None)
+  return built
+
+
+def test_a_fork_goes_on(source, tmp_path):
+  before, folder = _contents(source), tmp_path / "runs" / "fork"
+  folder.mkdir(parents=True)
+  built = _fork(source, folder, learning_rate=0.5)
+  assert _contents(source) == before
+  assert workdir.read(folder) == {"recipe": "a.py", "config": _CONFIG}
+  assert json.loads((folder / "run.json").read_text())["about"]["forked"] == {"from": str(source), "step": 8}
+  held = _contents(folder)
+  _fork(source, folder)  # the same command again
+  assert _contents(folder) == held and list(folder.parent.iterdir()) == [folder]
+
+  runs.train(built, folder, say=lambda _: None)
+  table = np.genfromtxt(folder / "metrics.csv", delimiter=",", names=True)
+  assert table["step"].tolist() == [2, 4, 6, 8, 10, 12]
+  assert (folder / "metrics.csv").read_bytes().startswith((source / "metrics.csv").read_bytes())
+
+
+def test_a_fork_of_equal_settings_is_the_longer_run(source, tmp_path):
+  _fork(source, tmp_path / "fork")
+  runs.train(build_sinusoid(steps=12), tmp_path / "fork", say=lambda _: None)
+  (tmp_path / "whole").mkdir()
+  runs.train(build_sinusoid(steps=12), tmp_path / "whole", say=lambda _: None)
+  digests = []
+  for name in ("fork", "whole"):
+    with Checkpoints(tmp_path / name / "checkpoints", read_only=True) as checkpoints:
+      assert checkpoints.steps()[-1] == 12
+    digests.append(json.loads(next((tmp_path / name / "checkpoints" / "12" / "about").iterdir()).read_text())["digest"])
+  assert digests[0] == digests[1]
+  assert (tmp_path / "fork" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+
+
+def test_what_a_cut_short_fork_left_is_no_run(source, tmp_path):
+  (tmp_path / "fork.forking" / "checkpoints").mkdir(parents=True)
+  _fork(source, tmp_path / "fork")
+  assert (tmp_path / "fork" / "checkpoints" / "8").is_dir() and not (tmp_path / "fork.forking").exists()
+
+
+@pytest.mark.parametrize("prepare, training, words", [
+    (lambda source, folder: folder.write_text("mine"), {}, "is not empty; name a new one"),
+    (lambda source, folder: (folder.mkdir(), (folder / "x").write_text("mine")), {}, "is not empty; name a new one"),
+    (None, {"steps": 8}, "stands at step 8, so there is nothing left to do in 8 steps"),
+    (None, {"skip_nonfinite": 3}, "no checkpoint that fits these settings"),  # another optimizer, another state
+])
+def test_what_cannot_be_forked(source, tmp_path, prepare, training, words):
+  if prepare is not None:
+    prepare(source, tmp_path / "fork")
+  before = _contents(tmp_path), _contents(source)
+  with pytest.raises(ValueError, match=words):
+    _fork(source, tmp_path / "fork", **training)
+  assert (_contents(tmp_path), _contents(source)) == before
+
+
+@pytest.mark.parametrize("name, words", [("none", "holds no run"), ("claimed", "has no checkpoint yet")])
+def test_nothing_to_fork_from(tmp_path, name, words):
+  workdir.claim(tmp_path / "claimed", "a.py", {})
+  with pytest.raises(ValueError, match=words):
+    _fork(tmp_path / name, tmp_path / "fork")
+  assert not (tmp_path / "fork").exists()

@@ -1,0 +1,92 @@
+"""Tasks from groups of rows: whose rows, how many, in which shares, and what is padding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metajax.tasks.groups import GroupData, at_least, by_group, group_tasks
+from metajax.tasks.sampling import listed_task
+
+COUNTS = (4, 9, 6)
+
+
+def source(classes=False):
+  """Rows [group, place]; targets are the place, or the class place % 3 == 0."""
+  rows = np.asarray([[group, place] for group, count in enumerate(COUNTS) for place in range(count)], np.float32)
+  targets = (rows[:, 1] % 3 == 0).astype(np.int32) if classes else rows[:, 1:] * 10
+  return GroupData(rows, targets, np.asarray(COUNTS, np.int32), ("a", "b", "c"), "made up.")
+
+
+def sample(tasks, count=300):
+  keys = jax.random.split(jax.random.key(0), count)
+  return jax.tree.map(np.asarray, jax.jit(jax.vmap(tasks.sample, (None, 0)))(tasks.data, keys))
+
+
+def test_a_task_is_one_group_each_row_once_and_the_rest_is_padding():
+  support, query = sample(group_tasks(source(), shots=3, queries=4))
+  assert support.inputs.shape == (300, 3, 2) and query.targets.shape == (300, 4, 1)
+  met = set()
+  for index in range(300):
+    rows = np.concatenate([part.inputs[index][part.mask[index]] for part in (support, query)])
+    group, = set(rows[:, 0])
+    assert len(rows) == min(COUNTS[int(group)], 7) == len({place for _, place in rows})
+    targets = np.concatenate([part.targets[index][part.mask[index]] for part in (support, query)])
+    np.testing.assert_array_equal(targets[:, 0], rows[:, 1] * 10)
+    met |= {(group, place) for group, place in rows[:3]}
+  assert support.mask.all() and met == {(group, place) for group, count in enumerate(COUNTS) for place in range(count)}
+  drawn = support.inputs[:, 0, 0]
+  assert all(70 < (drawn == group).sum() < 130 for group in range(3))
+
+
+def test_strata_keep_their_shares():
+  support, query = sample(group_tasks(source(classes=True), shots=3, queries=6, stratified=True), 200)
+  large = support.inputs[:, 0, 0] == 1  # three of nine are of class 1
+  assert large.any() and (support.targets[large].sum(1) == 1).all()
+  assert (np.where(query.mask[large], query.targets[large], 0).sum(1) == 2).all()
+  loose = sample(group_tasks(source(classes=True), shots=3, queries=6), 200).support.targets.sum(1)
+  assert loose.min() == 0 and loose.max() > 1  # and without strata they do not
+
+
+def test_inputs_may_be_any_arrays_and_are_prepared():
+  data = source()._replace(inputs={"x": source().inputs, "y": source().inputs[:, 0]})
+  tasks = group_tasks(data, shots=1, queries=1, prepare=lambda parts: parts["x"][:, 1] + 100 * parts["y"])
+  support = sample(tasks, 50).support
+  np.testing.assert_array_equal(support.inputs % 100 * 10, support.targets[..., 0])
+
+
+def test_rows_are_sorted_by_group():
+  data = by_group(jnp.arange(5), np.arange(5), np.asarray(["q", "p", "q", "p", "p"]), "made up.")
+  np.testing.assert_array_equal(data.inputs, [1, 3, 4, 0, 2])
+  assert data.names == ("p", "q") and data.counts.tolist() == [3, 2]
+
+
+def test_small_groups_are_left_out_and_said():
+  data = at_least(source(), 6)
+  assert data.names == ("b", "c") and data.counts.tolist() == [9, 6]
+  assert set(data.inputs[:, 0]) == {1, 2} and len(data.targets) == 15
+  assert data.source == "made up. 1 groups with fewer than 6 rows are left out."
+  assert at_least(source(), 4).source == "made up."
+  with pytest.raises(ValueError, match="no group has 10 rows; the largest has 9"):
+    at_least(source(), 10)
+
+
+@pytest.mark.parametrize("settings, sentence", [
+    ({"shots": 0}, "shots=0"), ({"queries": 0}, "queries=0"),
+    ({"shots": 4}, "no row for a query in group 'a', which has 4"),
+    ({"stratified": True}, "only classes can be stratified")])
+def test_impossible_tasks_are_refused_in_a_sentence(settings, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    group_tasks(source(), **{"shots": 2, "queries": 2, **settings})
+
+
+def test_a_test_list_takes_the_groups_in_turn():
+  tasks = group_tasks(source(), shots=3, queries=6, in_turn=True)
+  draw = jax.jit(lambda place: listed_task(tasks, tasks.data, jax.random.key(0), place))
+  episodes = [draw(place) for place in range(6)]
+  assert [int(episode.support.inputs[0, 0]) for episode in episodes] == [0, 1, 2, 0, 1, 2]
+  rows = [np.asarray(episodes[place].support.inputs[:, 1]) for place in (1, 4)]
+  assert not np.array_equal(*rows)  # the same group, other rows
+  plain = group_tasks(source(), shots=3, queries=6)
+  drawn = [int(listed_task(plain, plain.data, jax.random.key(0), place).support.inputs[0, 0]) for place in range(9)]
+  assert drawn != [0, 1, 2] * 3

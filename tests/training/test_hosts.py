@@ -1,0 +1,64 @@
+"""One process is a pod of one; numbers that cannot be are refused. Several: tests/launch/test_local_pod.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metajax.training import hosts
+from metajax.training.sharding import replicate, spread, task_mesh
+
+
+def test_alone_one_writes_waits_for_nobody_and_decides_alone():
+  assert hosts.is_writer()
+  hosts.wait("nobody else comes")
+  asked = lambda: True
+  assert hosts.together(asked) is asked
+
+
+@pytest.mark.parametrize("pace, talks", [(0.3, 7), (3.0, 19)])  # seconds between two questions
+def test_processes_answer_alike_and_talk_now_and_then(monkeypatch, pace, talks):
+  clock, said = [0.0], []
+  monkeypatch.setattr(hosts.time, "monotonic", lambda: clock[0])
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+
+  def allgather(ours):  # the other is three times as slow, and is told to stop before the 21st question
+    others = np.array([clock[0] > 19.5 * pace, 3 * ours[1]], np.float32)
+    said.append(clock[0])
+    return np.stack([ours, others])
+
+  monkeypatch.setattr(hosts.multihost_utils, "process_allgather", allgather)
+  ask, answers = hosts.together(lambda: False, seconds=3.0), []
+  for _ in range(26):
+    answers.append(ask())
+    clock[0] += pace
+  assert not any(answers[:20]) and answers[-1]
+  assert answers == sorted(answers)  # once yes, always yes
+  assert len([moment for moment in said if moment < 19.5 * pace]) == talks
+
+
+def test_arrays_come_back_from_wherever_they_are():
+  mesh = task_mesh()
+  tree = {"w": jnp.arange(64.0 * 128).reshape(64, 128), "b": jnp.float32(2), "key": jax.random.key(3)}
+  placed = replicate(tree, mesh)
+  spread_out = jax.device_put(placed["w"], spread(placed["w"], mesh))
+  np.testing.assert_array_equal(hosts.to_host(spread_out), tree["w"])
+  back = hosts.to_host(placed)
+  np.testing.assert_array_equal(back["w"], tree["w"])
+  np.testing.assert_array_equal(back["key"], jax.random.key_data(tree["key"]))
+
+
+@pytest.mark.parametrize("processes, process", [(2, 2), (4, -1), (0, 0)])
+def test_a_process_that_is_none_of_them_is_refused(processes, process):
+  with pytest.raises(ValueError, match="they count from 0"):
+    hosts.connect(hosts.Hosts("127.0.0.1:1", processes, process))
+
+
+def test_where_there_is_no_cluster_it_is_said(monkeypatch):
+
+  def initialize():
+    raise ValueError("coordinator_address should be defined.")
+
+  monkeypatch.setattr(jax.distributed, "initialize", initialize)  # what it does before the first device is touched
+  with pytest.raises(ValueError, match="no cluster was recognised.*--hosts="):
+    hosts.connect(None)
