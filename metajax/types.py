@@ -5,8 +5,8 @@ The letters, used in every docstring of the library:
 `D` features. Functions are written for one task; only objectives and evaluation put `vmap` above them.
 """
 
-from dataclasses import dataclass
-from typing import Any, Callable, Mapping, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Mapping, NamedTuple
 
 import jax
 
@@ -71,21 +71,6 @@ class FilmNetwork(NamedTuple):
   num_film: int
 
 
-@dataclass(frozen=True)
-class Shifted:
-  """A `represent` that knows what all tasks share of psi; ConML measures the rest, with more digits and less work.
-
-  psi:   (params, adapted, key) -> psi(h)
-  shift: (params, psi(h))       -> an origin, the same for all tasks, and psi(h) less the origin; their derivatives must
-                                   add up to that of psi, and either may be a constant
-  """
-  psi: Callable[[Params, PyTree, PRNGKey], PyTree]
-  shift: Callable[[Params, PyTree], tuple[PyTree, PyTree]]
-
-  def __call__(self, params: Params, adapted: PyTree, key: PRNGKey) -> PyTree:
-    return self.psi(params, adapted, key)
-
-
 class Learner(NamedTuple):
   """A way of learning one task from examples, `h = g(D; theta)`, as five pure functions and perhaps a sixth.
 
@@ -96,8 +81,7 @@ class Learner(NamedTuple):
   represent: (params, adapted, key)                     -> psi(h): a pytree of reals, read as one long vector
   adapt_both: (params, support, query, key)             -> adapted to the support set, adapted to support and query
 
-  `adapt_both` is for a learner that can do the two cheaper than by calling `adapt` twice, with the same results;
-  `Shifted` is a `represent` for one whose psi is a little more than what all tasks begin with.
+  `adapt_both` is for a learner that can do the two cheaper than by calling `adapt` twice, with the same results.
 
   An objective gives `adapt` and `represent` the same key for every set it learns from in one task, so that two
   models of a task differ by their examples alone. The key of `represent` is the same for all tasks of a meta-batch.
@@ -110,11 +94,31 @@ class Learner(NamedTuple):
   adapt_both: Callable[[Params, Examples, Examples, PRNGKey], tuple[PyTree, PyTree]] | None = None
 
 
-class Objective(Protocol):
-  """What meta-training minimises: `(params, episodes with leading T, key) -> (loss, metrics)`, all scalars."""
+# (params, tasks with leading T, key) -> (loss, metrics), all scalars
+LossFunction = Callable[[Params, Any, PRNGKey], tuple[Array, Metrics]]
 
-  def __call__(self, params: Params, episodes: Episode, key: PRNGKey) -> tuple[Array, Metrics]:
-    ...
+
+@dataclass(frozen=True)
+class Objective:
+  """What meta-training minimises; called as `(params, tasks with leading T, key) -> (loss, metrics)`, all scalars.
+
+  function:  (params, tasks, key, axis_name) -> (loss, metrics)
+  init:      (key, inputs [N, ...])          -> params, the learner's; None if the objective knows of none
+  axis_name: the mapped axis over which tasks are spread, if any; `training` sets it, so that nobody else has to
+
+  Where tasks are spread over devices, the mean over devices of the loss must be that over all tasks. Of a plain mean
+  over tasks it is; anything else, as the contrast, has to talk over the axis.
+  """
+  function: Callable[[Params, Any, PRNGKey, str | None], tuple[Array, Metrics]]
+  init: Callable[[PRNGKey, PyTree], Params] | None = None
+  axis_name: str | None = None
+
+  def __call__(self, params: Params, tasks: Any, key: PRNGKey) -> tuple[Array, Metrics]:
+    return self.function(params, tasks, key, self.axis_name)
+
+  def over(self, axis_name: str | None) -> "Objective":
+    """Returns the same objective of tasks that are spread over a mapped axis."""
+    return replace(self, axis_name=axis_name)
 
 
 class Estimator(NamedTuple):
@@ -129,6 +133,10 @@ class Estimator(NamedTuple):
   """
   init: Callable[[Params, PyTree, PRNGKey], PyTree]
   estimate: Callable[[Params, PyTree, PyTree, PRNGKey, Array], tuple[Params, PyTree, Metrics]]
+
+
+# What a step can be made of: an objective or a function, which is differentiated, or an estimator.
+Trainable = Objective | LossFunction | Estimator
 
 
 class TaskDistribution(NamedTuple):

@@ -1,7 +1,7 @@
 """Distances phi between two task representations.
 
-A representation is a pytree of real arrays read as one long vector `[D]`; a plain array is the simplest pytree. No
-leaf is ever flattened or concatenated. Sums are taken in float32 at least, whatever the leaves are.
+A representation is a pytree of real arrays read as one long vector `[D]`; a plain array is the simplest pytree. Sums
+are taken in float32 or wider, whatever the leaves are.
 
 Wu et al., Learning to Learn with Contrastive Meta-Objective, 2025, https://arxiv.org/abs/2410.05975.
 
@@ -13,7 +13,8 @@ Wu et al., Learning to Learn with Contrastive Meta-Objective, 2025, https://arxi
 """
 
 from dataclasses import dataclass
-from typing import Callable, NamedTuple
+import functools
+from typing import Callable
 
 import jax
 from jax import lax
@@ -25,42 +26,19 @@ from metajax.types import Array, PyTree
 Distance = Callable[[PyTree, PyTree], Array]
 
 
-class Products(NamedTuple):
-  """Inner products of two vectors, from which a distance of them keeps its digits however close they are.
-
-  Adapted weights are theta plus a little, so that rounding errors would be all that is left of the difference of two
-  dot products. `a - b` is exact there, and so is all that is made of it.
-  """
-  square: Array  # |b|^2
-  along: Array  # (a - b).b
-  square_gap: Array  # |a - b|^2
-
-
 @dataclass(frozen=True)
 class Quadratic:
-  """A distance that is squared Euclidean in coordinates f of its own: `phi(a, b) = scale * |f(a) - f(b)|^2`.
+  """A squared Euclidean distance in some coordinates f: `phi(a, b) = scale |f(a) - f(b)|^2`.
 
-  Any such distance has a mean over all pairs of `T` vectors that is a variance, so it costs `O(T)` and needs no
-  `T x T` matrix (`contrast.inter_task_distance`).
+  The mean of such a distance over all pairs of `T` vectors is a variance, so that it costs `O(T)`.
 
-  between: phi of the products of two vectors.
-  shift: from the same products the two numbers `(p, q)` of `f(b) - f(a) = p (b - a) + q a`.
+  difference: `(a, b) -> f(a) - f(b)`, accurate however close a and b are.
   """
-  between: Callable[[Products], Array]
-  shift: Callable[[Products], tuple[Array, Array]]
+  difference: Callable[[PyTree, PyTree], PyTree]
   scale: float
 
   def __call__(self, a: PyTree, b: PyTree) -> Array:
-    return self.between(products(a, b))
-
-
-def products(a: PyTree, b: PyTree, origin: PyTree | None = None) -> Products:
-  """Returns the inner products of two vectors; with an `origin`, of `origin + a` and `origin + b`."""
-  gap = difference(a, b)
-  square, along = squared_norm(b), dot(gap, b)
-  if origin is not None:  # the second in each product: XLA:CPU takes the transposed one a half longer
-    square, along = square + 2 * dot(b, origin) + squared_norm(origin), along + dot(gap, origin)
-  return Products(square, along, squared_norm(gap))
+    return self.scale * squared_norm(self.difference(a, b))
 
 
 def difference(a: PyTree, b: PyTree) -> PyTree:
@@ -77,6 +55,54 @@ def difference(a: PyTree, b: PyTree) -> PyTree:
   return jax.tree.map(lambda x, y: _wide(x) - _wide(y), a, b)
 
 
+def difference_of_directions(a: PyTree, b: PyTree) -> PyTree:
+  """Returns `a/|a| - b/|b|`, accurate however close the two are; a zero vector stays zero.
+
+  Adapted weights are the shared weights plus a small displacement, so that rounding errors would be all that is left
+  of the difference of two unit vectors. With `u` the direction of the shorter vector and `L` the longer norm it equals
+  `[(a - b) - (|a| - |b|) u] / L`, where `a - b` is exact for vectors that are close, and
+  `|a| - |b| = (a - b).(a + b) / (|a| + |b|)` loses nothing.
+
+  Raises:
+    ValueError: as `difference`.
+  """
+  difference(a, b)  # for its checks
+  return _difference_of_directions(*(jax.tree.map(_wide, tree) for tree in (a, b)))
+
+
+@jax.custom_jvp
+def _difference_of_directions(a: PyTree, b: PyTree) -> PyTree:
+  norm_a, norm_b = norm(a), norm(b)
+  longer, shorter = _nonzero(jnp.maximum(norm_a, norm_b)), _nonzero(jnp.minimum(norm_a, norm_b))
+  gap = jax.tree.map(lambda x, y: (x - y) / longer, a, b)
+  total = jax.tree.map(lambda x, y: (x + y) / longer, a, b)
+  excess = dot(gap, total) / _nonzero((norm_a + norm_b) / longer)  # (|a| - |b|) / L
+  return jax.tree.map(lambda g, x, y: g - excess * (jnp.where(norm_a < norm_b, x, y) / shorter), gap, a, b)
+
+
+@_difference_of_directions.defjvp
+def _derivative(primals, tangents):
+  # As on paper: the derivative of a direction u is that of the vector, divided by its norm and orthogonal to u.
+  turned_a, turned_b = (_derivative_of_direction(x, dx) for x, dx in zip(primals, tangents))
+  return _difference_of_directions(*primals), jax.tree.map(jnp.subtract, turned_a, turned_b)
+
+
+def _derivative_of_direction(x: PyTree, dx: PyTree) -> PyTree:
+  length = norm(x)
+  rate = jnp.where(length > 0, 1 / _nonzero(length), jnp.zeros_like(length))  # a zero vector has no direction
+  u, du = (jax.tree.map(lambda leaf: leaf * rate, tree) for tree in (x, dx))
+  along = dot(u, du)
+  return jax.tree.map(lambda d, e: d - along * e, du, u)
+
+
+def norm(tree: PyTree) -> Array:
+  """Returns `|a|`, a scalar in float32 or wider, with neither overflow nor underflow; at zero its gradient is zero."""
+  largest = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(_wide(leaf)), initial=0) for leaf in jax.tree.leaves(tree)])
+  unit = _nonzero(lax.stop_gradient(largest))  # |a| = unit |a / unit| for any unit
+  square = squared_norm(jax.tree.map(lambda leaf: _wide(leaf) / unit, tree))
+  return jnp.where(square > 0, unit * jnp.sqrt(_nonzero(square)), jnp.zeros_like(square))
+
+
 def squared_norm(tree: PyTree) -> Array:
   """Returns the sum of squares of all entries, a scalar in float32 or wider."""
   return dot(tree, tree)
@@ -84,7 +110,7 @@ def squared_norm(tree: PyTree) -> Array:
 
 def dot(a: PyTree, b: PyTree) -> Array:
   """Returns the inner product of two vectors, a scalar in float32 or wider."""
-  # As dot products, which need no copy of what they sum; a TPU would multiply in bfloat16 if it were not forbidden.
+  # A TPU multiplies in bfloat16 unless it is told otherwise.
   dots = jax.tree.map(lambda x, y: jnp.vdot(_wide(x), _wide(y), precision=lax.Precision.HIGHEST), a, b)
   return jax.tree.reduce(jnp.add, dots)
 
@@ -94,39 +120,9 @@ def sigmoid_squared(a: PyTree, b: PyTree) -> Array:
   return jax.nn.sigmoid(squared_euclidean(a, b))
 
 
-class _Norms(NamedTuple):
-  a: Array  # one for a zero vector
-  b: Array
-  longer: Array  # |a| - |b|
-  nonzero: tuple[Array, Array]  # whether a is, and whether b is
-
-
-def _norms(of: Products) -> _Norms:
-  growth = of.square_gap + 2 * of.along  # |a|^2 - |b|^2
-  square_a = jnp.maximum(of.square + growth, 0)
-  a, b = _norm_or_one(square_a), _norm_or_one(of.square)
-  nonzero = square_a > 0, of.square > 0
-  return _Norms(a, b, jnp.where(nonzero[0] & nonzero[1], growth / (a + b), a - b), nonzero)
-
-
-def _cosine(of: Products) -> Array:
-  """Returns `1 - a.b/(|a| |b|) = (|a - b|^2 - (|a| - |b|)^2) / (2 |a| |b|)`."""
-  norm = _norms(of)
-  phi = (of.square_gap - norm.longer * norm.longer) / (2 * norm.a * norm.b)
-  # A zero vector has no direction and stays zero: its distance to any other is one half.
-  half = jnp.where(norm.nonzero[0] | norm.nonzero[1], 0.5, 0.0).astype(phi.dtype)
-  return jnp.where(norm.nonzero[0] & norm.nonzero[1], phi, half)
-
-
-def _direction(of: Products) -> tuple[Array, Array]:
-  """Returns the shift of unit vectors: `b/|b| - a/|a| = [(b - a) + (|a| - |b|) a/|a|] / |b|`."""
-  norm = _norms(of)
-  return 1 / norm.b, norm.longer / (norm.a * norm.b)
-
-
-def _norm_or_one(square: Array) -> Array:
-  # The square root is taken of a number that is never zero, so that its gradient is never infinite.
-  return jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))
+def _nonzero(x: Array) -> Array:
+  """Returns a number to divide by, or to take the root of: one in the place of zero."""
+  return jnp.where(x > 0, x, jnp.ones_like(x))
 
 
 def _wide(x: Array) -> Array:
@@ -134,9 +130,9 @@ def _wide(x: Array) -> Array:
   return x if x.dtype in (jnp.float32, jnp.float64) else x.astype(jnp.float32)
 
 
-# phi(a, b) = 1 - a.b / (|a| |b|), in [0, 2], as half the squared distance of the unit vectors.
-cosine = Quadratic(_cosine, _direction, 0.5)
+# phi(a, b) = 1 - a.b / (|a| |b|), in [0, 2]: half the squared distance of the unit vectors. The distance of a zero
+# vector, which has no direction, to any other is one half.
+cosine = Quadratic(difference_of_directions, 0.5)
 
 # phi(a, b) = |a - b|^2, in squared units of the representation.
-squared_euclidean = Quadratic(lambda of: of.square_gap,
-                              lambda of: (jnp.ones_like(of.square), jnp.zeros_like(of.square)), 1.0)
+squared_euclidean = Quadratic(difference, 1.0)

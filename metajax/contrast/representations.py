@@ -1,16 +1,11 @@
-"""What the contrast asks of representations: `full [T, D]`, `views [T, K, D]`, perhaps an `origin [D]`, as pytrees."""
-
-import math
+"""What the contrast asks of representations: `full [T, D]` and `views [T, K, D]`, as pytrees."""
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
 from metajax.checks import check_real_arrays
-from metajax.contrast.distances import Distance, Quadratic
 from metajax.types import PyTree
-
-_SMALL = 4096  # numbers in a leaf of one task
 
 
 def check_views(full: PyTree, views: PyTree) -> None:
@@ -26,19 +21,6 @@ def check_views(full: PyTree, views: PyTree) -> None:
                        f"and {list(whole.shape)}.")
     if part.shape[1] == 0:
       raise ValueError("views are compared with the whole of their task, but there are none: K must be at least 1.")
-
-
-def check_origin(origin: PyTree | None, full: PyTree, distance: Distance) -> None:
-  """Raises ValueError for an origin that the representations do not have, or the distance does not measure from."""
-  if origin is None:
-    return
-  if not isinstance(distance, Quadratic):
-    raise ValueError("only a distances.Quadratic measures from an origin, but the distance is another function; add "
-                     "the origin to full and views.")
-  ours, theirs = (jax.tree.map(jnp.shape, tree) for tree in (origin, full))
-  if ours != jax.tree.map(lambda leaf: jnp.shape(leaf)[1:], full):
-    raise ValueError(f"an origin must have the structure and shape of one task's representation, but it is {ours} "
-                     f"where full is {theirs}.")
 
 
 def tasks_in_all(full: PyTree, axis_name: str | None) -> int:
@@ -58,13 +40,3 @@ def tasks_here(tree: PyTree) -> int:
     raise ValueError("representations must be a pytree of arrays with one leading axis of tasks, but the leaves have "
                      f"shapes {[list(jnp.shape(leaf)) for leaf in jax.tree.leaves(tree)]}.")
   return sizes.pop()
-
-
-def as_vectors(tree: PyTree, leading: int) -> PyTree:
-  """Returns the same with small leaves as vectors: XLA:CPU sums them twice as fast, but would copy large ones."""
-
-  def vector(leaf):
-    shape = jnp.shape(leaf)
-    return jnp.reshape(leaf, (*shape[:leading], -1)) if math.prod(shape[leading:]) <= _SMALL else leaf
-
-  return jax.tree.map(vector, tree)

@@ -2,10 +2,10 @@
 
 import jax
 
-from metajax.types import Estimator, Objective
+from metajax.types import Estimator, LossFunction, Objective
 
 
-def differentiate(objective: Objective) -> Estimator:
+def differentiate(objective: Objective | LossFunction) -> Estimator:
   """Returns the estimator whose gradient is that of the objective, by reverse mode; it carries nothing."""
 
   def init(params, tasks, key):
@@ -18,8 +18,3 @@ def differentiate(objective: Objective) -> Estimator:
     return gradient, carry, metrics
 
   return Estimator(init, estimate)
-
-
-def as_estimator(objective: Objective | Estimator) -> Estimator:
-  """Returns an estimator as it is, and an objective as one that is differentiated."""
-  return objective if isinstance(objective, Estimator) else differentiate(objective)

@@ -17,7 +17,7 @@ import numpy as np
 from metajax.lab.recipe import Recipe
 from metajax.lab.session import guarded_optimizer, open_session, restore, silence, words_of_writer, write_batch
 from metajax.objectives.solve import solve
-from metajax.tasks.sampling import sample_batch
+from metajax.tasks.sampling import meta_batch
 from metajax.training.faults import FINE, Checked, first_fault, path_of
 from metajax.training.hosts import is_writer, wait
 from metajax.training.loop import fit
@@ -53,7 +53,7 @@ def replay(recipe: Recipe, workdir: Path | str, step: int, *, say: Callable[[str
 
   def once(state: TrainState, data):
     places = jnp.arange(share, dtype=jnp.int32) + lax.axis_index(TASKS) * share
-    episodes = sample_batch(tasks, data, key, state.step, places)
+    episodes = meta_batch(tasks, data, key, state.step, places)
     alone = jax.vmap(lambda episode: solve(recipe.learner, recipe.loss, {}, state.params, episode, key).loss)(episodes)
     checked = update(recipe.objective, guarded_optimizer(recipe), state, episodes, key)[1]
     return checked, first_fault(checked), lax.all_gather(alone, TASKS, tiled=True)

@@ -17,7 +17,7 @@ import optax
 from metajax.lab.checkpoints import Checkpoints, Restored
 from metajax.lab.recipe import Recipe
 from metajax.lab.workdir import write_arrays
-from metajax.tasks.sampling import sample_batch
+from metajax.tasks.sampling import meta_batch
 from metajax.training.faults import guard
 from metajax.training.feed import Feed
 from metajax.training.hosts import is_writer, wait
@@ -166,7 +166,7 @@ def restore(folder: Path | str, like: TrainState, *, at_most: float = float("inf
 def write_batch(path: Path, tasks: TaskDistribution, key: PRNGKey, step: int, num_tasks: int) -> None:
   """Writes the meta-batch of a step, counted from 1, as NumPy arrays: `support.inputs [T, N, ...]` and so on."""
   places = jnp.arange(num_tasks, dtype=jnp.int32)
-  batch = jax.jit(lambda data: sample_batch(tasks, data, key, jnp.int32(step - 1), places))(tasks.data)
+  batch = jax.jit(lambda data: meta_batch(tasks, data, key, jnp.int32(step - 1), places))(tasks.data)
   write_arrays(path, {jax.tree_util.keystr(place, simple=True, separator="."): np.asarray(leaf)
                       for place, leaf in jax.tree_util.tree_leaves_with_path(batch)})
 

@@ -14,7 +14,7 @@ import optax
 from metajax.checks import check_integers
 from metajax.descent import descend
 from metajax.examples import masked_mean, union
-from metajax.learners.identity import identity_embed, represent_weights, represent_weights_first_order
+from metajax.learners.identity import identity_embed, identity_represent
 from metajax.learners.mixed_mode import mixed_gradient
 from metajax.types import Examples, Learner, Network, Params, PerExample
 
@@ -141,6 +141,5 @@ def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransfo
     del params  # all is in the adapted weights
     return network.apply(adapted, inputs, mask)
 
-  return Learner(network.init, identity_embed, adapt_task, predict,
-                 represent_weights_first_order if first_order else represent_weights,
+  return Learner(network.init, identity_embed, adapt_task, predict, identity_represent,
                  adapt_task_both if network.independent and num_steps else None)

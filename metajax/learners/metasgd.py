@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metajax.learners.identity import identity_embed, identity_represent, represent_weights
+from metajax.learners.identity import identity_embed, identity_represent
 from metajax.learners.maml import adapt, adapt_both
-from metajax.types import Learner, Network, PerExample, PyTree, Shifted
+from metajax.types import Learner, Network, PerExample, PyTree
 
 
 def scale_by_rates(rates: PyTree, per_step: bool) -> optax.GradientTransformation:
@@ -78,6 +78,5 @@ def metasgd(network: Network, loss: PerExample, *, initial_rate: float,
     del params
     return network.apply(adapted, inputs, mask)
 
-  represent = Shifted(identity_represent, lambda params, psi: represent_weights.shift(params["weights"], psi))
-  return Learner(init, identity_embed, adapt_task, predict, represent,
+  return Learner(init, identity_embed, adapt_task, predict, identity_represent,
                  adapt_task_both if network.independent and num_steps else None)

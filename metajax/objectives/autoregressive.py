@@ -11,9 +11,9 @@ from typing import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from metajax import contrast
 from metajax.contrast import distances
 from metajax.examples import check_episodes, masked_mean, union
+from metajax.objectives.conml import Contrast, add_contrast, check_contrast
 from metajax.objectives.solve import task_keys
 from metajax.objectives.task_map import TaskMap, at_once
 from metajax.types import Array, Objective, Params, PerExample
@@ -45,12 +45,12 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
   Raises:
     ValueError: if there is a weight but neither term is chosen.
   """
-  if weight and not (align or discriminate):
-    raise ValueError("ConML needs at least one of its two terms, but align and discriminate are both False; give "
-                     "weight=0 for the plain objective.")
+  contrast = Contrast(weight, distance, align, discriminate)
+  if weight:
+    check_contrast(contrast)
   scores = dict(scores or {})
 
-  def objective(params, episodes, key):
+  def objective(params, episodes, key, axis_name):
     num_tasks = check_episodes(episodes)
     width = episodes.support.inputs.shape[-1]
     dtype = episodes.support.inputs.dtype
@@ -70,12 +70,7 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
       return episodic_loss, {"loss": episodic_loss, "episodic_loss": episodic_loss, **mean_scores}
     losses, all_scores, read_off = task_map.each(task, params, episodes)
     episodic_loss = jnp.mean(losses)
-    metrics = {"episodic_loss": episodic_loss, **jax.tree.map(jnp.mean, all_scores)}
-    full, views = read_off[:, 0], read_off[:, 1:]
-    d_in = contrast.inner_task_distance(full, views, distance, axis_name)
-    d_out = contrast.inter_task_distance(full, distance, axis_name)
-    contrastive = (d_in if align else 0.0) - (d_out if discriminate else 0.0)
-    total = episodic_loss + weight * contrastive
-    return total, {"loss": total, "contrastive_loss": contrastive, "d_in": d_in, "d_out": d_out, **metrics}
+    total, contrasted = add_contrast(contrast, axis_name, episodic_loss, read_off[:, 0], read_off[:, 1:])
+    return total, {"episodic_loss": episodic_loss, **jax.tree.map(jnp.mean, all_scores), **contrasted}
 
-  return objective
+  return Objective(objective, axis_name=axis_name)

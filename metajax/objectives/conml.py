@@ -6,30 +6,72 @@ Wu et al., Learning to Learn with Contrastive Meta-Objective, 2025, eq. 4 and Al
 https://arxiv.org/abs/2410.05975.
 """
 
-from typing import Callable, Mapping
+from typing import Callable, Mapping, NamedTuple
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-from metajax import contrast
+from metajax import contrast as equations
 from metajax.contrast import distances
 from metajax.examples import check_episodes
-from metajax.kernels.storing import gradient_stored
-from metajax.objectives.episodic import episodic
-from metajax.objectives.solve import shifts, solve, task_keys
+from metajax.objectives.episodic import episodic, solved_loss
+from metajax.objectives.solve import solve, task_keys
 from metajax.objectives.task_map import TaskMap, at_once
+from metajax.objectives.terms import Terms
 from metajax.objectives.views import Views
-from metajax.types import Array, Learner, Objective, PerExample, PyTree
+from metajax.types import Array, Learner, Metrics, Objective, PerExample, PyTree
 
 # (full [T, D], views [T, K, D], distance, axis_name) -> scalar
 Contrastive = Callable[[PyTree, PyTree, distances.Distance, str | None], Array]
 
 
+class Contrast(NamedTuple):
+  """The contrastive part of an objective, `lambda (D_in - D_out)`, with either term switched off at will."""
+  weight: float  # lambda
+  distance: distances.Distance  # phi
+  align: bool = True  # whether D_in is minimised
+  discriminate: bool = True  # whether D_out is maximised; needs at least two tasks in the meta-batch
+  loss: Contrastive | None = None  # another contrastive loss in the place of D_in - D_out, such as `contrast.info_nce`
+
+
+def check_contrast(contrast: Contrast) -> None:
+  """Raises ValueError if neither term is chosen."""
+  if not (contrast.align or contrast.discriminate):
+    raise ValueError("ConML needs at least one of its two terms, but align and discriminate are both False; "
+                     "use objectives.episodic, or weight=0, for the plain objective.")
+
+
+def add_contrast(contrast: Contrast, axis_name: str | None, plain: Array, full: PyTree, views: PyTree
+                 ) -> tuple[Array, Metrics]:
+  """Returns `plain + lambda (D_in - D_out)` and its parts: the assembly of ConML for every objective.
+
+  Both distances are reported whether or not they are part of the loss, but `d_out` not for a single task: it has none.
+
+  Args:
+    contrast: what to add.
+    axis_name: the mapped axis over which the tasks are spread, if any; the contrast is over all.
+    plain: the loss without it, a scalar.
+    full: `e* [T, D]`, of the whole tasks.
+    views: `e [T, K, D]`, of their views.
+  """
+  d_in = equations.inner_task_distance(full, views, contrast.distance, axis_name)
+  measured = {"d_in": d_in}
+  num_tasks = len(jax.tree.leaves(full)[0]) * (1 if axis_name is None else lax.axis_size(axis_name))
+  if contrast.discriminate or num_tasks > 1:
+    measured["d_out"] = equations.inter_task_distance(full, contrast.distance, axis_name)
+  if contrast.loss is not None:
+    loss = contrast.loss(full, views, contrast.distance, axis_name)
+  else:
+    loss = (d_in if contrast.align else 0.0) - (measured["d_out"] if contrast.discriminate else 0.0)
+  total = plain + contrast.weight * loss
+  return total, {"loss": total, "contrastive_loss": loss, **measured}
+
+
 def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] | None = None, *, weight: float = 0.1,
           views: Views | None = None, distance: distances.Distance = distances.cosine, align: bool = True,
           discriminate: bool = True, contrastive: Contrastive | None = None, stop_full_gradient: bool = False,
-          task_map: TaskMap = at_once, axis_name: str | None = None) -> Objective:
+          terms: Terms | None = None, task_map: TaskMap = at_once, axis_name: str | None = None) -> Objective:
   """Returns the ConML objective of any learner.
 
   Args:
@@ -40,42 +82,37 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
     views: how subsets are drawn from the union of support and query (`objectives.views`). None takes the support set
       itself, K = 1: the paper's default, whose model the episodic loss needs anyway.
     distance: phi, on two representations.
-    align: whether D_in is minimised.
-    discriminate: whether D_out is maximised; needs at least two tasks in the meta-batch.
+    align, discriminate: which of the two terms are trained.
     contrastive: another contrastive loss of the same arguments as `contrast.contrastive_loss`, such as
       `contrast.info_nce`, in the place of D_in - D_out.
     stop_full_gradient: take e*, the representation of the whole task, as a constant (the paper does not).
+    terms: what else is asked of one task, as in `episodic`.
     task_map: how tasks are mapped: `at_once` or `in_chunks(n)`.
     axis_name: the mapped axis over which the tasks are spread over devices, if any; the contrast is over all.
 
   Returns:
-    An objective whose metrics are `loss`, `episodic_loss`, `contrastive_loss`, `d_in`, `d_out` and the scores. Both
-    distances are reported whether or not they are part of the loss, but `d_out` not for a single task: it has none.
+    An objective whose metrics are `loss`, `episodic_loss`, `contrastive_loss`, `d_in`, `d_out`, the scores and terms.
 
   Raises:
     ValueError: if neither term is chosen; and, when called, for malformed episodes or a single task to discriminate.
 
   >>> import jax, optax
-  >>> from metajax import learners, losses, networks, objectives
-  >>> from metajax.tasks.sinusoids import sinusoids
+  >>> from metajax import learners, losses, networks, objectives, tasks
   >>> learner = learners.maml(networks.mlp((8,), 1), losses.squared_error, optimizer=optax.sgd(0.01))
   >>> objective = objectives.conml(learner, losses.squared_error, weight=0.1)
-  >>> tasks = sinusoids(shots=5, queries=5)
-  >>> episodes = jax.vmap(lambda key: tasks.sample(tasks.data, key))(jax.random.split(jax.random.key(0), 4))
+  >>> episodes = tasks.sample_batch(tasks.sinusoids(shots=5, queries=5), jax.random.key(0), 4)
   >>> params = learner.init(jax.random.key(1), episodes.support.inputs[0])
   >>> loss, metrics = jax.jit(objective)(params, episodes, jax.random.key(2))
   >>> sorted(metrics)
   ['contrastive_loss', 'd_in', 'd_out', 'episodic_loss', 'loss']
   """
-  if not (align or discriminate):
-    raise ValueError("ConML needs at least one of its two terms, but align and discriminate are both False; "
-                     "use objectives.episodic for the plain objective.")
-  scores = dict(scores or {})
-  plain = episodic(learner, loss, scores, task_map=task_map, axis_name=axis_name)
+  contrast = Contrast(weight, distance, align, discriminate, contrastive)
+  check_contrast(contrast)
+  scores, terms = dict(scores or {}), dict(terms or {})
+  plain = episodic(learner, loss, scores, terms=terms, task_map=task_map)
 
-  def objective(params, episodes, key):
-    num_tasks = check_episodes(episodes)
-    keys = task_keys(key, num_tasks, axis_name)
+  def objective(params, episodes, key, axis_name):
+    keys = task_keys(key, check_episodes(episodes), axis_name)
 
     def task(params, episode_and_keys):
       episode, key_adapt, key_views = episode_and_keys
@@ -89,34 +126,17 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
       else:
         subsets = views(key_views, solved.support, solved.query)
         parts = jax.vmap(lambda subset: psi(learner.adapt(params, subset, key_adapt)))(subsets)
-      return solved.loss, solved.scores, psi(solved.whole), parts
+      return *solved_loss(terms, params, solved, key_adapt), psi(solved.whole), parts
 
-    theta = params
     if weight == 0:
-      # Without a weight the distances are measured, not trained. Neither their gradient nor the compiler's fusions may
-      # then touch the rest: the loss and its gradient are those of the plain objective, to the last bit.
-      theta = lax.stop_gradient(lax.optimization_barrier(params))
-    losses, all_scores, full, parts = task_map.each(task, theta, (episodes, keys.adapt, keys.views))
-    origin = None
+      # The distances are measured, not trained: loss and gradient are those of the plain objective, to the bit.
+      _, _, full, parts = task_map.each(task, lax.stop_gradient(params), (episodes, keys.adapt, keys.views))
+      total, metrics = plain.over(axis_name)(params, episodes, key)
+      return total, {**add_contrast(contrast, axis_name, total, full, parts)[1], **metrics}
+    losses, all_metrics, full, parts = task_map.each(task, params, (episodes, keys.adapt, keys.views))
     if stop_full_gradient:
       full = lax.stop_gradient(full)
-    elif contrastive is None:
-      origin, full, parts = shifts(learner, theta, distance, full, parts)
-    full, parts = gradient_stored((full, parts))
-    d_in = contrast.inner_task_distance(full, parts, distance, axis_name, origin)
-    measured = {"d_in": d_in}
-    if discriminate or num_tasks * (1 if axis_name is None else lax.axis_size(axis_name)) > 1:
-      measured["d_out"] = contrast.inter_task_distance(full, distance, axis_name, origin)
-    contrast_loss = (d_in if align else 0.0) - (measured["d_out"] if discriminate else 0.0)
-    if contrastive is not None:
-      contrast_loss = contrastive(full, parts, distance, axis_name)
-    contrasted = {"contrastive_loss": contrast_loss, **measured}
-    if weight == 0:
-      total, metrics = plain(params, episodes, key)
-      return total, {**metrics, **contrasted}
-    episodic_loss = jnp.mean(losses)
-    total = episodic_loss + weight * contrast_loss
-    return total, {"loss": total, "episodic_loss": episodic_loss, **contrasted,
-                   **jax.tree.map(jnp.mean, all_scores)}
+    total, contrasted = add_contrast(contrast, axis_name, jnp.mean(losses), full, parts)
+    return total, {**jax.tree.map(jnp.mean, all_metrics), **contrasted}
 
-  return objective
+  return Objective(objective, learner.init, axis_name)

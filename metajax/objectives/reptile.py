@@ -1,4 +1,4 @@
-"""Reptile, as an objective: its gradient is the mean way back from the adapted weights to the shared ones.
+"""Reptile, as an objective: its gradient is the mean displacement from the adapted weights back to the shared ones.
 
 The inner product of theta with the stopped difference `theta - adapted` has Reptile's update as its gradient, so that
 any outer optimizer serves: gradient descent of rate 1 is the printed algorithm. Nichol et al., On First-Order
@@ -12,10 +12,10 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from metajax import contrast
 from metajax.contrast import distances
 from metajax.examples import check_episodes
-from metajax.objectives.solve import shifts, solve, task_keys
+from metajax.objectives.conml import Contrast, add_contrast
+from metajax.objectives.solve import solve, task_keys
 from metajax.objectives.task_map import TaskMap, at_once
 from metajax.types import Learner, Objective, PerExample
 
@@ -39,14 +39,15 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
     axis_name: the mapped axis over which the tasks are spread over devices, if any.
 
   Returns:
-    An objective; its value is half the mean squared way plus lambda times the contrast, its gradient Reptile's.
+    An objective. Its gradient is Reptile's; its value is half the squared norm of the mean displacement, plus lambda
+    times the contrast.
 
   Raises:
     ValueError: when called with a learner whose adapted state is not of the parameters' structure.
   """
   scores = dict(scores or {})
 
-  def objective(params, episodes, key):
+  def objective(params, episodes, key, axis_name):
     num_tasks = check_episodes(episodes)
     keys = task_keys(key, num_tasks, axis_name)
 
@@ -61,12 +62,13 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
 
     losses, all_scores, adapted, from_support = task_map.each(task, params, (episodes, keys.adapt))
     centre = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), adapted)
-    if axis_name is not None:  # the length of the way is not linear in it: the mean is taken over all tasks first
+    if axis_name is not None:  # a norm is not linear: the mean is taken over all tasks first
       centre = lax.pmean(centre, axis_name)
-    way = lax.stop_gradient(jax.tree.map(jnp.subtract, params, centre))
-    # The gradient is `way`; the value is its squared length, halved, which is what becomes small.
-    product = optax.tree.vdot(params, way)
-    move = lax.stop_gradient(optax.tree.norm(way, squared=True) / 2) + product - lax.stop_gradient(product)
+    displacement = lax.stop_gradient(jax.tree.map(jnp.subtract, params, centre))
+    # The gradient is the displacement; the value is half its squared norm, which training makes small.
+    product = optax.tree.vdot(params, displacement)
+    move = (lax.stop_gradient(optax.tree.norm(displacement, squared=True) / 2)
+            + product - lax.stop_gradient(product))
     metrics = {"episodic_loss": jnp.mean(losses), **jax.tree.map(jnp.mean, all_scores)}
     if not weight:
       return move, {"loss": move, **metrics}
@@ -74,11 +76,8 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
     def psi(models):
       return jax.vmap(lambda model: learner.represent(params, model, keys.represent))(models)
 
-    full, views = psi(adapted), jax.tree.map(lambda leaf: leaf[:, None], psi(from_support))
-    origin, full, views = shifts(learner, params, distance, full, views)
-    d_in = contrast.inner_task_distance(full, views, distance, axis_name, origin)
-    d_out = contrast.inter_task_distance(full, distance, axis_name, origin)
-    total = move + weight * (d_in - d_out)
-    return total, {"loss": total, "contrastive_loss": d_in - d_out, "d_in": d_in, "d_out": d_out, **metrics}
+    views = jax.tree.map(lambda leaf: leaf[:, None], psi(from_support))
+    total, contrasted = add_contrast(Contrast(weight, distance), axis_name, move, psi(adapted), views)
+    return total, {**metrics, **contrasted}
 
-  return objective
+  return Objective(objective, learner.init, axis_name)

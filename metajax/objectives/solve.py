@@ -6,9 +6,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from metajax.contrast.distances import Distance, Quadratic
 from metajax.examples import masked_mean, union
-from metajax.types import Array, Episode, Examples, Learner, Params, PerExample, PRNGKey, PyTree, Shifted
+from metajax.types import Array, Episode, Examples, Learner, Params, PerExample, PRNGKey, PyTree
 
 
 class Solved(NamedTuple):
@@ -48,23 +47,6 @@ def solve(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], 
 
   return Solved(support, query, adapted, outputs, mean(loss), {name: mean(score) for name, score in scores.items()},
                 model_of_all)
-
-
-def shifts(learner: Learner, params: Params, distance: Distance, full: PyTree, views: PyTree
-           ) -> tuple[PyTree | None, PyTree, PyTree]:
-  """Returns an origin `[D]`, and what representations `full [T, D]` and `views [T, K, D]` add to it.
-
-  Where the learner knows of none, or the distance does not measure from one, the origin is None and the
-  representations are as they were.
-  """
-  if not (isinstance(learner.represent, Shifted) and isinstance(distance, Quadratic)):
-    return None, full, views
-  of_all = jax.vmap(learner.represent.shift, in_axes=(None, 0), out_axes=(None, 0))
-  # Along one axis: XLA:CPU subtracts more slowly where a lone view has an axis of its own.
-  flat = jax.tree.map(lambda leaf: lax.collapse(leaf, 0, 2), views)
-  origin, of_views = of_all(params, flat)
-  return (origin, of_all(params, full)[1],
-          jax.tree.map(lambda leaf, view: leaf.reshape(view.shape), of_views, views))
 
 
 class TaskKeys(NamedTuple):

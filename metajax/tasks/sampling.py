@@ -1,6 +1,7 @@
 """From a task distribution to a meta-batch."""
 
 import jax
+import jax.numpy as jnp
 
 from metajax.types import Array, Episode, PRNGKey, PyTree, TaskDistribution
 
@@ -19,6 +20,17 @@ def sample_tasks(tasks: TaskDistribution, data: PyTree, key: PRNGKey, places: Ar
   return jax.vmap(tasks.sample, in_axes=(None, 0))(data, tasks.keys(data, key, places))
 
 
-def sample_batch(tasks: TaskDistribution, data: PyTree, key: PRNGKey, step: Array, places: Array) -> Episode:
+def sample_batch(tasks: TaskDistribution, key: PRNGKey, num_tasks: int) -> Episode:
+  """Returns `num_tasks` tasks, with leading `T`, as the key has them: a batch to look at, or to try an objective on.
+
+  >>> import jax
+  >>> from metajax import tasks
+  >>> tasks.sample_batch(tasks.sinusoids(shots=5, queries=10), jax.random.key(0), 3).query.inputs.shape
+  (3, 10, 1)
+  """
+  return jax.jit(lambda data: sample_tasks(tasks, data, key, jnp.arange(num_tasks, dtype=jnp.int32)))(tasks.data)
+
+
+def meta_batch(tasks: TaskDistribution, data: PyTree, key: PRNGKey, step: Array, places: Array) -> Episode:
   """Returns the tasks at some places of the meta-batch that follows after `step` steps, with leading `T`."""
   return sample_tasks(tasks, tasks.at_step(data, step), jax.random.split(jax.random.fold_in(key, step))[0], places)

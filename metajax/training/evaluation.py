@@ -29,6 +29,8 @@ class Estimate(NamedTuple):
   def __str__(self) -> str:
     return f"{self.mean:.4f} ± {self.interval:.4f}"
 
+  __repr__ = __str__  # not every episode, where a notebook shows it
+
 
 def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], tasks: TaskDistribution, *,
                   num_episodes: int, key: PRNGKey, chunk: int = 32, mesh: Mesh | None = None,

@@ -28,7 +28,7 @@ class Hook(Protocol):
     ...
 
 
-def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Advance], *, num_steps: int,
+def fit(state: TrainState, tasks: TaskDistribution, advance: Advance | Callable[[int], Advance], *, num_steps: int,
         steps_per_dispatch: int, steps_per_row: int, hooks: Sequence[Hook] = (), row: Row | None = None,
         stop_requested: Callable[[], bool] = lambda: False, feed: Callable[[int, int], PyTree] | None = None
         ) -> TrainState:
@@ -37,7 +37,8 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Adv
   Args:
     state: where to go on from.
     tasks: the tasks to train on.
-    advance: from a number of steps to the compiled function that does them in one dispatch.
+    advance: the compiled function that does `steps_per_dispatch` steps in one dispatch (`make_advance`), or a function
+      from a number of steps to the compiled function that does them.
     num_steps: the steps to have done in the end, those before `state` included.
     steps_per_dispatch: steps in one dispatch; fewer at the end of a row that it does not divide.
     steps_per_row: steps between two calls of the hooks, and between two transfers of metrics to the host.
@@ -49,16 +50,18 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Adv
       the steps; by default `tasks.data`, always.
 
   Raises:
+    ValueError: if there is one compiled function, and a row or the rest of the steps is no multiple of its steps.
     metajax.training.faults.NonFinite: if a step computed a number that is none, before any hook has seen it.
     Stopped: if a stop was requested. What it holds is finite.
   """
+  program = _programs(advance, steps_per_dispatch, steps_per_row, num_steps - int(state.step))
   done, row = int(state.step), {name: list(values) for name, values in (row or {}).items()}
   while done < num_steps:
     first, end = done, min(done - done % steps_per_row + steps_per_row, num_steps)
     waiting: list[Metrics] = []
     while done < end and not stop_requested():
       count = min(steps_per_dispatch, end - done)
-      step, data = advance(count), tasks.data if feed is None else feed(done, count)
+      step, data = program(count), tasks.data if feed is None else feed(done, count)
       # Everything is on devices; whatever is not would be sent at every step.
       with jax.transfer_guard_host_to_device("disallow"), jax.transfer_guard_device_to_host("disallow"):
         state, metrics = step(state, data)
@@ -75,6 +78,17 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Callable[[int], Adv
     for hook in hooks:
       hook(done, state, means)
   return state
+
+
+def _programs(advance: Any, steps_per_dispatch: int, *lengths: int) -> Callable[[int], Advance]:
+  """Returns a function from a number of steps to what does them; raises ValueError if there will be none."""
+  if not isinstance(advance, (jax.stages.Wrapped, jax.stages.Compiled)):
+    return advance
+  if any(length % steps_per_dispatch for length in lengths if length > 0):
+    raise ValueError(f"one compiled function does {steps_per_dispatch} steps a dispatch, but asked for are rows of "
+                     f"{lengths[0]} steps and {lengths[1]} steps in all; give multiples of {steps_per_dispatch}, or a "
+                     "function from a number of steps to the compiled function that does them.")
+  return lambda count: advance
 
 
 def _check(faults: Sequence[float], done: int, state: TrainState, waiting: Sequence[Metrics]) -> None:

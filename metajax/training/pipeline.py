@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metajax.tasks.host import Sample, from_read, rows_asked, stores, without_examples
-from metajax.tasks.sampling import sample_batch
+from metajax.tasks.sampling import meta_batch
 from metajax.types import Array, Episode, PRNGKey, PyTree, TaskDistribution
 
 
@@ -116,7 +116,7 @@ def meta_batches(tasks: TaskDistribution, key: PRNGKey, *, num_tasks: int, num_s
   Arguments and errors as in `read_ahead`. Closed, it ends the threads or processes that read.
   """
   places = jnp.arange(num_tasks, dtype=jnp.int32)
-  make = jax.jit(lambda data, step: sample_batch(fed(tasks), data, key, step, places))
+  make = jax.jit(lambda data, step: meta_batch(fed(tasks), data, key, step, places))
   reads: Any = read_ahead(tasks, key, num_tasks=num_tasks, num_steps=num_steps, start=start, reading=reading)
   with contextlib.closing(reads):
     for step, read in enumerate(reads, start):
@@ -152,7 +152,7 @@ class _Source:
   @functools.cached_property
   def _draw(self) -> Any:
     asking = TaskDistribution(_asking(self._sample), at_step=self._at_step, keys=self._keys)
-    return jax.jit(lambda data, key_data, step, places: sample_batch(
+    return jax.jit(lambda data, key_data, step, places: meta_batch(
         asking, data, jax.random.wrap_key_data(key_data), step, places))
 
 

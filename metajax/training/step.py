@@ -14,13 +14,14 @@ import optax
 
 from metajax.checks import check_integers
 from metajax.descent import descend
-from metajax.estimators import as_estimator
-from metajax.tasks.sampling import sample_batch
+from metajax.estimators import differentiate
+from metajax.tasks.sampling import meta_batch
 from metajax.training.faults import Checked, first_fault, was_skipped
 from metajax.training.sharding import Mapping as DeviceMapping
 from metajax.training.sharding import TASKS
 from metajax.training.sharding import over_tasks, over_tasks_by_pmap, spread
-from metajax.types import Array, Estimator, Learner, Metrics, Objective, Params, PRNGKey, PyTree, TaskDistribution
+from metajax.types import (Array, Estimator, Learner, Metrics, Objective, Params, PRNGKey, PyTree, TaskDistribution,
+                           Trainable)
 
 
 class TrainState(NamedTuple):
@@ -40,12 +41,13 @@ NORM, FAULT, SKIPPED = "gradient_norm", "fault", "skipped"
 _STATE = TrainState(PartitionSpec(), PartitionSpec(), PartitionSpec(), PartitionSpec(TASKS))
 
 
-def init_state(learner: Learner, optimizer: optax.GradientTransformation, tasks: TaskDistribution, key: PRNGKey,
-               objective: Objective | Estimator | None = None, num_tasks: int = 0) -> TrainState:
+def init_state(learner: Learner | Callable[[PRNGKey, PyTree], Params], optimizer: optax.GradientTransformation,
+               tasks: TaskDistribution, key: PRNGKey, objective: Trainable | None = None, num_tasks: int = 0
+               ) -> TrainState:
   """Returns the state before the first step.
 
   Args:
-    learner: whose parameters are initialised.
+    learner: whose parameters are initialised, or its `init`.
     optimizer: the outer optimizer.
     tasks: one of which the parameters are initialised for.
     key: for the parameters, the task, and the carry of an estimator.
@@ -53,19 +55,20 @@ def init_state(learner: Learner, optimizer: optax.GradientTransformation, tasks:
     num_tasks: `T`, tasks in a meta-batch over all devices; needed for such an estimator.
   """
   key_params, key_task = jax.random.split(key)
+  make = learner.init if isinstance(learner, Learner) else learner
 
   def init(data):
-    params = learner.init(key_params, tasks.example(tasks.sample(data, key_task)))
+    params = make(key_params, tasks.example(tasks.sample(data, key_task)))
     carry: PyTree = ()
     if isinstance(objective, Estimator):
-      batch = sample_batch(tasks, data, key_task, jnp.int32(0), jnp.arange(num_tasks, dtype=jnp.int32))
+      batch = meta_batch(tasks, data, key_task, jnp.int32(0), jnp.arange(num_tasks, dtype=jnp.int32))
       carry = objective.init(params, batch, jax.random.fold_in(key_params, 1))
     return TrainState(jnp.int32(0), params, optimizer.init(params), carry)
 
   return jax.jit(init)(tasks.data)
 
 
-def make_advance(objective: Objective | Estimator, optimizer: optax.GradientTransformation, tasks: TaskDistribution, *,
+def make_advance(objective: Trainable, optimizer: optax.GradientTransformation, tasks: TaskDistribution, *,
                  num_tasks: int, num_steps: int, key: PRNGKey, mesh: Mesh,
                  mapped: DeviceMapping = over_tasks, spread_state: bool = False, data_specs: Any = None) -> Advance:
   """Returns the compiled `(state, data) -> (state, metrics)` that does `num_steps` steps in one dispatch.
@@ -75,7 +78,8 @@ def make_advance(objective: Objective | Estimator, optimizer: optax.GradientTran
   `fault` (`faults.first_fault`) and, if the optimizer can skip an update, `skipped`. The state given is donated.
 
   Args:
-    objective: an objective, which is differentiated, or an estimator. Its `axis_name` must be `sharding.TASKS`.
+    objective: an objective, which is differentiated, or an estimator. A function `(params, tasks, key) -> (loss,
+      metrics)` that is no `Objective` is taken on one device only.
     optimizer: the outer optimizer.
     tasks: where tasks come from. `data` is given at each call, so that it is not a constant of the program.
     num_tasks: tasks in a meta-batch, over all devices.
@@ -89,8 +93,8 @@ def make_advance(objective: Objective | Estimator, optimizer: optax.GradientTran
     data_specs: how the data are sharded, mapped by `sharding.over_tasks`; by default they are replicated.
 
   Raises:
-    ValueError: if the devices do not divide the tasks, a number is not positive, or tasks are mapped by `pmap` for an
-      estimator with a carry.
+    ValueError: if the devices do not divide the tasks, a number is not positive, tasks are mapped by `pmap` for an
+      estimator, or an objective does not say how it is taken over several devices.
   """
   check_integers(num_tasks=num_tasks, num_steps=num_steps)
   if num_tasks < 1 or num_steps < 1:
@@ -102,6 +106,10 @@ def make_advance(objective: Objective | Estimator, optimizer: optax.GradientTran
   if carries and mapped is over_tasks_by_pmap:
     raise ValueError("an estimator's carry is sharded over devices, which pmap cannot do here; map tasks by "
                      "sharding.over_tasks.")
+  if mesh.size > 1 and not isinstance(objective, (Objective, Estimator)):
+    raise ValueError(f"the objective is a function that does not know of the {mesh.size} devices its tasks are spread "
+                     "over; give metajax.Objective(lambda params, tasks, key, axis_name: ...), which is right as it "
+                     "stands if its loss is a mean over tasks, or train on one device.")
   share, whole = num_tasks // mesh.size, PartitionSpec()
 
   def on_devices(function, in_specs, out_specs):
@@ -127,8 +135,8 @@ def make_advance(objective: Objective | Estimator, optimizer: optax.GradientTran
   return jax.jit(sharded, donate_argnums=0)
 
 
-def make_steps(objective: Objective | Estimator, optimizer: optax.GradientTransformation, tasks: TaskDistribution, *,
-               share: int, num_steps: int, around: Callable[[Callable], Callable] = lambda estimate: estimate
+def make_steps(objective: Trainable, optimizer: optax.GradientTransformation, tasks: TaskDistribution, *, share: int,
+               num_steps: int, around: Callable[[Callable], Callable] = lambda estimate: estimate
                ) -> Callable[[TrainState, PyTree, PRNGKey], tuple[TrainState, Metrics]]:
   """Returns `(state, data, key) -> (state, metrics)`: `num_steps` steps of a run, to be mapped over `TASKS` and jitted.
 
@@ -138,12 +146,12 @@ def make_steps(objective: Objective | Estimator, optimizer: optax.GradientTransf
     share: the number of tasks on each device.
     around: what to put around the part of a step that samples and estimates, if that alone is to be mapped.
   """
-  estimator = as_estimator(objective)
+  estimator = _estimator(objective)
 
   def estimate(params: Params, carry: PyTree, step: Array, data: PyTree, key: PRNGKey
                ) -> tuple[Params, PyTree, Metrics]:
     places = jnp.arange(share, dtype=jnp.int32) + lax.axis_index(TASKS) * share
-    return _estimate(estimator, params, carry, step, sample_batch(tasks, data, key, step, places), key)
+    return _estimate(estimator, params, carry, step, meta_batch(tasks, data, key, step, places), key)
 
   mapped = around(estimate)
 
@@ -162,7 +170,7 @@ def make_steps(objective: Objective | Estimator, optimizer: optax.GradientTransf
   return steps
 
 
-def update(objective: Objective | Estimator, optimizer: optax.GradientTransformation, state: TrainState, tasks: PyTree,
+def update(objective: Trainable, optimizer: optax.GradientTransformation, state: TrainState, tasks: PyTree,
            key: PRNGKey) -> tuple[TrainState, Checked]:
   """Returns the state one step on, and all that the step computed. To be called under the axis `sharding.TASKS`.
 
@@ -172,8 +180,14 @@ def update(objective: Objective | Estimator, optimizer: optax.GradientTransforma
     tasks: the device's share of the meta-batch.
     key: the root key.
   """
-  estimated = _estimate(as_estimator(objective), state.params, state.carry, state.step, tasks, key)
+  estimated = _estimate(_estimator(objective), state.params, state.carry, state.step, tasks, key)
   return _descend(optimizer, state, *estimated)
+
+
+def _estimator(objective: Trainable) -> Estimator:
+  if isinstance(objective, Objective):
+    objective = objective.over(TASKS)
+  return objective if isinstance(objective, Estimator) else differentiate(objective)
 
 
 def _estimate(estimator: Estimator, params: Params, carry: PyTree, step: Array, tasks: PyTree, key: PRNGKey

@@ -13,7 +13,7 @@ from metajax.tasks.class_data import from_arrays
 from metajax.tasks.classes import class_tasks
 from metajax.tasks.diverse import diverse
 from metajax.tasks.ragged import ragged_tasks
-from metajax.tasks.sampling import sample_batch
+from metajax.tasks.sampling import meta_batch
 from metajax.tasks.sinusoids import sinusoids
 from metajax.tasks.task_augmentation import hardest_of
 from metajax.training.pipeline import Fed, Reading, fed, meta_batches, read_ahead, read_shapes
@@ -30,7 +30,7 @@ KINDS = {
 
 def on_device(kind):
   tasks = KINDS[kind](False)
-  draw = jax.jit(lambda data, step: sample_batch(tasks, data, KEY, step, jnp.arange(4, dtype=np.int32)))
+  draw = jax.jit(lambda data, step: meta_batch(tasks, data, KEY, step, jnp.arange(4, dtype=np.int32)))
   return [draw(tasks.data, jnp.int32(step)) for step in range(LENGTH["num_steps"])]
 
 
@@ -80,7 +80,7 @@ def test_shapes_are_known_before_anything_is_read():
 def test_a_task_for_which_nothing_was_read_is_no_number():
   tasks = KINDS["plain"](True)
   data = Fed(tasks.data, np.int32(0), jax.tree.map(lambda leaf: leaf[None], read()[0]))
-  draw = jax.jit(lambda data, key: sample_batch(fed(tasks), data, key, jnp.int32(0), jnp.arange(4, dtype=np.int32)))
+  draw = jax.jit(lambda data, key: meta_batch(fed(tasks), data, key, jnp.int32(0), jnp.arange(4, dtype=np.int32)))
   assert np.isfinite(draw(data, KEY).query.inputs).all()
   assert np.isnan(draw(data, jax.random.key(4)).query.inputs).all()
 
