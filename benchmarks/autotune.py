@@ -1,7 +1,7 @@
 """Finds the layout of tasks, and the form of convolutions, that are fastest on this machine, and remembers them.
 
-  python -m benchmarks.autotune --config=experiments/omniglot_maml.py        nothing else should run
-  python -m launch.train --config=experiments/omniglot_maml.py --tuned       uses what was found
+  python -m benchmarks.autotune --config=omniglot_maml        nothing else should run
+  python -m launch.train --config=omniglot_maml --tuned       uses what was found
 Every candidate is compiled and run in a process of its own; one that is not ready in time is out. All candidates
 compute the same but for rounding.
 """
@@ -82,5 +82,5 @@ def _in_a_process(settings: dict[str, Any]) -> float:
 
 
 if __name__ == "__main__":
-  CONFIG = command_line.define_config("experiments/omniglot_maml.py")
+  CONFIG = command_line.define_config("omniglot_maml")
   command_line.run(main)

@@ -84,7 +84,7 @@ def check_page(config: Any, learner: str, recipe: str) -> None:
   """Raises ValueError if `config.learner` is not the one that a page is about; `recipe` is that of all learners."""
   if config.learner != learner:
     raise ValueError(f"config.learner={config.learner!r} cannot be here: this recipe is a page about {learner}; give "
-                     f"--config=experiments/{recipe}.py:{config.learner}.")
+                     f"--config={recipe}:{config.learner}.")
 
 
 def changed(config: T, changes: Mapping[str, Any]) -> T:

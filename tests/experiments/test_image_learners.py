@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import few_shot, fsmol, omniglot, quickstart, sinusoid, vectors
-from experiments.image_learners import make_learner
+from experiments.few_shot import few_shot, fsmol, omniglot, quickstart, vectors
+from experiments.few_shot.image_learners import make_learner
+from experiments.regression import sinusoid
 from experiments.settings import Training, tasks_at_a_time
 from metajax import losses, objectives
 from metajax.networks.normalisation import batch_statistics

@@ -7,7 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cifar_fs, clinc150, few_shot, fsmol, omniglot, sources, table, vector_learners, vectors
+from experiments import sources, vector_learners
+from experiments.few_shot import cifar_fs, clinc150, few_shot, fsmol, omniglot, vectors
+from experiments.regression import table
 from metajax.lab import recipe as recipe_lib
 from metajax.lab.recipe import Test as Lists
 from metajax.tasks.class_data import from_arrays

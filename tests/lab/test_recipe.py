@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import sinusoid
+from experiments.regression import sinusoid
 from metajax import objectives
 from metajax.contrast import distances
 from metajax.data import glyphs

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import omniglot
+from experiments.few_shot import omniglot
 from launch import tuned
 
 

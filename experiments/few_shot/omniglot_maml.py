@@ -15,7 +15,7 @@ The end of its log on two cores, shared with other work:
 It is still rising at the end, after a sixth of MAML's steps at half the tasks and half the filters.
 """
 
-from experiments import omniglot
+from experiments.few_shot import omniglot
 from experiments.settings import check_page
 from metajax.lab.recipe import Recipe
 

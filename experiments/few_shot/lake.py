@@ -12,7 +12,7 @@ The one flag people want: --config.conml=False
 from dataclasses import dataclass, field
 from typing import Any, Mapping
 
-from experiments import omniglot
+from experiments.few_shot import omniglot
 from experiments.images import Tasks, placed
 from experiments.settings import Test, changed, choose
 from metajax.data import lake_runs

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import functools
 from typing import Any, Callable, Mapping
 
-from experiments import omniglot
-from experiments.image_learners import CNAPS
+from experiments.few_shot import omniglot
+from experiments.few_shot.image_learners import CNAPS
 from experiments.images import Tasks, image_tasks
 from experiments.settings import changed, check_at_least, check_read, choose
 from metajax.lab.recipe import Recipe

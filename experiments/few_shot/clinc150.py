@@ -12,7 +12,7 @@ Without learning, the nearest class mean of the same n-grams (python -m benchmar
 
 from typing import Any, Mapping
 
-from experiments import vectors
+from experiments.few_shot import vectors
 from experiments.settings import changed, choose
 from experiments.vector_learners import WEIGHING
 from metajax.lab.recipe import Recipe

@@ -15,8 +15,9 @@ from typing import Any, Callable, Mapping
 
 import optax
 
-from experiments import image_learners, inner_loop, settings
-from experiments.image_learners import ANY_WAYS, CNAPS, WARM
+from experiments import inner_loop, settings
+from experiments.few_shot import image_learners
+from experiments.few_shot.image_learners import ANY_WAYS, CNAPS, WARM
 from experiments.images import Tasks, image_pictures, image_tasks, whole_tasks
 from experiments.settings import (Contrast, Test, Training, changed, check_at_least, check_positive, check_read, choose,
                                   make_distance, make_normalisation)

@@ -12,7 +12,7 @@ The flags people want: --config.conml=False --config.shots=5 --config.data=fc100
 
 from typing import Any, Mapping
 
-from experiments import few_shot
+from experiments.few_shot import few_shot
 from experiments.settings import choose
 from metajax.lab.recipe import Recipe
 

@@ -12,7 +12,7 @@ The end of its log on two cores (with --config.conml=False, beside another job: 
 The two distances are tiny because weights are theta plus a little: at lambda 0.1 the contrast hardly acts here.
 """
 
-from experiments import sinusoid
+from experiments.regression import sinusoid
 from experiments.settings import check_page
 from metajax.lab.recipe import Recipe
 

@@ -7,28 +7,28 @@ Command: python -m launch.train --config=experiments/icl_network.py --workdir=ru
 The one flag people want: --config.conml=False
 """
 
-from experiments import in_context, references
+from experiments.in_context import icl, references
 from metajax.lab.recipe import Recipe
 from metajax.tasks import functions
 
 _COMPARED = (references.fitted_network, references.least_squares, references.averaging, references.neighbours)
 
 
-def get_config() -> in_context.Config:
+def get_config() -> icl.Config:
   """Returns the settings of the page above."""
-  return in_context.Config(points=41)
+  return icl.Config(points=41)
 
 
-def sweeps(config: in_context.Config) -> str:
+def sweeps(config: icl.Config) -> str:
   """Returns the further tests of a comparison."""
-  return in_context.sweeps(config)
+  return icl.sweeps(config)
 
 
-def compared_with(config: in_context.Config) -> in_context.Along:
+def compared_with(config: icl.Config) -> icl.Along:
   """Returns what the references get in these tests."""
-  return in_context.along_references(config, functions.relu_network(100), _COMPARED)
+  return icl.along_references(config, functions.relu_network(100), _COMPARED)
 
 
-def build(config: in_context.Config) -> Recipe:
+def build(config: icl.Config) -> Recipe:
   """Returns the recipe of these settings."""
-  return in_context.build(config, "two-layer ReLU networks", functions.relu_network(100), _COMPARED)
+  return icl.build(config, "two-layer ReLU networks", functions.relu_network(100), _COMPARED)

@@ -13,7 +13,7 @@ The end of its log on two cores, shared with other work:
   Test on 600 episodes (mean ± 95 % interval): accuracy 0.9724 ± 0.0030, loss 0.0826 ± 0.0098
 """
 
-from experiments import omniglot
+from experiments.few_shot import omniglot
 from experiments.settings import check_page
 from metajax.lab.recipe import Recipe
 
