@@ -12,9 +12,9 @@ Without learning, the nearest class mean of the same n-grams (python -m benchmar
 
 from typing import Any, Mapping
 
+from experiments import vector_learners
 from experiments.few_shot import vectors
 from experiments.settings import changed, choose
-from experiments.vector_learners import WEIGHING
 from metajax.lab.recipe import Recipe
 
 
@@ -23,7 +23,7 @@ def defaults() -> Mapping[str, Mapping[str, Any]]:
   # Layers learn the words of the training domains, and nothing of the others: after 200 steps ProtoNet with two of them
   # stood at 53 % in domains never met. Ridge and ProtoNet on weighted n-grams have none to be misled by.
   weights = {"hidden": (), "training": {"steps": 500, "learning_rate": 1e-2}}
-  return {name: {**settings, **(weights if name in WEIGHING else {})} for name, settings in vectors.defaults().items()}
+  return vector_learners.defaults(lambda row: weights if row.layerless else {})
 
 
 def get_config(learner: str = "ridge") -> vectors.Config:

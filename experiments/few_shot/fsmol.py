@@ -15,9 +15,8 @@ from typing import Any, Callable, Mapping
 
 import optax
 
-from experiments import settings, vector_learners
-from experiments.inner_loop import LEARNERS as DESCENDING
-from experiments.settings import Training, changed, check_at_least, check_read, choose
+from experiments import vector_learners
+from experiments.settings import Training, changed, check_at_least, choose
 from metajax import losses
 from metajax.data import fsmol, tfds_groups
 from metajax.lab.recipe import Recipe
@@ -65,17 +64,15 @@ def sweeps(config: Config) -> str:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
-  vector_learners.check(config)
+  row = vector_learners.check(config)
   check_at_least(2, config, "shots")
   check_at_least(1, config, "queries", "test_queries")
   if config.test_shots:
     check_at_least(2, config, "test_shots")
-  check_read(config, temperature=vector_learners.WARM)
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
   trained, tested = (vector_learners.make_learner(config, 2, classes=True, num_steps=steps)
                      for steps in (config.inner_steps, config.test_inner_steps))
-  make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
-  objective = make_objective(config, trained, loss, scores)  # before anything is read: it checks settings
+  objective = row.objective(config, trained, loss, scores)  # before anything is read: it checks settings
   kind, _, name = config.data.partition(":")
   readers: Mapping[str, Callable[[str], GroupData]] = {"fsmol": fsmol.load, "tfds:<name>": functools.partial(
       _stored, name)}
@@ -86,7 +83,7 @@ def build(config: Config) -> Recipe:
   tasks = functools.partial(group_tasks, stratified=True, prepare=fsmol.dense)
   train, val = (tasks(parts[split], shots=config.shots, queries=config.queries) for split in ("train", "val"))
   test = tasks(parts["test"], shots=test_shots, queries=config.test_queries, in_turn=True)
-  steps = f", {config.test_inner_steps} inner step(s)" if config.learner in DESCENDING else ""
+  steps = f", {config.test_inner_steps} inner step(s)" if row.descends else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=objective,
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=train, val_tasks=val,

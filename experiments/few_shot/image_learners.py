@@ -1,78 +1,88 @@
-"""Every learner that can classify, on images, by name: the networks they share and what each makes of them."""
+"""What learners of images are made of: a Conv4, its parts, and the networks around it."""
 
 import functools
-from typing import Any, Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from experiments import inner_loop
+from experiments import learner_table
+from experiments.learner_table import Film, Parts, Row
 from experiments.settings import choose, tasks_at_a_time
-from metajax import learners, losses, networks
-from metajax.contrast import distances
+from metajax import losses, networks
 from metajax.kernels import convolution, examples_last
 from metajax.kernels.gathered import gathered
 from metajax.networks.film_resnet import film_resnet
 from metajax.networks.normalisation import Normalise, batch_statistics, none
 from metajax.networks.precision import computing_in
 from metajax.networks.transformer import SIZES, transformer
-from metajax.types import Array, Learner, Network
+from metajax.types import Learner, Network
 
-METRIC = ("protonet", "protonet_cosine", "matchingnet", "matchingnet_full_context", "relationnet")
-CNAPS = ("cnaps", "simple_cnaps")
-WARM = ("protonet_cosine", "matchingnet", "matchingnet_full_context")  # those with a temperature
-# Those that tell any number of classes apart, so that training tasks may have more of them: no weight counts classes.
-ANY_WAYS = (*METRIC, *CNAPS, "ridge")
-
-_READS = 3  # steps of attention, of full-context embeddings
 _FEATURES = 16  # of an example, next to its one-hot label
 _UNITS = 128  # of the hidden layers, and of a task vector, in fully connected networks
-
-Makers = Mapping[str, Callable[[], Learner]]
 
 
 def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -> Learner:
   """Returns the learner that `config.learner` names.
 
   Args:
-    config: that of experiments/omniglot.py.
+    config: that of the recipe omniglot.
     normalise: in all convolutional networks.
     ways: the most classes that a task has.
     num_steps: inner steps, for learners that take them.
   """
-  convolve = choose("convolution", config.convolution, {
-      "auto": _own(config), "gathered": gathered, "patches": convolution.patches,
-      "library": convolution.library})
+  row = choose("learner", config.learner, learner_table.offered("images"))
   dtype = choose("compute", config.compute, {"float32": None, "bfloat16": jnp.bfloat16})
+  conv = _conv(config, row, normalise)
+  average = not config.max_pool
 
-  def conv4(*outputs, **settings):
-    network = networks.conv4(*outputs, **{"filters": config.filters, "normalise": normalise, "convolve": convolve,
-                                          "max_pool": config.max_pool, **settings})
+  def conv4(*outputs, **options):
+    network = networks.conv4(*outputs, **{"filters": config.filters, "normalise": normalise,
+                                          "max_pool": config.max_pool, **options})
     return network if dtype is None else computing_in(network, dtype)
 
-  # For weights that all tasks share.
-  features = conv4(**_shared(config, normalise))
-  makers = {**_descending(config, conv4, normalise, ways, num_steps), **_metric(config, features, ways),
-            **_film(config, normalise, ways), **_reading(config, conv4, normalise, ways)}
-  return choose("learner", config.learner, makers)()
+  # A vector has no space to be normalised over: by batch statistics or not at all.
+  vectors = spread(conv4(_FEATURES, **conv.shared), batch_statistics if config.norm == "batch" else none)
+  layers, heads, width = choose("size", config.size, SIZES)
+  # The pictures show it 20 examples of a class; two tokens an example, and one for the query or dummy input after.
+  examples = ways * max(20, config.shots + max(config.train_queries, config.test_queries))
+  return row.make(Parts(
+      config, losses.softmax_cross_entropy, num_steps, ways, network=conv4(ways, average=average, **conv.per_task),
+      body=conv4(average=average, **conv.shared), head=networks.mlp((), ways), features=conv4(**conv.shared),
+      describe=networks.mlp((_UNITS,), _UNITS), decide=networks.mlp((_UNITS,), ways),
+      similarity=networks.mlp((_UNITS,), 1), vectors=vectors, on_vectors=functools.partial(with_features, vectors),
+      sequence=transformer(ways, max_tokens=2 * examples + 1, layers=layers, heads=heads, width=width),
+      film=_film(config, normalise, conv)))
 
 
-def _own(config: Any) -> Callable[..., Array]:
-  """Returns the convolution that is fastest where weights differ from task to task: patches for imaml, as measured."""
-  adapted = config.learner in inner_loop.LEARNERS and config.learner != "imaml"
-  return gathered if adapted else convolution.patches
+class _Conv(NamedTuple):
+  """How convolutions are computed, as arguments of `networks.conv4`."""
+  per_task: dict[str, Any]  # whose weights differ from task to task
+  shared: dict[str, Any]  # whose weights all tasks share
+  unpooled: dict[str, Any]  # likewise, where there is no max-pooling
 
 
-def _shared(config: Any, normalise: Normalise) -> dict[str, Callable[..., Array]]:
-  """Returns how a Conv4 is computed whose weights all tasks share: whole blocks on CPU, where there are such."""
-  if jax.default_backend() == "cpu" and config.max_pool and normalise is batch_statistics:
-    return {"fused": examples_last.block}
-  return {"convolve": _shared_convolution(config)}
+def _conv(config: Any, row: Row, normalise: Normalise) -> _Conv:
+  """Returns the forms that are fastest: the one place where recipes choose them."""
+  # Where weights differ from task to task, patches for implicit gradients, as measured.
+  own = choose("convolution", config.convolution, {
+      "auto": gathered if row.descends and not row.implicit else convolution.patches, "gathered": gathered,
+      "patches": convolution.patches, "library": convolution.library})
+  # In a loop, XLA:CPU needs the gradients of a shared convolution written out.
+  alone = convolution.looped if tasks_at_a_time(config.training) else convolution.shared
+  unpooled: dict[str, Any] = {"convolve": alone}
+  # Whole blocks on CPU, where there are such.
+  whole = jax.default_backend() == "cpu" and config.max_pool and normalise is batch_statistics
+  return _Conv({"convolve": own}, {"convolve": own, "fused": examples_last.block} if whole else unpooled, unpooled)
 
 
-def _shared_convolution(config: Any) -> Callable[..., Array]:
-  """Returns the convolution by itself: in a loop, XLA:CPU needs its gradients written out."""
-  return convolution.looped if tasks_at_a_time(config.training) else convolution.shared
+def _film(config: Any, normalise: Normalise, conv: _Conv) -> Film:
+  # Fewer channels where there are more pixels: a residual network halves late, and most of the work is there.
+  stages = [-(-config.filters // part) for part in (4, 2, 1, 1)]
+  backbone = film_resnet(stages, normalise=normalise)
+  encoder = networks.conv4(filters=config.filters, normalise=normalise, max_pool=False, average=True, **conv.unpooled)
+  return Film(backbone, encoder, networks.mlp((config.filters,), backbone.num_film),
+              networks.mlp((_UNITS,), stages[-1] + 1))
 
 
 def with_features(network: Network, learner: Learner) -> Learner:
@@ -105,48 +115,3 @@ def spread(network: Network, normalise: Normalise) -> Network:
     return outputs * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
 
   return Network(network.init, apply)
-
-
-def _descending(config: Any, conv4: Callable[..., Network], normalise: Normalise, ways: int, num_steps: int) -> Makers:
-  average = not config.max_pool
-  return inner_loop.makers(config, losses.softmax_cross_entropy, conv4(ways, average=average),
-                           body=conv4(average=average, **_shared(config, normalise)), head=networks.mlp((), ways),
-                           num_steps=num_steps)
-
-
-def _metric(config: Any, features: Network, ways: int) -> Makers:
-  protonet = functools.partial(learners.protonet, features, num_classes=ways)
-  matchingnet = functools.partial(learners.matchingnet, features, num_classes=ways, temperature=config.temperature)
-  return {
-      "protonet": protonet,
-      "protonet_cosine": lambda: protonet(distance=distances.cosine, learned_temperature=config.temperature),
-      "matchingnet": matchingnet,
-      "matchingnet_full_context": lambda: matchingnet(full_context=_READS),
-      "relationnet": lambda: learners.relationnet(features, networks.mlp((_UNITS,), 1), num_classes=ways),
-      "ridge": lambda: learners.ridge(features, num_classes=ways)}
-
-
-def _film(config: Any, normalise: Normalise, ways: int) -> Makers:
-  # Fewer channels where there are more pixels: a residual network halves late, and most of the work is there.
-  stages = [-(-config.filters // part) for part in (4, 2, 1, 1)]
-  backbone = film_resnet(stages, normalise=normalise)
-  encoder = networks.conv4(filters=config.filters, normalise=normalise, max_pool=False, average=True,
-                           convolve=_shared_convolution(config))
-  parts = backbone, encoder, networks.mlp((config.filters,), backbone.num_film)
-  return {
-      "cnaps": lambda: learners.cnaps(*parts, networks.mlp((_UNITS,), stages[-1] + 1), num_classes=ways),
-      "simple_cnaps": lambda: learners.simple_cnaps(*parts, num_classes=ways)}
-
-
-def _reading(config: Any, conv4: Callable[..., Network], normalise: Normalise, ways: int) -> Makers:
-  layers, heads, width = choose("size", config.size, SIZES)
-  # A vector has no space to be normalised over: by batch statistics or not at all.
-  features = spread(conv4(_FEATURES, **_shared(config, normalise)),
-                    batch_statistics if config.norm == "batch" else none)
-  # The pictures show it 20 examples of a class; two tokens an example, and one for the query or dummy input after.
-  examples = ways * max(20, config.shots + max(config.train_queries, config.test_queries))
-  reader = transformer(ways, max_tokens=2 * examples + 1, layers=layers, heads=heads, width=width)
-  cnp = learners.cnp(networks.mlp((_UNITS,), _UNITS), networks.mlp((_UNITS,), ways), num_classes=ways)
-  return {
-      "cnp": lambda: with_features(features, cnp),
-      "in_context": lambda: learners.in_context(reader, num_classes=ways, encoder=features)}
