@@ -49,7 +49,7 @@ class Row(NamedTuple):
   """A learner, its traits, and where it is offered.
 
   offered: by kind of recipe (sinusoids, images, vectors), the settings in which the learner differs from those recipes'
-    own. It is offered where its row has the kind. "photographs" changes those of images, in experiments/few_shot.
+    own. It is offered where its row has the kind. "photographs" changes those of images, in the recipe few_shot.
   """
   make: Callable[[Any], Learner]  # from Parts
   offered: Mapping[str, Settings]
@@ -165,7 +165,7 @@ _READ_BY: Mapping[str, Callable[[Row], bool]] = MappingProxyType({
     "inner_rate": lambda row: row.descends, "first_order": lambda row: row.descends and not row.implicit,
     "strength": lambda row: row.implicit, "solver_steps": lambda row: row.implicit,
     "train_ways": lambda row: row.any_ways, "temperature": lambda row: row.temperature,
-    "max_pool": lambda row: not row.film, "mixed": lambda row: not row.film,
+    "mixed": lambda row: not row.film, "max_pool": lambda row: not row.film,
     "size": lambda row: row.prompt, "hidden": lambda row: not row.prompt, "psi": lambda row: row.moves,
     "activation": lambda row: row.whole and not row.smooth, "first_weights": lambda row: row.whole and not row.smooth})
 

@@ -2,8 +2,9 @@
 
 The network is the Conv4 of 64 filters, of 32 where all weights are adapted. Training images are shifted, mirrored and
 recoloured on the device.
-Learners: those of experiments/omniglot.py.
-Command: python -m launch.train --config=experiments/few_shot.py:protonet --config.data=folder:pictures
+--help lists the learners.
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=few_shot:protonet --config.data=folder:pictures
 where pictures/<class>/ are folders of images, or pictures/{train,val,test}/<class>/ if you have splits of your own.
 The flags people want: --config.data=npz:arrays.npz (inputs [n, H, W, channels], targets [n]) or cifar-fs or fc100,
 --config.image_size=32 --config.augment=False; --config.min_ways=2 --config.min_shots=1 for unequal training tasks.
@@ -30,7 +31,7 @@ _LAYERS = 4  # of the Conv4
 
 @dataclass
 class Config(omniglot.Config):
-  """That of experiments/omniglot.py, on other images."""
+  """That of the recipe omniglot, on other images."""
   data: str = "cifar-fs"  # cifar-fs, fc100, folder:<path>, npz:<path>, omniglot or glyphs
   image_size: int = 0  # side that images of a folder are reduced to; 0 is 84
   augment: bool = True  # shift, mirror and recolour training images; for photographs, not for letters
@@ -80,7 +81,7 @@ def _images(config: Config) -> Callable[[str], Tasks]:
     if len(shape) != 4 or min(shape[1:3]) < 16:
       raise ValueError(f"config.data={config.data!r} must hold images [n, H, W, channels] of at least 16 x 16 pixels, "
                        f"which a Conv4 halves four times, but its inputs are {list(shape)}; for vectors there is "
-                       "experiments/vectors.py.")
+                       "the recipe vectors.")
     if split != "train":
       return made
     made = made._replace(plugged=functools.partial(_plugged, config))

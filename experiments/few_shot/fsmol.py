@@ -4,9 +4,10 @@ Stanley et al., 2021 (https://openreview.net/forum?id=701FtuyLlAd): one task an 
 and 157 to test, which the test takes in turn; a molecule is its stored fingerprint. Support and query sets keep the
 assay's share of actives. Tested by delta-AUPRC, the measure of the paper; what no learning gets in it:
 python -m benchmarks.fsmol <workdir>.
-Learners: protonet, protonet_cosine, matchingnet, relationnet, ridge, maml, fomaml, anil, metasgd, reptile, imaml, cnp.
-Command: python -m launch.train --config=experiments/fsmol.py:protonet
-The flags people want: --config.shots=64 --config.conml=False
+--help lists the learners.
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=fsmol:protonet
+The flags people want: --config.shots=64
 """
 
 from dataclasses import dataclass, field

@@ -1,13 +1,12 @@
 """Every learner that can classify, with ConML, on Omniglot, 5-way 1-shot.
 
 Classes are split as by Vinyals et al. (1028 / 172 / 423), each training class turned by quarter turns makes three more;
-the objective is that of Wu et al., 2025.
-Learners: maml and protonet (each with its own page: omniglot_maml.py, omniglot_protonet.py); fomaml, anil, metasgd,
-reptile, imaml; protonet_cosine, matchingnet, matchingnet_full_context, relationnet; ridge; cnp, cnaps, simple_cnaps;
-in_context.
+the objective is that of Wu et al., 2025. --help lists the learners; two have pages of their own, omniglot_maml and
+omniglot_protonet.
 Needs: Omniglot, in METAJAX_DATA_DIR or downloaded; with --config.data=glyphs, the extra metajax[glyphs].
-Command: python -m launch.train --config=experiments/omniglot.py:ridge
-The flags people want: --config.conml=False --config.shots=5 --config.data=glyphs (needs no Omniglot)
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=omniglot:ridge
+The flags people want: --config.shots=5 --config.data=glyphs (needs no Omniglot)
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from metajax.lab.recipe import Models, Recipe
 @dataclass
 class Config(inner_loop.Descent):
   """What most learners share; see `defaults` for the rest."""
-  learner: str = "maml"  # which; given with the recipe, --config=experiments/omniglot.py:<learner>
+  learner: str = "maml"  # which; given with the recipe, --config=omniglot:<learner>
   seed: int = 0  # of initialisation and training tasks
   data: str = "omniglot"  # or omniglot-lake, within alphabets; or glyphs, rendered from fonts: no Omniglot needed
   examples: str = "auto"  # device, host (each step fetches), pipeline (the host reads ahead); auto: what fits

@@ -1,9 +1,10 @@
 """Every learner on vectors, with ConML, on classes of vectors: arrays of yours, or intents of CLINC150 or Banking77.
 
 A fully connected network on inputs [n, features]; texts come as counts of hashed n-grams.
-Learners: protonet, protonet_cosine, matchingnet, relationnet, ridge, maml, fomaml, anil, metasgd, reptile, imaml, cnp.
-Command: python -m launch.train --config=experiments/vectors.py:protonet --config.data=npz:arrays.npz
-The flags people want: --config.ways=10 --config.shots=5 --config.conml=False
+--help lists the learners.
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=vectors:protonet --config.data=npz:arrays.npz
+The flags people want: --config.ways=10 --config.shots=5
 """
 
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def build(config: Config) -> Recipe:
     data: ClassData = parts[split]
     if data.examples.ndim != 2:
       raise ValueError(f"config.data={config.data!r} must hold vectors [n, features], but its inputs are "
-                       f"{list(data.examples.shape)}; for images there is experiments/few_shot.py.")
+                       f"{list(data.examples.shape)}; for images there is the recipe few_shot.")
     try:
       return class_tasks(data, ways=ways, shots=config.shots, queries=queries, prepare=prepare)
     except ValueError as error:

@@ -5,8 +5,8 @@ a query, no curriculum; with the objective of Wu et al., 2025, section 5.3 (lamb
 squared difference). The small transformer instead of the standard one fits two cores.
 Expected: below 3 nearest neighbours and averaging, close to least squares (icl.png in the workdir).
 Needs: nothing but metajax.
-Command: python -m launch.train --config=experiments/icl_linear.py --workdir=runs/icl_linear
-The one flag people want: --config.conml=False
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=icl_linear --workdir=runs/icl_linear
 """
 
 from experiments.in_context import icl, references

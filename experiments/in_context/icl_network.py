@@ -1,10 +1,10 @@
 """In-context learning of two-layer ReLU networks, with ConML.
 
-As icl_linear.py; 100 hidden units, prompts of 40 examples (Garg et al., 2022, section 4; Wu et al., 2025, Table 5).
+As icl_linear; 100 hidden units, prompts of 40 examples (Garg et al., 2022, section 4; Wu et al., 2025, Table 5).
 Expected: below least squares and 3 nearest neighbours, close to a network fitted by gradient descent (icl.png).
 Needs: nothing but metajax.
-Command: python -m launch.train --config=experiments/icl_network.py --workdir=runs/icl_network
-The one flag people want: --config.conml=False
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=icl_network --workdir=runs/icl_network
 """
 
 from experiments.in_context import icl, references

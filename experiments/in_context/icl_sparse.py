@@ -1,11 +1,11 @@
 """In-context learning of sparse linear functions, with ConML.
 
-As icl_linear.py; 3 of the 5 coefficients are not zero (Garg et al., 2022, section 4; Wu et al., 2025, section 5.3).
+As icl_linear; 3 of the 5 coefficients are not zero (Garg et al., 2022, section 4; Wu et al., 2025, section 5.3).
 Expected: below averaging and 3 nearest neighbours everywhere; along the Lasso up to 4 examples and above it after
 (10,000 steps are few), 0.31 after 10 (icl.png in the workdir).
 Needs: nothing but metajax.
-Command: python -m launch.train --config=experiments/icl_sparse.py --workdir=runs/icl_sparse
-The one flag people want: --config.conml=False
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=icl_sparse --workdir=runs/icl_sparse
 """
 
 from experiments.in_context import icl, references

@@ -1,11 +1,11 @@
 """In-context learning of decision trees, with ConML.
 
-As icl_linear.py; trees of depth 4, prompts of 20 examples (Garg et al., 2022, section 4; Wu et al., 2025, Table 5).
+As icl_linear; trees of depth 4, prompts of 20 examples (Garg et al., 2022, section 4; Wu et al., 2025, Table 5).
 Expected: below averaging and least squares, about 3 nearest neighbours; a tree grown greedily is overtaken for the
 first dozen examples only, at 10,000 steps (icl.png in the workdir).
 Needs: nothing but metajax.
-Command: python -m launch.train --config=experiments/icl_tree.py --workdir=runs/icl_tree
-The one flag people want: --config.conml=False
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=icl_tree --workdir=runs/icl_tree
 """
 
 from experiments.in_context import icl, references

@@ -1,10 +1,10 @@
 """Every learner that can regress, with ConML, on sinusoids: regression from 10 points.
 
 The tasks of Finn et al., 2017, section 5.1 (https://arxiv.org/abs/1703.03400), with the objective of Wu et al., 2025.
-Learners: maml (its own page: sinusoid_maml.py), fomaml, anil, metasgd, reptile, imaml, ridge, cnp, in_context.
+--help lists the learners; one has a page of its own, sinusoid_maml.
 Needs: nothing but metajax.
-Command: python -m launch.train --config=experiments/sinusoid.py:ridge
-The one flag people want: --config.conml=False
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=sinusoid:ridge
 """
 
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ _FEATURES = 40  # of a point, where a learner describes points, and of a task, w
 @dataclass
 class Config(inner_loop.Descent):
   """MAML's own setting; what the ConML paper does not restate is MAML's."""
-  learner: str = "maml"  # which; given with the recipe, --config=experiments/sinusoid.py:<learner>
+  learner: str = "maml"  # which; given with the recipe, --config=sinusoid:<learner>
   seed: int = 0  # of initialisation and training tasks
   shots: int = 10  # support points in training
   queries: int = 10  # query points in training; MAML takes as many as there are shots

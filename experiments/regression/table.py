@@ -3,9 +3,9 @@
 A row is an example, a group (a patient, a shop, an assay) is a task; the groups are shared into training, validation
 and test, so that what is tested is learning a new group from a few of its rows. Inputs and real targets are
 standardised by the training groups.
-Learners: ridge, maml, fomaml, anil, metasgd, reptile, imaml, cnp; for classes also protonet, protonet_cosine,
-matchingnet, relationnet.
-Command: python -m launch.train --config=experiments/table.py:ridge --config.data=visits.csv --config.group=patient
+--help lists the learners.
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=table:ridge --config.data=visits.csv --config.group=patient
   --config.target=pressure
 The flags people want: --config.classification=True --config.inputs="('age','dose')" --config.shots=5
 """
