@@ -6,12 +6,11 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from metajax import objectives
 from metajax.examples import union
-from metajax.types import Episode, Shifted
+from metajax.types import Episode
 from tests import helpers
 from tests.learners.table import ROWS, WAYS, outputs, start, started
 
@@ -167,26 +166,6 @@ def test_adapting_both_is_adapting_twice(name):
       return jnp.sum(jnp.square(found)), found
 
     close(total(params, True), total(params, False), row)
-
-
-@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if isinstance(row.make().represent, Shifted)])
-@compiled_quickly
-def test_a_shift_from_an_origin_is_the_representation(name):
-  row = ROWS[name]
-  learner, params, episodes = start(row)
-  support = first(episodes).support
-  away = lambda leaf: leaf + jnp.linspace(0.0, 1.0, leaf.size, dtype=leaf.dtype).reshape(leaf.shape)
-
-  @functools.partial(jax.jit, static_argnums=1)
-  @functools.partial(jax.value_and_grad, has_aux=True)
-  def total(params, split):
-    psi = learner.represent(params, learner.adapt(params, support, None), None)
-    if split:
-      origin, shift = learner.represent.shift(params, psi)
-      psi = jax.tree.map(jnp.add, origin, shift)
-    return optax.tree.vdot(psi, jax.tree.map(away, jax.lax.stop_gradient(psi))), psi
-
-  close(total(params, True), total(params, False), row)
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.unadapted])
