@@ -41,7 +41,8 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
     axis_name: the mapped axis over which the tasks are spread over devices, if any.
 
   Raises:
-    ValueError: if there is a weight but neither term is chosen.
+    ValueError: if there is a weight but neither term is chosen; and, when called, what `read` raises, such as for a
+      prompt that is too long for the network.
   """
   if weight and not (align or discriminate):
     raise ValueError("ConML needs at least one of its two terms, but align and discriminate are both False; give "
