@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from experiments import inner_loop
 from experiments.settings import choose, tasks_at_a_time
 from metajax import distances, learners, losses, networks
+from metajax.learners.padding import blind_to_padding
 from metajax.networks import convolution, examples_last
 from metajax.networks.film_resnet import film_resnet
 from metajax.networks.gathered import gathered
@@ -88,7 +89,8 @@ def with_features(network: Network, learner: Learner) -> Learner:
 
   # The rest never sees an input.
   within = lambda function: lambda params, *rest: function(params["learner"], *rest)
-  return Learner(init, embed, within(learner.adapt), within(learner.predict), within(learner.represent))
+  return blind_to_padding(
+      Learner(init, embed, within(learner.adapt), within(learner.predict), within(learner.represent)))
 
 
 def spread(network: Network, normalise: Normalise) -> Network:

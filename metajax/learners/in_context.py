@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from metajax.learners.class_means import one_hot
+from metajax.learners.padding import blind_to_padding
 from metajax.types import Array, Examples, Learner, Network, Params, PRNGKey, SequenceNetwork
 
 
@@ -97,4 +98,4 @@ def in_context(network: SequenceNetwork, *, num_classes: int | None = None, enco
     u = dummy(key, prompt.inputs.shape[1:]).astype(prompt.inputs.dtype)
     return read(network, reader(params), prompt.inputs, prompt.targets, prompt.mask, u[None])[1][0]
 
-  return Learner(init, embed, adapt, predict, represent)
+  return blind_to_padding(Learner(init, embed, adapt, predict, represent))

@@ -16,6 +16,7 @@ from metajax.descent import descend
 from metajax.examples import masked_mean, union
 from metajax.learners.identity import identity_embed, represent_weights, represent_weights_first_order
 from metajax.learners.mixed_mode import mixed_gradient
+from metajax.learners.padding import blind_to_padding
 from metajax.types import Examples, Learner, Network, Params, PerExample
 
 
@@ -141,6 +142,6 @@ def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransfo
     del params  # all is in the adapted weights
     return network.apply(adapted, inputs, mask)
 
-  return Learner(network.init, identity_embed, adapt_task, predict,
-                 represent_weights_first_order if first_order else represent_weights,
-                 adapt_task_both if network.independent and num_steps else None)
+  represent = represent_weights_first_order if first_order else represent_weights
+  return blind_to_padding(Learner(network.init, identity_embed, adapt_task, predict, represent,
+                                  adapt_task_both if network.independent and num_steps else None))

@@ -10,6 +10,7 @@ import optax
 
 from metajax.learners.identity import identity_embed, identity_represent, represent_weights
 from metajax.learners.maml import adapt, adapt_both
+from metajax.learners.padding import blind_to_padding
 from metajax.types import Learner, Network, PerExample, PyTree, Shifted
 
 
@@ -79,5 +80,5 @@ def metasgd(network: Network, loss: PerExample, *, initial_rate: float,
     return network.apply(adapted, inputs, mask)
 
   represent = Shifted(identity_represent, lambda params, psi: represent_weights.shift(params["weights"], psi))
-  return Learner(init, identity_embed, adapt_task, predict, represent,
-                 adapt_task_both if network.independent and num_steps else None)
+  return blind_to_padding(Learner(init, identity_embed, adapt_task, predict, represent,
+                                  adapt_task_both if network.independent and num_steps else None))

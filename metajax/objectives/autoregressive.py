@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from metajax import contrast, distances
-from metajax.examples import check_episodes, masked_mean, union
+from metajax.examples import check_episodes, masked_mean, union, zero_padding
 from metajax.objectives.tasks import TaskMap, at_once, task_keys
 from metajax.types import Array, Objective, Params, PerExample
 
@@ -57,7 +57,7 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
     dummies = jnp.repeat(u, 2 if weight else 0, axis=0)
 
     def task(params, episode):
-      whole = union(*episode)
+      whole = zero_padding(union(*episode))
       count = jnp.sum(whole.mask)  # of the points in use, which a curriculum makes fewer
       seen = jnp.stack([count, count // 2])[:dummies.shape[0]]
       outputs, read_off = read(params, whole.inputs, whole.targets, whole.mask, dummies, seen)
