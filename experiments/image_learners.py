@@ -12,6 +12,7 @@ from metajax import learners, losses, networks
 from metajax.contrast import distances
 from metajax.kernels import convolution, examples_last
 from metajax.kernels.gathered import gathered
+from metajax.learners.padding import ignore_padding
 from metajax.networks.film_resnet import film_resnet
 from metajax.networks.normalisation import Normalise, batch_statistics, none
 from metajax.networks.precision import computing_in
@@ -89,7 +90,8 @@ def with_features(network: Network, learner: Learner) -> Learner:
 
   # The rest never sees an input.
   within = lambda function: lambda params, *rest: function(params["learner"], *rest)
-  return Learner(init, embed, within(learner.adapt), within(learner.predict), within(learner.represent))
+  return ignore_padding(
+      Learner(init, embed, within(learner.adapt), within(learner.predict), within(learner.represent)))
 
 
 def spread(network: Network, normalise: Normalise) -> Network:
