@@ -1,4 +1,4 @@
-"""Finds the layout of tasks, and the form of convolutions, that are fastest on this machine, and remembers them.
+"""Finds the layout of tasks that is fastest on this machine, and remembers it.
 
   python -m benchmarks.autotune --config=omniglot_maml        nothing else should run
   python -m launch.train --config=omniglot_maml --tuned       uses what was found
@@ -35,8 +35,6 @@ def main(_: list[str]) -> None:
     return
   tasks = config.training.tasks_per_step
   choices: dict[str, list[Any]] = {"training.task_chunk": [0] + [chunk for chunk in (1, 4, 16) if chunk < tasks]}
-  if hasattr(config, "convolution"):
-    choices["convolution"] = ["gathered", "patches", "library"]
   times = {}
   for values in itertools.product(*choices.values()):
     settings = dict(zip(choices, values))

@@ -13,8 +13,6 @@ from benchmarks.workloads import OUTER_RATE, SEED, Program, Workload, batch, ini
 from metajax import learners, losses, networks, objectives
 from metajax.descent import descend
 from metajax.examples import examples
-from metajax.kernels import examples_last, products
-from metajax.kernels.gathered import gathered
 from metajax.learners.in_context import read
 from metajax.networks.transformer import transformer
 from metajax.types import Episode, Learner, Objective, Params
@@ -83,14 +81,13 @@ def _learner_and_objective(workload: Workload) -> tuple[Learner, Objective]:
                                                                    task_map=objectives.in_chunks(_PROMPTS))
   if workload.learner == "protonet":
     # One task at a time: its activations fit the cache.
-    embedding = networks.conv4(filters=workload.width, max_pool=workload.max_pool, fused=examples_last.block)
+    embedding = networks.conv4(filters=workload.width, max_pool=workload.max_pool, weights="shared")
     learner = learners.protonet(embedding, num_classes=workload.ways)
     return learner, objectives.episodic(learner, losses.softmax_cross_entropy,
                                         task_map=objectives.in_chunks(1))
   loss = losses.softmax_cross_entropy if workload.ways else losses.squared_error
-  adapted = (networks.conv4(workload.ways, filters=workload.width, max_pool=workload.max_pool, average=True,
-                            convolve=gathered)
-             if workload.ways else networks.mlp([workload.width] * workload.layers, 1, product=products.small))
+  adapted = (networks.conv4(workload.ways, filters=workload.width, max_pool=workload.max_pool, average=True)
+             if workload.ways else networks.mlp([workload.width] * workload.layers, 1, weights="per_task"))
   learner = learners.maml(adapted, loss, optimizer=optax.sgd(workload.inner_rate), num_steps=workload.inner_steps,
                           first_order=workload.first_order, unroll=not workload.ways)
   if not workload.ways:

@@ -1,6 +1,7 @@
 """What learners of vectors are made of, for classes and for real targets: fully connected networks."""
 
 from dataclasses import dataclass, field
+import functools
 from typing import Callable, Mapping
 
 import jax
@@ -41,14 +42,14 @@ def make_learner(config: Config, outputs: int, *, classes: bool, num_steps: int)
     ValueError: for a learner that is not known, or not for such targets.
   """
   *hidden, width = config.hidden or (1,)
-  features = networks.mlp(hidden, width) if config.hidden else weighted()
-  network = networks.mlp(config.hidden, outputs)
+  shared = functools.partial(networks.mlp, weights="shared")
+  features = shared(hidden, width) if config.hidden else weighted()
   rows = {name: row for name, row in learner_table.offered("vectors").items() if classes or not row.classes_only}
   return choose("learner", config.learner, rows).make(Parts(
       config, losses.softmax_cross_entropy if classes else losses.squared_error, num_steps,
-      num_classes=outputs if classes else None, network=network, body=features,
-      head=networks.mlp((), outputs), features=features, describe=features, decide=network,
-      similarity=networks.mlp((width,), 1), distance=distances.squared_euclidean if config.hidden else _by_products))
+      num_classes=outputs if classes else None, network=networks.mlp(config.hidden, outputs), body=features,
+      head=networks.mlp((), outputs), features=features, describe=features, decide=shared(config.hidden, outputs),
+      similarity=shared((width,), 1), distance=distances.squared_euclidean if config.hidden else _by_products))
 
 
 def weighted(length: float = 4.0) -> Network:

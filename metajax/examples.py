@@ -36,6 +36,21 @@ def take(all_examples: Examples, indices: Array) -> Examples:
   return jax.tree.map(lambda leaf: leaf[indices], all_examples)
 
 
+def zero_padding(some: Examples) -> Examples:
+  """Returns the examples with zeros for whatever inputs and targets padding has, be it NaN or infinity."""
+  return some._replace(inputs=zero_rows(some.inputs, some.mask), targets=zero_rows(some.targets, some.mask))
+
+
+def zero_rows(tree: PyTree, mask: Array) -> PyTree:
+  """Returns arrays `[N, ...]` with zeros in the rows where `mask [N]` is false."""
+
+  def zeroed(leaf):
+    rows = jnp.reshape(mask, (-1, *[1] * (jnp.ndim(leaf) - 1)))
+    return jnp.where(rows, leaf, jnp.zeros_like(leaf))
+
+  return jax.tree.map(zeroed, tree)
+
+
 def masked_mean(values: Array, mask: Array) -> Array:
   """Returns the mean of `values [N]` where `mask [N]` is true, and zero where it is true nowhere."""
   total = jnp.sum(jnp.where(mask, values, jnp.zeros_like(values)))

@@ -53,9 +53,12 @@ class SequenceNetwork(NamedTuple):
   apply: (params, tokens [L, features], places [L], sight [L, L] of bool)   -> outputs [L, num_outputs]
 
   `places` are integers; token i sees token j where `sight[i, j]`.
+
+  max_tokens: the number of places there are, so that each is below it; None is no limit.
   """
   init: Callable[[PRNGKey, Array], Params]
   apply: Callable[[Params, Array, Array, Array], Array]
+  max_tokens: int | None = None
 
 
 class FilmNetwork(NamedTuple):

@@ -63,6 +63,21 @@ def _padded(inputs, targets, padding, random, ways) -> Examples:
   return Examples(jnp.asarray(wide_inputs), jnp.asarray(wide_targets), jnp.asarray(mask))
 
 
+def filled(tree, mask, value):
+  """Returns arrays with a value, NaN for instance, in the rows that the mask leaves out; integers are as they were."""
+
+  def fill(leaf):
+    rows = jnp.reshape(mask, (*jnp.shape(mask), *[1] * (leaf.ndim - jnp.ndim(mask))))
+    return jnp.where(rows, leaf, jnp.asarray(value, leaf.dtype)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+  return jax.tree.map(fill, tree)
+
+
+def fill_padding(episode, value):
+  """Returns an episode, or a meta-batch of them, with a value for all inputs and real targets of padding."""
+  return Episode(*(Examples(*filled((part.inputs, part.targets), part.mask, value), part.mask) for part in episode))
+
+
 def tanh_network(inputs: int, hidden: int, outputs: int, dtype=jnp.float32) -> Network:
   """Returns a two-layer network with `tanh`, smooth enough for finite differences."""
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metajax.examples import check_episodes, examples, masked_mean, take, union
+from metajax.examples import check_episodes, examples, masked_mean, take, union, zero_padding
+from metajax.networks.mixture import Mixture
 from metajax.types import Episode
 from tests.helpers import classification_episodes
 
@@ -32,6 +33,18 @@ def test_take_keeps_inputs_targets_and_mask_together():
   assert taken.mask.tolist() == [False, True, False, True]
   assert taken.inputs["b"].tolist() == [1, 2, 1, 0]
   assert taken.inputs["a"][:, 0].tolist() == [2, 4, 2, 0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_padding_is_zero_whatever_was_there(value):
+  mask = jnp.asarray([True, False])
+  inputs = {"a": jnp.asarray([[[1.5, 2.5]], [[value, value]]]), "b": jnp.asarray([3, 4]), "c": mask | True,
+            "d": Mixture(*jnp.asarray([[1.0, value], [2.0, value], [0.5, value]]), jnp.asarray([1, 2]))}
+  got = zero_padding(examples(inputs, jnp.asarray([7.0, value]), mask))
+  assert got.inputs["a"].tolist() == [[[1.5, 2.5]], [[0, 0]]] and got.inputs["b"].tolist() == [3, 0]
+  assert got.inputs["c"].tolist() == [True, False] and got.inputs["b"].dtype == jnp.int32
+  assert [leaf.tolist() for leaf in got.inputs["d"]] == [[1, 0], [2, 0], [0.5, 0], [1, 0]]
+  assert got.targets.tolist() == [7, 0] and got.mask.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("mask, mean", [([True, True, True], 11 / 3), ([True, False, True], 4.5),

@@ -40,8 +40,7 @@ class Config(inner_loop.Descent):
   one_turn: bool = True  # whether all classes of a training task are turned alike, as they stand alike in the test
   filters: int = 32  # channels of each block of the Conv4, and of the last stages of a modulated residual network
   norm: str = "batch"  # batch (current-batch statistics: transductive), group or none
-  # For weights that differ from task to task (benchmarks.autotune measures them).
-  convolution: str = "auto"  # gathered, patches or library; auto: gathered, or patches for implicit gradients
+  convolution: str = "auto"  # auto alone: forms are chosen as a program is compiled; older runs have this field
   compute: str = "float32"  # or bfloat16: the networks' arithmetic; weights and gradients stay float32
   max_pool: bool = False  # halve by max-pooling instead of by stride 2; what adapts its weights then does not average
   temperature: float = 0.1  # of cosines: of a matching network, or where that of prototypes, which is learned, starts

@@ -21,7 +21,6 @@ from experiments.images import image_pictures, image_tasks, whole_tasks
 from experiments.settings import (Contrast, Test, Training, check_at_least, make_distance, make_normalisation,
                                   make_objective)
 from metajax import learners, losses, networks
-from metajax.kernels import convolution
 from metajax.lab.recipe import Models, Recipe
 
 
@@ -52,7 +51,7 @@ def build(config: Config) -> Recipe:
   check_at_least(2, config, "ways")
   check_at_least(1, config, "shots", "queries", "filters")
   normalise, said = make_normalisation(config.norm)
-  network = networks.conv4(filters=config.filters, normalise=normalise, convolve=convolution.shared)
+  network = networks.conv4(filters=config.filters, normalise=normalise, weights="shared")
   learner = learners.protonet(network, num_classes=config.ways)
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
   objective = make_objective(config, learner, loss, scores)  # before anything is read: it checks settings

@@ -20,7 +20,6 @@ from experiments import inner_loop, learner_table, settings
 from experiments.learner_table import Parts, Row
 from experiments.settings import Contrast, Test, Training, changed, check_at_least, choose
 from metajax import losses, networks
-from metajax.kernels import products
 from metajax.lab import pictures
 from metajax.lab.recipe import Models, Recipe
 from metajax.learners.in_context import read
@@ -110,13 +109,13 @@ def build(config: Config) -> Recipe:
 def make_learner(config: Config, num_steps: int) -> Learner:
   """Returns the learner that `config.learner` names, with `num_steps` inner steps if it takes any."""
   row = choose("learner", config.learner, learner_table.offered("sinusoids"))
-  mlp = functools.partial(networks.mlp, config.hidden)
+  mlp = functools.partial(networks.mlp, config.hidden, weights="shared")
   features = mlp(_FEATURES)
   # MAML's own are so small that the slower learners hardly move from them.
   first = choose("first_weights", config.first_weights, {
       "small": nn.initializers.truncated_normal(0.01), "lecun": nn.initializers.lecun_normal()})
   smooth = choose("activation", config.activation, {"relu": False, "tanh": True}) or row.smooth
-  own = functools.partial(mlp, 1, product=products.small)
+  own = functools.partial(mlp, 1, weights="per_task")
   learner = row.make(Parts(
       config, losses.squared_error, num_steps, num_classes=None,
       network=own(activation=nn.tanh) if smooth else own(kernel_init=first), body=features,

@@ -11,32 +11,31 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from metajax.kernels import convolution
-from metajax.kernels.convolution import moved
-from metajax.kernels.gathered import are_few
-from metajax.networks.normalisation import EPSILON
+from metajax.kernels import pooling
+from metajax.kernels.convolution import are_few, moved
 from metajax.types import Array
 
 
-def block(images: Array, mask: Array, kernel: Array, scale: Array, bias: Array) -> Array:
+def block(images: Array, mask: Array, kernel: Array, scale: Array, bias: Array, *, epsilon: float) -> Array:
   """Returns what `conv4.block` makes of a convolution, max-pooled and normalised by batch statistics.
 
-  For `conv4(fused=examples_last.block)`: the same function and gradients of any order, to rounding. Not for
-  forward-mode derivatives (`jax.jvp`), which jax refuses. A variance is the mean of squares less the square of the
-  mean, as flax takes it by default: where a channel's mean is a thousand times its deviation, nothing is left of it.
+  The same function and gradients of any order, to rounding. No forward-mode derivatives (`jax.jvp`): jax refuses them.
+  A variance is the mean of squares minus the square of the mean, flax's default: where a channel's mean is a thousand
+  times its standard deviation, no digit of it is left.
 
   Args:
     images: `[N, H, W, I]`.
     mask: `[N]`; examples masked out are not counted in the statistics.
     kernel: `[3, 3, I, O]`.
     scale, bias: `[1, 1, 1, O]`.
+    epsilon: added to the variance.
 
   Returns:
     `[N, H // 2, W // 2, O]`.
   """
   # The turn back and the next block's turn cancel: XLA takes the two for none.
   outputs = convolve(_turned(images), kernel)
-  return _turned(pooled(outputs, mask, scale.reshape(-1), bias.reshape(-1)))
+  return _turned(pooled(outputs, mask, scale.reshape(-1), bias.reshape(-1), epsilon))
 
 
 def convolve(images: Array, kernel: Array) -> Array:
@@ -44,9 +43,9 @@ def convolve(images: Array, kernel: Array) -> Array:
   return _convolve(images, kernel)
 
 
-def pooled(x: Array, mask: Array, scale: Array, bias: Array) -> Array:
+def pooled(x: Array, mask: Array, scale: Array, bias: Array, epsilon: float) -> Array:
   """Pools `x [C, H, W, N]`, normalises, scales and shifts it by `[C]` numbers, and rectifies, in the fewest passes."""
-  return _pooled(x, mask, scale, bias)
+  return _pooled(epsilon, x, mask, scale, bias)
 
 
 # The three products that are one another's gradients: three columns are put side by side before a product, what three
@@ -86,24 +85,25 @@ _to_images.defvjp(lambda outputs, kernel: (_to_images(outputs, kernel), (outputs
                   lambda kept, c: (_convolve(c, kept[1]), _to_kernel(c, kept[0])))
 
 
-@jax.custom_vjp
-def _pooled(x: Array, mask: Array, scale: Array, bias: Array) -> Array:
-  return _pooled_forward(x, mask, scale, bias)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _pooled(epsilon: float, x: Array, mask: Array, scale: Array, bias: Array) -> Array:
+  return _pooled_forward(epsilon, x, mask, scale, bias)[0]
 
 
-def _pooled_forward(x, mask, scale, bias):
+def _pooled_forward(epsilon, x, mask, scale, bias):
   # All but the pooling rises or falls with x by the sign of the scale, so pooling first is the same (`conv4.block`).
-  largest = convolution.largest(x, _column(jnp.sign(scale)))[0]
+  largest = pooling.largest(x, _column(jnp.sign(scale)))[0]
   wide = x.dtype if x.dtype.itemsize >= 4 else jnp.float32  # sums of many small numbers
   size = (jnp.maximum(jnp.sum(mask), 1) * (x.shape[1] * x.shape[2])).astype(wide)
   mean = _over_examples(x.astype(wide), mask) / size
   variance = jnp.maximum(_over_examples(jnp.square(x.astype(wide)), mask) / size - jnp.square(mean), 0)
-  mean, rate = mean.astype(x.dtype), lax.rsqrt(variance + EPSILON).astype(x.dtype)
+  mean, rate = mean.astype(x.dtype), lax.rsqrt(variance + epsilon).astype(x.dtype)
   kept = x, mask, largest, scale, bias, mean, rate, size.astype(x.dtype)
-  return convolution.relu(_affine(largest, scale, bias, mean, rate)), kept
+  return pooling.relu(_affine(largest, scale, bias, mean, rate)), kept
 
 
-def _pooled_backward(kept, c):
+def _pooled_backward(epsilon, kept, c):
+  del epsilon
   x, mask, largest, scale, bias, mean, rate, size = kept
   passed = jnp.where(_affine(largest, scale, bias, mean, rate) > 0, c, jnp.zeros_like(c))
   # Both sums read arrays that other things read too. Written with deviations from the mean, as one would on paper, they
@@ -115,11 +115,11 @@ def _pooled_backward(kept, c):
   to_square, to_mean = -slope * rate * to_scale / size, -slope * to_bias / size
   of_statistics = x * _column(to_square) + _column(to_mean - to_square * mean)
   to_x = jnp.where(mask.reshape(1, 1, 1, -1), of_statistics, jnp.zeros_like(x))
-  places = convolution.largest(x, _column(jnp.sign(scale)))[1]
-  to_x += convolution.unpooled(passed * _column(slope), places, x.shape[1:3])
-  # Adds nothing, but XLA:CPU stores what a sum reads. It would compute the gradient within each product instead, pixel
-  # by pixel of a flattened array, which took three times as long.
-  to_bias += 0 * jnp.sum(to_x, axis=(1, 2, 3))
+  places = pooling.largest(x, _column(jnp.sign(scale)))[1]
+  to_x += pooling.unpooled(passed * _column(slope), places, x.shape[1:3])
+  # Adds nothing, whatever the sum is, but XLA:CPU stores what a sum reads. It would compute the gradient within each
+  # product instead, pixel by pixel of a flattened array, which took three times as long.
+  to_bias += (jnp.sum(to_x, axis=(1, 2, 3)) > jnp.inf).astype(to_bias.dtype)
   return to_x, None, to_scale, to_bias
 
 

@@ -1,10 +1,13 @@
-"""Products whose derivatives are products of one family, and which know the weights that tasks share from their own.
+"""Products whose derivatives are products of one family, in a form for each platform.
 
 A product of inputs `[N, ...]` and weights is linear in both, so that its derivatives, and theirs, are three products:
-inputs by weights, outputs by weights, inputs by outputs. Each can be written as suits a machine (`products`,
-`gathered`); jax would derive the other two from the first, and `jax.custom_vjp` can tell it of them, but maps a rule
-over tasks as it stands: for weights that all tasks share it would make a gradient for each task and add them up. As a
-primitive the tasks' examples are one batch, and the gradient of what they share is one product.
+inputs by weights, outputs by weights, inputs by outputs. XLA:CPU is fast only where each is written as suits it
+(`products`, `convolution`); all other platforms get the plain product and its transposes. Which it is, is decided when
+a program is lowered, so that a program compiled for a TPU on a CPU machine is the TPU's.
+
+A product is a primitive, for `jax.custom_vjp` maps a rule over tasks as it stands: for weights that all tasks share it
+would make a gradient for each task and add them up. Here the examples of all tasks are one batch, and the gradient of
+what they share is one product.
 """
 
 import functools
@@ -12,6 +15,7 @@ from typing import Any, Callable, Protocol
 
 from flax.linen.dtypes import promote_dtype
 import jax
+from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 import jax.numpy as jnp
@@ -22,45 +26,47 @@ PRODUCT = "product_of_a_family"  # the primitive's name in a traced program
 
 
 class Family(Protocol):
-  """Three products that are one another's derivatives; equal and hashed by what they are, as a frozen dataclass is."""
+  """A product, and its three forms for CPU, one another's derivatives; equal and hashed as a frozen dataclass is."""
+
+  def plain(self, inputs: Array, weights: Array) -> Array:
+    """Returns the outputs `[N, ...]` of inputs `[N, ...]`: the specification."""
 
   def outputs(self, inputs: Array, weights: Array) -> Array:
-    """Returns the outputs `[N, ...]` of inputs `[N, ...]`."""
+    """Returns the same, on CPU."""
 
   def inputs(self, outputs: Array, weights: Array) -> Array:
-    """Returns the derivative along outputs `[N, ...]` with respect to the inputs."""
+    """Returns the derivative along outputs `[N, ...]` with respect to the inputs, on CPU."""
 
   def weights(self, inputs: Array, outputs: Array) -> Array:
-    """Returns the derivative along outputs `[N, ...]` with respect to the weights, a sum over the examples."""
+    """Returns the derivative along outputs `[N, ...]` with respect to the weights, a sum over the examples, on CPU."""
 
 
 def product(family: Family, inputs: Array, weights: Array) -> Array:
-  """Returns `family.outputs(inputs, weights)`; its derivatives, of any order and mode, are the family's products.
+  """Returns `family.plain(inputs, weights)`; its derivatives, of any order and mode, are the family's products.
 
-  Two types are promoted as those of `inputs @ weights` would be.
-
-  Raises:
-    ValueError: under `jax.shard_map(check_vma=True)` with weights that devices share: mark them as varying first, or
-      leave the check off (`metajax.training.sharding`).
+  Two types are promoted as those of `inputs @ weights` would be. Under `jax.shard_map(check_vma=True)` an operand that
+  devices share becomes varying where the other is, as for any operation of jax: its gradient is summed over them.
   """
-  inputs, weights = promote_dtype(inputs, weights, inexact=False)
-  types = jax.typeof(inputs), jax.typeof(weights)
-  if _varying(types[0]) != _varying(types[1]):
-    # jax sums a gradient over the devices that vary; of a primitive that is not its own it does not know to.
-    raise ValueError("under shard_map(check_vma=True) both operands must vary over the same axes, but they vary over "
-                     f"{set(_varying(types[0]))} and {set(_varying(types[1]))}; mark the weights with "
-                     "lax.pcast(..., to='varying'), or pass check_vma=False.")
+  inputs, weights = _alike(*promote_dtype(inputs, weights, inexact=False))
   return _bind(family, "outputs", 0, inputs, weights)
 
 
 def traced(a: Any, b: Any, **params: Any) -> Any:
-  """Returns the program that an equation of `PRODUCT` stands for, of its operands' shapes and its parameters."""
+  """Returns the plain program that an equation of `PRODUCT` stands for, of its operands' shapes and its parameters."""
   shapes = (jax.ShapeDtypeStruct(each.shape, each.dtype) for each in (a, b))
-  return jax.make_jaxpr(_mapped(**params))(*shapes)
+  return jax.make_jaxpr(_mapped(_plain, **params))(*shapes)
 
 
 def _bind(family: Family, which: str, levels: int, a: Array, b: Array) -> Array:
   return _product.bind(a, b, family=family, which=which, levels=levels)
+
+
+def _alike(*operands: Array) -> tuple[Array, ...]:
+  """Returns the operands, each varying over all axes of devices over which one of them does."""
+  over = [_varying(jax.typeof(operand)) for operand in operands]
+  every = frozenset().union(*over)
+  return tuple(lax.pcast(operand, tuple(sorted(every - own)), to="varying") if every - own else operand
+               for operand, own in zip(operands, over))
 
 
 def _varying(aval: Any) -> frozenset:
@@ -68,28 +74,54 @@ def _varying(aval: Any) -> frozenset:
   return aval.mat.varying if hasattr(aval, "mat") else getattr(aval, "vma", frozenset())
 
 
-def _mapped(family: Family, which: str, levels: int) -> Callable[[Array, Array], Array]:
-  """Returns a product of operands with so many leading axes of tasks."""
-  function = getattr(family, which)
+def _plain(family: Family, which: str) -> Callable[[Array, Array], Array]:
+  """Returns one of the three products as the plain product or a transpose of it."""
+  if which == "outputs":
+    return family.plain
+  if which == "inputs":
+    def to_inputs(outputs, weights):
+      shape = jax.eval_shape(family.inputs, outputs, weights)
+      return jax.linear_transpose(lambda inputs: family.plain(inputs, weights), shape)(outputs)[0]
+    return to_inputs
+
+  def to_weights(inputs, outputs):
+    shape = jax.eval_shape(family.weights, inputs, outputs)
+    return jax.linear_transpose(lambda weights: family.plain(inputs, weights), shape)(outputs)[0]
+
+  return to_weights
+
+
+def _mapped(form: Callable, family: Family, which: str, levels: int) -> Callable[[Array, Array], Array]:
+  """Returns a product of operands with so many leading axes of tasks; `form` is `_plain` or, for CPU, `getattr`."""
+  function = form(family, which)
   for _ in range(levels):
     function = jax.vmap(function)
   return function
 
 
-@functools.partial(jax.jit, static_argnames=("family", "which", "levels"))
-def _compiled(a, b, **params):
-  return _mapped(**params)(a, b)
+def _lowered(form: Callable) -> Callable:
+  return mlir.lower_fun(lambda a, b, **params: _mapped(form, **params)(a, b), multiple_results=False)
 
 
 _product = Primitive(PRODUCT)
-_product.def_impl(_compiled)  # outside of any program: one for all products of a kind
-mlir.register_lowering(_product, mlir.lower_fun(
-    lambda a, b, **params: _mapped(**params)(a, b), multiple_results=False))
+mlir.register_lowering(_product, _lowered(getattr), platform="cpu")
+mlir.register_lowering(_product, _lowered(_plain))
+
+
+@functools.partial(jax.jit, static_argnames=("family", "which", "levels"))
+def _compiled(a, b, **params):
+  return _product.bind(a, b, **params)
+
+
+@_product.def_impl
+def _outside_of_a_program(a, b, **params):
+  # Compiled, one program for all products of a kind, unless jax.disable_jit asks that nothing is.
+  return _mapped(_plain, **params)(a, b) if jax.config.jax_disable_jit else _compiled(a, b, **params)
 
 
 @_product.def_abstract_eval
 def _shape(a, b, **params):
-  result, = traced(a, b, **params).out_avals
+  result = jax.eval_shape(_mapped(getattr, **params), *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (a, b)))
   return a.update(shape=result.shape, dtype=result.dtype, weak_type=False)
 
 

@@ -1,13 +1,11 @@
 """Products of small matrices: what MAML's step on sinusoids consists of, 10 x 40 times 40 x 40 numbers a task.
 
-XLA:CPU computes the product of a transposed matrix, which the gradient of every weight is, half as fast as that of one
-that lies as it is read; and where the transpose is written out first, it joins the two again. A barrier keeps them
-apart.
+XLA:CPU multiplies by a transposed matrix, as in the gradient of every weight, half as fast as by one in the order in
+which it is read. It folds a transpose that is written out into the product again, unless a barrier keeps them apart.
 """
 
 from dataclasses import dataclass
 
-import jax
 from jax import lax
 
 from metajax.kernels.family import product
@@ -17,14 +15,9 @@ _FEW = 128  # examples of one task
 
 
 def small(inputs: Array, weights: Array) -> Array:
-  """Returns `inputs @ weights`, whose derivatives of any order are products that XLA:CPU computes fast.
+  """Returns `inputs [N, I] @ weights [I, O]`: for weights that are adapted, under `vmap` over tasks.
 
-  For `networks.mlp(product=products.small)` where weights are adapted, under `vmap` over tasks; without a gain where
-  matrices are large.
-
-  Args:
-    inputs: `[N, I]`.
-    weights: `[I, O]`.
+  No gain where matrices are large. Derivatives of any order and mode.
 
   Raises:
     ValueError: as `family.product`.
@@ -36,6 +29,9 @@ def small(inputs: Array, weights: Array) -> Array:
 class _Matrices:
   """`inputs [N, I] @ weights [I, O] = outputs [N, O]`."""
 
+  def plain(self, inputs: Array, weights: Array) -> Array:
+    return inputs @ weights
+
   def outputs(self, inputs: Array, weights: Array) -> Array:
     return inputs @ weights
 
@@ -43,10 +39,10 @@ class _Matrices:
     return outputs @ weights.T
 
   def weights(self, inputs: Array, outputs: Array) -> Array:
-    if jax.default_backend() != "cpu" or inputs.shape[1] == 1:
+    if inputs.shape[1] == 1:
       return inputs.T @ outputs
     if outputs.shape[1] == 1 or len(inputs) > _FEW:
-      # A row is transposed for nothing, while of a column XLA:CPU would compute each number anew; and the examples of
-      # all tasks together, where these share weights, are no small matrix.
+      # To transpose a row costs nothing, while XLA:CPU would recompute each number of a column; and the examples of all
+      # tasks together, where these share weights, are no small matrix.
       return (outputs.T @ inputs).T
     return lax.optimization_barrier(inputs.T) @ outputs

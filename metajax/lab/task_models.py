@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metajax.contrast.distances import Distance
-from metajax.examples import union
+from metajax.examples import union, zero_padding
 from metajax.objectives.views import Views
 from metajax.tasks.sampling import sample_tasks
 from metajax.types import Learner, Params, PRNGKey, TaskDistribution
@@ -40,6 +40,7 @@ def make_task_models(learner: Learner, tasks: TaskDistribution, views: Views, ke
 
   def one(params, episode, key):
     key_views, key_learn = jax.random.split(key)
+    support, query = zero_padding(episode.support), zero_padding(episode.query)
 
     def learn(examples):
       # Each set is embedded by itself: what counts is what a learner makes of a subset that comes alone.
@@ -48,7 +49,7 @@ def make_task_models(learner: Learner, tasks: TaskDistribution, views: Views, ke
       leaves = jax.tree.leaves(learner.represent(params, adapted, key_represent))
       return jnp.concatenate([leaf.ravel() for leaf in leaves])
 
-    return learn(union(*episode)), jax.vmap(learn)(views(key_views, episode.support, episode.query))
+    return learn(union(support, query)), jax.vmap(learn)(views(key_views, support, query))
 
   @jax.jit
   def run(params, data):

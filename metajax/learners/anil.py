@@ -8,6 +8,7 @@ import optax
 
 from metajax.learners.identity import identity_represent
 from metajax.learners.maml import adapt
+from metajax.learners.padding import ignore_padding
 from metajax.types import Learner, Network, PerExample
 
 
@@ -45,4 +46,4 @@ def anil(body: Network, head: Network, loss: PerExample, *, optimizer: optax.Gra
     del params
     return head.apply(adapted, features, mask)
 
-  return Learner(init, embed, adapt_task, predict, identity_represent)
+  return ignore_padding(Learner(init, embed, adapt_task, predict, identity_represent))

@@ -14,6 +14,7 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 from metajax.examples import masked_mean
 from metajax.learners.class_means import check_num_classes, class_means, one_hot
+from metajax.learners.padding import ignore_padding
 from metajax.types import Array, Examples, FilmNetwork, Learner, Network, PyTree
 
 
@@ -149,4 +150,4 @@ def _film_learner(backbone: FilmNetwork, set_encoder: Network, generator: Networ
     del params, key
     return adapted.embedding if represent_embedding else adapted.film
 
-  return Learner(init, embed, adapt, predict, represent)
+  return ignore_padding(Learner(init, embed, adapt, predict, represent))

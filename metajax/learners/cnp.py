@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from metajax.learners.class_means import one_hot
 from metajax.learners.identity import identity_embed, identity_represent
+from metajax.learners.padding import ignore_padding
 from metajax.types import Examples, Learner, Network
 
 
@@ -44,4 +45,4 @@ def cnp(encoder: Network, decoder: Network, *, num_outputs: int = 1, num_classes
     known = jnp.broadcast_to(vector[None, :], (inputs.shape[0], vector.shape[0]))
     return decoder.apply(params["decoder"], jnp.concatenate([known, inputs], axis=1), mask)
 
-  return Learner(init, identity_embed, adapt, predict, identity_represent)
+  return ignore_padding(Learner(init, identity_embed, adapt, predict, identity_represent))

@@ -14,6 +14,7 @@ import optax
 from metajax.descent import descend
 from metajax.examples import masked_mean
 from metajax.learners.identity import identity_embed, identity_represent
+from metajax.learners.padding import ignore_padding
 from metajax.types import Learner, Network, PerExample
 
 
@@ -60,4 +61,4 @@ def imaml(network: Network, loss: PerExample, *, strength: float, optimizer: opt
     del params
     return network.apply(adapted, inputs, mask)
 
-  return Learner(network.init, identity_embed, adapt, predict, identity_represent)
+  return ignore_padding(Learner(network.init, identity_embed, adapt, predict, identity_represent))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from metajax.learners.class_means import one_hot
+from metajax.learners.padding import ignore_padding
 from metajax.types import Array, Examples, Learner, Network, Params, PRNGKey, SequenceNetwork
 
 
@@ -31,8 +32,17 @@ def read(network: SequenceNetwork, params: Params, inputs: Array, targets: Array
 
   Returns:
     Outputs `[N, m]` at the prompt's x tokens, each of which sees the examples before it, and `[Q, m]` at the queries.
+
+  Raises:
+    ValueError: if the prompt, padding included, and the queries after it take more places than the network has.
   """
   count, width = inputs.shape
+  # All queries stand at one place, the one after the prompt.
+  needed = 2 * count + min(queries.shape[0], 1)
+  if network.max_tokens is not None and needed > network.max_tokens:
+    raise ValueError(f"a prompt of {count} examples with {queries.shape[0]} queries after it takes {needed} places, "
+                     f"but the network has max_tokens={network.max_tokens}; give it a larger max_tokens or fewer "
+                     "examples.")
   padded = jnp.pad(targets, ((0, 0), (0, width - targets.shape[1])))
   prompt = jnp.stack([inputs, padded], axis=1).reshape(2 * count, width)
   used = mask.astype(jnp.int32)
@@ -88,4 +98,4 @@ def in_context(network: SequenceNetwork, *, num_classes: int | None = None, enco
     u = dummy(key, prompt.inputs.shape[1:]).astype(prompt.inputs.dtype)
     return read(network, reader(params), prompt.inputs, prompt.targets, prompt.mask, u[None])[1][0]
 
-  return Learner(init, embed, adapt, predict, represent)
+  return ignore_padding(Learner(init, embed, adapt, predict, represent))

@@ -16,6 +16,7 @@ from metajax.descent import descend
 from metajax.examples import masked_mean, union
 from metajax.learners.identity import identity_embed, identity_represent
 from metajax.learners.mixed_mode import mixed_gradient
+from metajax.learners.padding import ignore_padding
 from metajax.types import Examples, Learner, Network, Params, PerExample
 
 
@@ -141,5 +142,5 @@ def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransfo
     del params  # all is in the adapted weights
     return network.apply(adapted, inputs, mask)
 
-  return Learner(network.init, identity_embed, adapt_task, predict, identity_represent,
-                 adapt_task_both if network.independent and num_steps else None)
+  return ignore_padding(Learner(network.init, identity_embed, adapt_task, predict, identity_represent,
+                                  adapt_task_both if network.independent and num_steps else None))

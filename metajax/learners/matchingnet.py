@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from metajax.learners.class_means import check_num_classes, class_means, one_hot
+from metajax.learners.padding import ignore_padding
 from metajax.types import Array, Examples, Learner, Network
 
 
@@ -119,7 +120,7 @@ def matchingnet(network: Network, *, num_classes: int, temperature: float = 0.1,
     del params, key
     return memory.means
 
-  return Learner(init, embed, adapt, predict_task, represent)
+  return ignore_padding(Learner(init, embed, adapt, predict_task, represent))
 
 
 def _unit(features: Array) -> Array:

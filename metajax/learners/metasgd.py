@@ -10,6 +10,7 @@ import optax
 
 from metajax.learners.identity import identity_embed, identity_represent
 from metajax.learners.maml import adapt, adapt_both
+from metajax.learners.padding import ignore_padding
 from metajax.types import Learner, Network, PerExample, PyTree
 
 
@@ -78,5 +79,5 @@ def metasgd(network: Network, loss: PerExample, *, initial_rate: float,
     del params
     return network.apply(adapted, inputs, mask)
 
-  return Learner(init, identity_embed, adapt_task, predict, identity_represent,
-                 adapt_task_both if network.independent and num_steps else None)
+  return ignore_padding(Learner(init, identity_embed, adapt_task, predict, identity_represent,
+                                  adapt_task_both if network.independent and num_steps else None))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from metajax.contrast import distances
 from metajax.learners.class_means import check_num_classes, class_means
+from metajax.learners.padding import ignore_padding
 from metajax.types import Array, Examples, Learner, Network
 
 _ABSENT = -1e9  # the logit of a class without examples: never predicted, and finite
@@ -80,7 +81,7 @@ def protonet(network: Network, *, num_classes: int, distance: distances.Distance
       del params, mask
       return predict(prototypes, features, distance)
 
-    return Learner(network.init, network.apply, adapt_task, predict_task, represent)
+    return ignore_padding(Learner(network.init, network.apply, adapt_task, predict_task, represent))
 
   if learned_temperature <= 0:
     raise ValueError(f"a temperature is positive, but learned_temperature is {learned_temperature}.")
@@ -96,4 +97,4 @@ def protonet(network: Network, *, num_classes: int, distance: distances.Distance
     del mask
     return predict(prototypes, features, distance, jnp.exp(params["log_temperature"]).astype(features.dtype))
 
-  return Learner(init, embed, adapt_task, predict_warm, represent)
+  return ignore_padding(Learner(init, embed, adapt_task, predict_warm, represent))

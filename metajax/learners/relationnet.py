@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from metajax.learners.class_means import check_num_classes
+from metajax.learners.padding import ignore_padding
 from metajax.learners.protonet import Prototypes, adapt
 from metajax.types import Learner, Network
 
@@ -54,4 +55,4 @@ def relationnet(network: Network, relation: Network, *, num_classes: int) -> Lea
     del params, key
     return prototypes.means
 
-  return Learner(init, embed, adapt_task, predict, represent)
+  return ignore_padding(Learner(init, embed, adapt_task, predict, represent))

@@ -10,6 +10,7 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 from metajax.learners.class_means import check_num_classes, one_hot
 from metajax.learners.identity import identity_represent
+from metajax.learners.padding import ignore_padding
 from metajax.types import Array, Examples, Learner, Network
 
 
@@ -68,4 +69,4 @@ def ridge(network: Network, *, num_classes: int | None = None, initial_penalty: 
     dtype = features.dtype
     return features @ weights * jnp.exp(params["log_scale"]).astype(dtype) + params["bias"].astype(dtype)
 
-  return Learner(init, embed, adapt, predict, identity_represent)
+  return ignore_padding(Learner(init, embed, adapt, predict, identity_represent))

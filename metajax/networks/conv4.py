@@ -6,18 +6,19 @@ space, and has a linear head (Finn et al., 2017).
 """
 
 import functools
-from typing import Callable
 
 from flax import linen as nn
 import jax.numpy as jnp
 
-from metajax.kernels import convolution
+from metajax.kernels import examples_last
+from metajax.kernels.convolution import convolve
+from metajax.kernels.platform import per_platform
+from metajax.kernels.pooling import max_pool as pool
+from metajax.kernels.pooling import relu
 from metajax.networks import mixture, normalisation
 from metajax.networks.linen import from_linen
+from metajax.networks.weights import Weights, check_weights
 from metajax.types import Array, Network
-
-# (images [N, H, W, I], mask [N], kernel, scale, bias) -> [N, H // 2, W // 2, O], all of a block.
-Fused = Callable[[Array, Array, Array, Array, Array], Array]
 
 
 class Conv4(nn.Module):
@@ -27,8 +28,7 @@ class Conv4(nn.Module):
   normalise: normalisation.Normalise
   max_pool: bool
   average: bool
-  convolve: Callable[[Array, Array, int], Array]
-  fused: Fused | None = None
+  weights: Weights
 
   @nn.compact
   def __call__(self, inputs, mask):
@@ -44,17 +44,20 @@ class Conv4(nn.Module):
     return x if self.num_outputs is None else nn.Dense(self.num_outputs, param_dtype=x.dtype)(x)
 
   def _block(self, mask, kernel, scale, bias, x):
-    if self.fused is not None:
-      return self.fused(x, mask, kernel, scale, bias)
-    return block(self.convolve(x, kernel, 1 if self.max_pool else 2), mask, self.normalise, scale, bias, self.max_pool)
+    if not self.max_pool:
+      return block(convolve(x, kernel, 2), mask, self.normalise, scale, bias, False)
+    if self.weights == "shared" and self.normalise is normalisation.batch_statistics:
+      whole = per_platform(_pooled_block, cpu=functools.partial(examples_last.block, epsilon=normalisation.EPSILON))
+      return whole(x, mask, kernel, scale, bias)
+    return block(convolve(x, kernel), mask, self.normalise, scale, bias, True)
 
 
 def block(x: Array, mask: Array, normalise: normalisation.Normalise, scale: Array | None, bias: Array, max_pool: bool
           ) -> Array:
   """Returns what a block makes of its convolution: normalised, scaled and shifted, rectified and, if asked for, pooled.
 
-  All of these but the pooling rise or fall with `x` in each channel of an example, by the sign of the scale. So pooling
-  first is the same function, and the rest is done on a quarter of the numbers.
+  All of these but the pooling are monotone in `x` in each channel of an example, rising or falling by the sign of the
+  scale. So pooling first is the same function, and the rest is done on a quarter of the activations.
 
   Args:
     x: `[N, H, W, C]`.
@@ -63,15 +66,18 @@ def block(x: Array, mask: Array, normalise: normalisation.Normalise, scale: Arra
     scale, bias: `[1, 1, 1, C]`; no scale is one.
     max_pool: whether to halve height and width.
   """
-  kept = convolution.max_pool(x, None if scale is None else jnp.sign(scale)) if max_pool else x
+  kept = pool(x, None if scale is None else jnp.sign(scale)) if max_pool else x
   kept = normalise(x, mask, kept)
-  return convolution.relu((kept if scale is None else kept * scale) + bias)
+  return relu((kept if scale is None else kept * scale) + bias)
+
+
+def _pooled_block(x: Array, mask: Array, kernel: Array, scale: Array, bias: Array) -> Array:
+  return block(convolve(x, kernel), mask, normalisation.batch_statistics, scale, bias, True)
 
 
 def conv4(num_outputs: int | None = None, *, filters: int = 64,
           normalise: normalisation.Normalise = normalisation.batch_statistics, max_pool: bool = True,
-          average: bool = False, convolve: Callable[[Array, Array, int], Array] = convolution.patches,
-          fused: Fused | None = None) -> Network:
+          average: bool = False, weights: Weights = "per_task") -> Network:
   """Returns a Conv4.
 
   Args:
@@ -80,16 +86,12 @@ def conv4(num_outputs: int | None = None, *, filters: int = 64,
     normalise: `normalisation.batch_statistics`, `normalisation.group(n)` or `normalisation.none`.
     max_pool: halve by 2x2 max-pooling; otherwise by stride 2 in the convolution.
     average: average the last activations over space instead of flattening them.
-    convolve: `convolution.patches` where adapted weights differ from task to task (`gathered.gathered` is faster on
-      CPU), `convolution.shared` where all tasks share them, `convolution.looped` where they do and go in chunks.
-    fused: what computes a block in one function, in the place of the three; None for one after the other.
-      `examples_last.block` is faster on CPU where all tasks share the weights.
+    weights: "per_task" where a learner adapts them, always right; "shared" where all tasks share them, as in metric
+      learners: faster on CPU, and without forward-mode derivatives.
 
   Raises:
-    ValueError: for a fused block of another normalisation than batch statistics, or without max-pooling.
+    ValueError: for other `weights`.
   """
-  if fused is not None and not (normalise is normalisation.batch_statistics and max_pool):
-    raise ValueError("a fused block of a Conv4 normalises by batch statistics and max-pools; give "
-                     "normalise=normalisation.batch_statistics and max_pool=True with it, or no fused block.")
-  return from_linen(Conv4(filters, num_outputs, normalise, max_pool, average, convolve, fused),
+  check_weights(weights)
+  return from_linen(Conv4(filters, num_outputs, normalise, max_pool, average, weights),
                     independent=normalisation.independent(normalise))

@@ -4,21 +4,21 @@ Perez et al., FiLM, 2018, https://arxiv.org/abs/1709.07871: after each normalisa
 `(1 + gamma_c) x_c + beta_c`. CNAPs puts it behind every convolution of a ResNet (Requeima et al., 2019).
 """
 
-from typing import Callable, Sequence
+from typing import Sequence
 
 from flax import linen as nn
 import jax.numpy as jnp
 
-from metajax.kernels import convolution
+from metajax.kernels.convolution import convolve
+from metajax.kernels.pooling import max_pool, relu
 from metajax.networks import normalisation
-from metajax.types import Array, FilmNetwork
+from metajax.types import FilmNetwork
 
 
 class FilmResNet(nn.Module):
   """Stages of one residual block each, halving the resolution, and an average over space."""
   filters: Sequence[int]
   normalise: normalisation.Normalise
-  convolve: Callable[[Array, Array, int], Array]
 
   @nn.compact
   def __call__(self, film, inputs, mask):
@@ -27,7 +27,7 @@ class FilmResNet(nn.Module):
     def layer(x, filters, name):
       nonlocal taken
       kernel = self.param(name, nn.initializers.he_normal(), (3, 3, x.shape[-1], filters), x.dtype)
-      x = self.normalise(self.convolve(x, kernel, 1), mask)
+      x = self.normalise(convolve(x, kernel), mask)
       scale, shift = film[taken:taken + filters], film[taken + filters:taken + 2 * filters]
       taken += 2 * filters
       # The network's own scale and shift, then the task's.
@@ -37,26 +37,24 @@ class FilmResNet(nn.Module):
 
     x = inputs
     for stage, filters in enumerate(self.filters):
-      hidden = convolution.relu(layer(x, filters, f"stage{stage}_first"))
+      hidden = relu(layer(x, filters, f"stage{stage}_first"))
       out = layer(hidden, filters, f"stage{stage}_second")
       if x.shape[-1] != filters:
         x = nn.Dense(filters, use_bias=False, dtype=x.dtype, name=f"stage{stage}_shortcut")(x)
-      x = convolution.relu(convolution.max_pool(out + x))
+      x = relu(max_pool(out + x))
     return jnp.mean(x, axis=(1, 2))
 
 
 def film_resnet(filters: Sequence[int] = (32, 64, 64, 64), *,
-                normalise: normalisation.Normalise = normalisation.group(8),
-                convolve: Callable[[Array, Array, int], Array] = convolution.shared) -> FilmNetwork:
+                normalise: normalisation.Normalise = normalisation.group(8)) -> FilmNetwork:
   """Returns the network, images `[N, H, W, channels]` to features `[N, filters[-1]]`.
 
   Args:
     filters: channels of each stage; each halves the resolution.
     normalise: how activations are normalised. Batch statistics would make a support example's features depend on the
       others; group normalisation does not.
-    convolve: the form of the convolutions, whose kernels all tasks share.
   """
-  module = FilmResNet(tuple(filters), normalise, convolve)
+  module = FilmResNet(tuple(filters), normalise)
   num_film = 4 * sum(filters)
 
   def init(key, inputs):

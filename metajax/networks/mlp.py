@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from metajax.checks import check_integers
+from metajax.kernels import products
 from metajax.networks import mixture
 from metajax.networks.linen import from_linen
+from metajax.networks.weights import Weights, check_weights
 from metajax.types import Network
 
 
@@ -22,7 +24,7 @@ class MLP(nn.Module):
   num_outputs: int
   activation: Callable[[jax.Array], jax.Array] = nn.relu
   kernel_init: Callable = nn.initializers.lecun_normal()
-  product: Callable[[jax.Array, jax.Array], jax.Array] = jnp.matmul
+  weights: Weights = "per_task"
 
   @nn.compact
   def __call__(self, inputs, mask):
@@ -41,28 +43,29 @@ class MLP(nn.Module):
 
   def _dot_general(self, inputs, kernel, dimension_numbers, precision=None):
     del dimension_numbers, precision  # always those of a product of two matrices
-    return self.product(inputs, kernel)
+    return products.small(inputs, kernel) if self.weights == "per_task" else jnp.matmul(inputs, kernel)
 
 
 def mlp(hidden: Sequence[int], num_outputs: int, *, activation: Callable[[jax.Array], jax.Array] = nn.relu,
-        kernel_init: Callable = nn.initializers.lecun_normal(),
-        product: Callable[[jax.Array, jax.Array], jax.Array] = jnp.matmul) -> Network:
+        kernel_init: Callable = nn.initializers.lecun_normal(), weights: Weights = "per_task") -> Network:
   """Returns a fully connected network with layers of `hidden` units and `num_outputs` outputs.
 
   Args:
     hidden, num_outputs: at least 1 each.
     activation: after each hidden layer.
     kernel_init: of all kernels.
-    product: `(inputs [N, I], kernel [I, O]) -> [N, O]`: `products.small` where kernels differ from task to task.
+    weights: "per_task" where a learner adapts them, always right, and faster on CPU where layers are small; "shared"
+      where all tasks share them.
 
   Raises:
-    ValueError: if a layer has no unit.
+    ValueError: if a layer has no unit; for other `weights`.
   """
+  check_weights(weights)
   for width in (*hidden, num_outputs):
     check_integers(**{"a width of mlp": width})
     if width < 1:
       raise ValueError(f"a layer of mlp needs at least 1 unit, but got widths {tuple(hidden)} and {num_outputs}.")
-  return from_linen(MLP(tuple(hidden), num_outputs, activation, kernel_init, product), independent=True)
+  return from_linen(MLP(tuple(hidden), num_outputs, activation, kernel_init, weights), independent=True)
 
 
 def _flat(x: jax.Array) -> jax.Array:

@@ -44,7 +44,9 @@ class Transformer(nn.Module):
   @nn.compact
   def __call__(self, tokens, places, sight):
     positions = self.param("positions", _init(), (self.max_tokens, self.width))
-    x = nn.Dense(self.width, dtype=tokens.dtype)(tokens) + positions[places].astype(tokens.dtype)
+    # A place beyond the last has no position: NaN, where an index would have been clamped to the last one.
+    at_places = positions.at[places].get(mode="fill", fill_value=jnp.nan)
+    x = nn.Dense(self.width, dtype=tokens.dtype)(tokens) + at_places.astype(tokens.dtype)
     for _ in range(self.layers):
       x = Block(self.heads)(x, sight)
     return nn.Dense(self.num_outputs, dtype=x.dtype)(nn.LayerNorm(dtype=x.dtype)(x))
@@ -53,8 +55,13 @@ class Transformer(nn.Module):
 def transformer(num_outputs: int, *, max_tokens: int, layers: int, heads: int, width: int) -> SequenceNetwork:
   """Returns a decoder transformer; see `SIZES` for usual `(layers, heads, width)`.
 
+  Args:
+    num_outputs: of a token.
+    max_tokens: the number of learned positions; a prompt of N examples and a query needs `2 N + 1`.
+    layers, heads, width: its size.
+
   Raises:
-    ValueError: if the heads do not divide the width.
+    ValueError: if the heads do not divide the width; from `init`, if there are more tokens than positions.
   """
   if width % heads:
     raise ValueError(f"the heads of a transformer must divide its width, but {heads} does not divide {width}.")
@@ -62,6 +69,9 @@ def transformer(num_outputs: int, *, max_tokens: int, layers: int, heads: int, w
 
   def init(key, tokens):
     length = tokens.shape[0]
+    if length > max_tokens:
+      raise ValueError(f"a transformer has a position for each token, but it is given {length} tokens and "
+                       f"max_tokens={max_tokens}; give it fewer tokens or a larger max_tokens.")
     with jax.numpy_dtype_promotion("standard"):  # flax's layer norm is not strict within
       return module.init(key, tokens, jnp.zeros(length, jnp.int32), jnp.ones((length, length), bool))["params"]
 
@@ -69,7 +79,7 @@ def transformer(num_outputs: int, *, max_tokens: int, layers: int, heads: int, w
     with jax.numpy_dtype_promotion("standard"):
       return module.apply({"params": params}, tokens, places, sight)
 
-  return SequenceNetwork(init, apply)
+  return SequenceNetwork(init, apply, max_tokens)
 
 
 def _init():

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from metajax.contrast import distances
-from metajax.examples import check_episodes, masked_mean, union
+from metajax.examples import check_episodes, masked_mean, union, zero_padding
 from metajax.objectives.conml import Contrast, add_contrast, check_contrast
 from metajax.objectives.solve import task_keys
 from metajax.objectives.task_map import TaskMap, at_once
@@ -43,7 +43,8 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
     axis_name: the mapped axis over which the tasks are spread over devices, if any.
 
   Raises:
-    ValueError: if there is a weight but neither term is chosen.
+    ValueError: if there is a weight but neither term is chosen; and, when called, what `read` raises, such as for a
+      prompt that is too long for the network.
   """
   contrast = Contrast(weight, distance, align, discriminate)
   if weight:
@@ -58,7 +59,7 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
     dummies = jnp.repeat(u, 2 if weight else 0, axis=0)
 
     def task(params, episode):
-      whole = union(*episode)
+      whole = zero_padding(union(*episode))
       count = jnp.sum(whole.mask)  # of the points in use, which a curriculum makes fewer
       seen = jnp.stack([count, count // 2])[:dummies.shape[0]]
       outputs, read_off = read(params, whole.inputs, whole.targets, whole.mask, dummies, seen)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from metajax import contrast as equations
 from metajax.contrast import distances
 from metajax.examples import check_episodes
+from metajax.kernels.apart import apart
 from metajax.objectives.episodic import episodic, solved_loss
 from metajax.objectives.solve import solve, task_keys
 from metajax.objectives.task_map import TaskMap, at_once
@@ -130,7 +131,7 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
 
     if weight == 0:
       # The distances are measured, not trained: loss and gradient are those of the plain objective, to the bit.
-      _, _, full, parts = task_map.each(task, lax.stop_gradient(params), (episodes, keys.adapt, keys.views))
+      _, _, full, parts = task_map.each(task, lax.stop_gradient(apart(params)), (episodes, keys.adapt, keys.views))
       total, metrics = plain.over(axis_name)(params, episodes, key)
       return total, {**add_contrast(contrast, axis_name, total, full, parts)[1], **metrics}
     losses, all_metrics, full, parts = task_map.each(task, params, (episodes, keys.adapt, keys.views))

@@ -6,7 +6,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from metajax.examples import masked_mean, union
+from metajax.examples import masked_mean, union, zero_padding
 from metajax.types import Array, Episode, Examples, Learner, Params, PerExample, PRNGKey, PyTree
 
 
@@ -27,8 +27,9 @@ def solve(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], 
 
   Features are computed once, for support and query together; a network that normalises by batch statistics therefore
   sees both, as in ProtoNet's own code. With `whole`, the model of support and query together is learned as well.
+  Padding is zero from here on, whatever the episode has there.
   """
-  both = union(*episode)
+  both = zero_padding(union(*episode))
   features = both._replace(inputs=learner.embed(params, both.inputs, both.mask))
   num_support = episode.support.mask.shape[0]
   support = jax.tree.map(lambda leaf: leaf[:num_support], features)

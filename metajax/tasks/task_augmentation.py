@@ -8,6 +8,7 @@ from typing import Callable
 import jax
 import jax.numpy as jnp
 
+from metajax.examples import zero_padding
 from metajax.networks.mixture import Mixture
 from metajax.types import Array, Episode, Examples, PRNGKey, TaskDistribution
 
@@ -106,7 +107,7 @@ def interpolated(tasks: TaskDistribution, *, share: float = 0.5, concentration: 
     weight = jnp.where(jax.random.bernoulli(key_share, share), weight, 1.0)
     stage = jax.random.randint(jax.random.fold_in(key_share, 1), (), 0, stages)
     return Episode(*(mixed(weight, stage, one, other) for one, other in
-                     zip(tasks.sample(data, key_one), tasks.sample(data, key_other))))
+                     zip(tasks.sample(data, key_one), map(zero_padding, tasks.sample(data, key_other)))))
 
   return tasks._replace(sample=sample)
 

@@ -65,7 +65,7 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
     def one(place):
       episode = listed_task(tasks, data, key_list, place)
       solved = solve(learner, loss, scores, params, episode, jax.random.fold_in(key_adapt, place))
-      query = episode.query
+      query = solved.query
       whole = {name: measure(solved.outputs, query.targets, query.mask) for name, measure in measures.items()}
       return {"loss": solved.loss, **whole, **solved.scores}
 

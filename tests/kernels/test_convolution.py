@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metajax.kernels import convolution, examples_last
-from metajax.kernels.gathered import gathered
+from metajax.kernels import examples_last, pooling
+from metajax.kernels.convolution import convolve
 from metajax.networks import normalisation
 from tests.helpers import compiled_quickly
 
@@ -19,11 +19,15 @@ def turned(images, kernel, stride=1):
   return examples_last.convolve(images.transpose(3, 1, 2, 0), kernel).transpose(3, 1, 2, 0)[:, ::stride, ::stride]
 
 
-FORMS = {"patches": convolution.patches, "gathered": gathered, "library": convolution.library,
-         "shared": convolution.shared, "looped": convolution.looped, "examples_last": turned}
+def plain(images, kernel, stride=1):
+  return lax.conv_general_dilated(images, kernel, (stride, stride), ((1, 1), (1, 1)),
+                                  dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+FORMS = {"convolve": convolve, "plain": plain, "examples_last": turned}
 # (examples, height, width, channels in, channels out, stride)
-SHAPES = [(17, 3, 4, 5, 2, 1), (17, 4, 3, 2, 3, 2),  # in two parts
-          (2, 5, 4, 1, 3, 1), (2, 5, 4, 1, 3, 2), (1, 6, 7, 3, 2, 2), (2, 4, 3, 5, 2, 1), (1, 7, 5, 5, 2, 2)]
+SHAPES = [(17, 3, 4, 5, 2, 1), (17, 4, 3, 2, 3, 2), (2, 5, 4, 1, 3, 1), (2, 5, 4, 1, 3, 2),
+          (1, 6, 7, 3, 2, 2), (2, 4, 3, 5, 2, 1), (1, 7, 5, 5, 2, 2)]
 STEP = 0.3
 
 each_form = pytest.mark.parametrize("form", FORMS)
@@ -141,9 +145,9 @@ def test_each_task_has_its_own_kernel_under_vmap_and_scan(form, stride, x64):
       close(scanned[part][task], wanted)
 
 
-@pytest.mark.parametrize("form", sorted(set(FORMS) - {"library"}))
+@pytest.mark.parametrize("form", sorted(set(FORMS) - {"plain"}))
 @pytest.mark.parametrize("stride", [1, 2])
-def test_meta_gradients_through_two_layers_are_those_of_the_library(form, stride, x64):
+def test_meta_gradients_through_two_layers_are_those_of_the_plain_form(form, stride, x64):
   """The first layer's gradient goes through the second's with respect to images, which the meta-gradient derives."""
   images, _, first, _ = numbers((2, 7, 6, 3, 2, 1))
   second = np.random.default_rng(1).normal(size=(3, 3, 2, 3)) * 0.4
@@ -154,7 +158,7 @@ def test_meta_gradients_through_two_layers_are_those_of_the_library(form, stride
     square = lambda *args: sum(jnp.sum(jnp.square(leaf)) for leaf in jax.grad(loss, argnums=(0, 1, 2))(*args))
     return jax.jit(jax.grad(square, argnums=(0, 1, 2)))(*args)
 
-  for actual, wanted in zip(slope(FORMS[form]), slope(convolution.library)):
+  for actual, wanted in zip(slope(FORMS[form]), slope(plain)):
     close(actual, wanted)
 
 
@@ -167,22 +171,12 @@ def test_float32_and_bfloat16_are_kept(form):
     close(np.asarray(outputs, np.float64), loop_convolve(images, kernel, 1), tolerance)
 
 
-@pytest.mark.parametrize("channels, has_convolution", [(1, False), (4, False), (5, True)])
-def test_shared_dispatches_by_the_channels_that_come_in(channels, has_convolution):
-  program = str(jax.make_jaxpr(convolution.shared)(jnp.zeros((1, 4, 4, channels)), jnp.zeros((3, 3, channels, 8))))
-  assert ("conv_general_dilated" in program) == has_convolution
-
-
-@pytest.mark.parametrize("differentiated, convolutions", [(0, 1), (1, 2)])
-def test_shared_computes_no_gradient_that_is_not_asked_for(differentiated, convolutions):
-  arrays = [jnp.ones((17, 4, 4, 5)), jnp.ones((3, 3, 5, 8))]
-
-  def gradient(array):
-    given = [array if place == differentiated else other for place, other in enumerate(arrays)]
-    return jnp.sum(convolution.shared(*given))
-
-  program = str(jax.make_jaxpr(jax.grad(gradient))(arrays[differentiated]))
-  assert program.count("= conv_general_dilated[") - 1 == convolutions  # but for the value's
+@pytest.mark.parametrize("platform, convolutions", [("cpu", 0), ("tpu", 3), ("cuda", 3)])
+def test_the_form_is_chosen_for_the_platform_that_a_program_is_lowered_for(platform, convolutions):
+  gradient = jax.jit(jax.value_and_grad(
+      lambda kernel, images: jnp.sum(jnp.sin(convolve(images, kernel))), argnums=(0, 1)))
+  traced = gradient.trace(jnp.ones((3, 3, 2, 5)), jnp.ones((2, 4, 4, 2)))
+  assert traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.convolution") == convolutions
 
 
 def loop_pool(images, cotangent):
@@ -204,7 +198,7 @@ def test_max_pool_is_the_loop(size, x64):
   images = random.normal(size=(2, *size, 3)) - 5  # negative, so that a zero would win
   cotangent = random.normal(size=(2, size[0] // 2, size[1] // 2, 3))
   outputs, gradient = loop_pool(images, cotangent)
-  actual, pull = jax.vjp(jax.jit(convolution.max_pool), jnp.asarray(images))
+  actual, pull = jax.vjp(jax.jit(pooling.max_pool), jnp.asarray(images))
   np.testing.assert_array_equal(actual, outputs)
   np.testing.assert_array_equal(pull(jnp.asarray(cotangent))[0], gradient)
 
@@ -218,7 +212,7 @@ def test_a_direction_takes_the_largest_the_smallest_or_the_first(size, x64):
   turned, gradient = loop_pool(images * signs, cotangent)
   outputs = turned / np.where(signs == 0, 1, signs)
   outputs[..., 2] = images[:, 0:2 * (size[0] // 2):2, 0:2 * (size[1] // 2):2, 2]
-  actual, pull = jax.vjp(jax.jit(convolution.max_pool), jnp.asarray(images), jnp.asarray(signs).reshape(1, 1, 1, 3))
+  actual, pull = jax.vjp(jax.jit(pooling.max_pool), jnp.asarray(images), jnp.asarray(signs).reshape(1, 1, 1, 3))
   close(actual, outputs)
   to_images, to_direction = pull(jnp.asarray(cotangent))
   np.testing.assert_array_equal(to_images, gradient)
@@ -229,7 +223,7 @@ def test_max_pool_forwards_and_backwards_to_the_second_order(x64):
   random = np.random.default_rng(5)
   images, direction, weights = (jnp.asarray(random.normal(size=shape)) for shape in ((2, 5, 4, 3), (2, 5, 4, 3),
                                                                                      (2, 2, 2, 3)))
-  loss = lambda images: jnp.sum(jnp.sin(convolution.max_pool(images)) * weights)
+  loss = lambda images: jnp.sum(jnp.sin(pooling.max_pool(images)) * weights)
   _, slope = jax.jvp(loss, (images,), (direction,))
   close(slope, jnp.sum(jax.grad(loss)(images) * direction))
   _, curvature = jax.jvp(jax.grad(loss), (images,), (direction,))
@@ -243,7 +237,7 @@ def test_max_pool_forwards_and_backwards_to_the_second_order(x64):
 def test_of_equal_entries_the_first_has_all_the_gradient():
   blocks = np.asarray([[[1, 1], [1, 1]], [[0, 2], [2, 2]], [[0, 1], [0, 1]], [[1, 1], [0, 0]], [[0, 3], [3, 0]],
                        [[2, 0], [2, 0]], [[0, 0], [3, 3]]], np.float32)
-  gradient = jax.grad(lambda images: jnp.sum(convolution.max_pool(images)))(jnp.asarray(blocks)[..., None])
+  gradient = jax.grad(lambda images: jnp.sum(pooling.max_pool(images)))(jnp.asarray(blocks)[..., None])
   for block, received in zip(blocks, np.asarray(gradient[..., 0])):
     first = np.zeros(4)
     first[np.argmax(block.T)] = 1  # the first going down the columns
@@ -251,7 +245,7 @@ def test_of_equal_entries_the_first_has_all_the_gradient():
 
 
 def test_relu_and_its_gradient():
-  value, gradient = jax.vmap(jax.value_and_grad(convolution.relu))(jnp.asarray([-2.0, 0.0, 3.0]))
+  value, gradient = jax.vmap(jax.value_and_grad(pooling.relu))(jnp.asarray([-2.0, 0.0, 3.0]))
   np.testing.assert_array_equal(value, [0, 0, 3])
   np.testing.assert_array_equal(gradient, [0, 0, 1])
 
@@ -301,15 +295,15 @@ FOUND = (2, 10, 16, 1, 8)  # the tasks, examples, pixels, channels and filters a
 
 
 @pytest.mark.parametrize("form, normalise, shape, num_steps", [
-  ("library", plain_statistics, FOUND, 0), ("library", normalisation.batch_statistics, FOUND, 0),
-  ("patches", normalisation.batch_statistics, FOUND, 0),
-  ("patches", normalisation.batch_statistics, (2, 4, 9, 3, 5), 1)])
+  ("plain", plain_statistics, FOUND, 0), ("plain", normalisation.batch_statistics, FOUND, 0),
+  ("convolve", normalisation.batch_statistics, FOUND, 0),
+  ("convolve", normalisation.batch_statistics, (2, 4, 9, 3, 5), 1)])
 def test_pooling_behind_batch_statistics_has_the_same_gradient_jitted_and_eager(form, normalise, shape, num_steps, x64):
-  assert hazard(shape, FORMS[form], normalise, convolution.max_pool, num_steps) < 1e-10
+  assert hazard(shape, FORMS[form], normalise, pooling.max_pool, num_steps) < 1e-10
 
 
 def test_the_probe_above_can_fail(x64):
-  error = hazard(FOUND, convolution.library, plain_statistics, reshape_max, 0)
+  error = hazard(FOUND, plain, plain_statistics, reshape_max, 0)
   if error < 1e-10:
     pytest.skip("XLA computes the gradient of reshape-max right on this machine: nothing for the probe to catch")
   assert error > 1e-3

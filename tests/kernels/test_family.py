@@ -13,17 +13,23 @@ import numpy as np
 import pytest
 
 from metajax.kernels import family, products
-from metajax.kernels.convolution import patches
-from metajax.kernels.gathered import gathered
+from metajax.kernels.convolution import convolve
 from metajax.lab.cost import flops
 
 TASKS, PARTS, COUNT = 3, 2, 4
+
+
+def plain_convolution(images, kernel, stride):
+  return lax.conv_general_dilated(images, kernel, (stride, stride), ((1, 1), (1, 1)),
+                                  dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
 # A product of the family, the same in plain jax, and the shapes of one task's inputs and weights. The first multiplies
 # few examples, or those of all tasks, otherwise than many.
 FORMS = {"matrices": (products.small, jnp.matmul, (COUNT, 5), (5, 2)),
          "many": (products.small, jnp.matmul, (60, 5), (5, 2)),
-         "images": (functools.partial(gathered, stride=2), functools.partial(patches, stride=2), (COUNT, 3, 4, 5),
-                    (3, 3, 5, 2))}
+         "images": (functools.partial(convolve, stride=2), functools.partial(plain_convolution, stride=2),
+                    (COUNT, 3, 4, 5), (3, 3, 5, 2))}
 # Outer and inner axis of inputs, outer and inner axis of weights; what is not mapped is shared by tasks or parts.
 AXES = [axes for axes in itertools.product([None, 0, 1], [None, 0], [None, 1], [None, 0]) if any(
     axis is not None for axis in axes)]
@@ -133,9 +139,11 @@ def test_outside_of_a_program_a_product_is_compiled_once():
       traced.append(self.scale)
       return self.scale * (inputs @ weights)
 
+    plain = outputs
+
   for scale in (2, 2, 3):
     close(family.product(Counted(scale), draw((4, 5)), draw((5, 2))), scale * (draw((4, 5)) @ draw((5, 2))))
-  assert traced == [2, 3]
+  assert traced == [2, 2, 3, 3]  # for the shape, and to be compiled
 
 
 def test_two_types_are_promoted_as_those_of_a_matrix_product(x64):
@@ -152,23 +160,31 @@ def test_two_types_are_promoted_as_those_of_a_matrix_product(x64):
     products.small(inputs, weights)
 
 
-@pytest.mark.parametrize("marked", [False, True])
-def test_weights_that_devices_share_must_be_marked_where_that_is_checked(marked):
-  mesh, spec = Mesh(np.array(jax.devices()[:1]), ("devices",)), PartitionSpec("devices")
-  inputs, weights = draw((TASKS, COUNT, 5)), draw((5, 2))
+@pytest.mark.parametrize("shared", ["weights", "inputs"])
+def test_what_devices_share_has_the_gradient_of_all_where_that_is_checked(shared):
+  mesh, spec = Mesh(np.array(jax.devices()[:2]), ("devices",)), PartitionSpec("devices")
+  inputs, weights = draw((2, COUNT, 5)), draw((2, 5, 2), 1)
+  specs = (spec, PartitionSpec()) if shared == "weights" else (PartitionSpec(), spec)
+  given = (inputs, weights[0]) if shared == "weights" else (inputs[0], weights)
 
   def gradient(product, inputs, weights):
-    if marked:
-      weights = lax.pcast(weights, "devices", to="varying")
-    mean = lambda weights: jnp.mean(jax.vmap(functools.partial(loss, product), in_axes=(0, None))(inputs, weights))
-    return lax.pmean(jax.grad(mean)(weights), "devices")
+    own = (inputs[0], weights) if shared == "weights" else (inputs, weights[0])
+    return jax.grad(functools.partial(loss, product), argnums=1 if shared == "weights" else 0)(*own)
 
-  found = jax.shard_map(functools.partial(gradient, products.small), mesh=mesh, in_specs=(spec, PartitionSpec()),
-                        out_specs=PartitionSpec(), check_vma=True)
-  if not marked:
-    with pytest.raises(ValueError, match="both operands must vary over the same axes.*pcast"):
-      jax.jit(found)(inputs, weights)
-    return
-  wanted = jax.grad(lambda weights: jnp.mean(jax.vmap(functools.partial(loss, jnp.matmul), in_axes=(0, None))(
-      inputs, weights)))(weights)
-  close(jax.jit(found)(inputs, weights), wanted)
+  found, wanted = (jax.jit(jax.shard_map(functools.partial(gradient, product), mesh=mesh, in_specs=specs,
+                                         out_specs=PartitionSpec(), check_vma=True))(*given)
+                   for product in (products.small, jnp.matmul))
+  close(found, wanted)
+
+
+@each_form
+@pytest.mark.parametrize("which", ["outputs", "inputs", "weights"])
+def test_each_form_for_cpu_is_the_plain_product_or_its_transpose(form, which):
+  product, _, of_inputs, of_weights = FORMS[form]
+  operands = {"inputs": draw(of_inputs), "weights": draw(of_weights, 1)}
+  operands["outputs"] = draw(jax.eval_shape(product, *operands.values()).shape, 2)
+  taken = [operands[name] for name in ("outputs", "inputs", "weights") if name != which]
+  if which == "weights":
+    taken = [operands["inputs"], operands["outputs"]]
+  family_of = jax.make_jaxpr(product)(draw(of_inputs), draw(of_weights)).jaxpr.eqns[0].params["family"]
+  close(getattr(family_of, which)(*taken), family._plain(family_of, which)(*taken))

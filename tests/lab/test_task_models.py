@@ -1,5 +1,7 @@
 """How models of unseen tasks lie: distances and clusters, against plain loops and scikit-learn."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +13,13 @@ from metajax import learners, losses
 from metajax.contrast import distances
 from metajax.examples import union
 from metajax.lab.task_models import clusters, geometry, make_task_models
+from metajax.learners.identity import identity_embed, identity_represent
+from metajax.learners.maml import adapt
 from metajax.objectives import views
 from metajax.tasks.sampling import sample_tasks
 from metajax.tasks.sinusoids import sinusoids
-from tests.helpers import tanh_network
+from metajax.types import Learner, TaskDistribution
+from tests.helpers import fill_padding, regression_episodes, tanh_network
 
 _MODELS = np.random.default_rng(0).normal(size=(5, 1, 3)) + 0.1 * np.random.default_rng(1).normal(size=(5, 4, 3))
 
@@ -57,3 +62,21 @@ def test_models_are_learned_from_the_whole_and_from_subsets():
   flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(adapted)])
   np.testing.assert_allclose(full[1], flat, rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(parts[1, 0], flat, rtol=1e-5, atol=1e-6)  # a subset of all ten points
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_what_stands_in_padding_changes_no_model(value):
+  network = tanh_network(1, 6, 1)
+  descend = functools.partial(adapt, network.apply, losses.squared_error, optimizer=optax.sgd(0.05), num_steps=1)
+  # A learner of one's own, which does not think of padding.
+  learner = Learner(network.init, identity_embed, lambda params, examples, key: descend(params, examples), None,
+                    identity_represent)
+  params = network.init(jax.random.key(5), jnp.zeros((4, 1)))
+  episode = jax.tree.map(lambda leaf: leaf[0], regression_episodes(padding=2))
+
+  def found(value):
+    tasks = TaskDistribution(lambda data, key: fill_padding(episode, data), jnp.float32(value))
+    return make_task_models(learner, tasks, views.random_subsets(2, 12), jax.random.key(3), 2)(params)
+
+  np.testing.assert_equal(found(value), found(-3.0))
+  assert np.isfinite(found(value)[1]).all()

@@ -19,7 +19,7 @@ from metajax.networks import normalisation
 from metajax.networks.conv4 import block
 from metajax.training.sharding import task_mesh
 
-CHANNELS = 6
+CHANNELS, EPSILON = 6, normalisation.EPSILON
 SHAPES = [(3, 4, 6), (4, 5, 7), (2, 2, 2), (3, 3, 2), (5, 9, 4)]  # examples, height, width
 NORMS = {"batch": normalisation.batch_statistics, "group": normalisation.group(2), "none": normalisation.none}
 RATE = 0.3
@@ -61,7 +61,7 @@ def fast_block(x, mask, norm, scale, bias):
 
 def turned_block(x, mask, norm, scale, bias):
   assert norm == "batch"
-  pooled = examples_last.pooled(x.transpose(3, 1, 2, 0), mask, scale.reshape(-1), bias.reshape(-1))
+  pooled = examples_last.pooled(x.transpose(3, 1, 2, 0), mask, scale.reshape(-1), bias.reshape(-1), EPSILON)
   return pooled.transpose(3, 1, 2, 0)
 
 
@@ -129,7 +129,7 @@ def test_block_under_maps_of_tasks(mapped, fast, x64):
 def test_fused_blocks_make_the_same_network(x64):
   random = np.random.default_rng(0)
   images, mask = jnp.asarray(random.normal(size=(5, 17, 20, 1)) + 3), jnp.arange(5) != 2
-  plain, fused = (networks.conv4(3, filters=4, fused=form) for form in (None, examples_last.block))
+  plain, fused = (networks.conv4(3, filters=4, weights=weights) for weights in ("per_task", "shared"))
   params = jax.tree.map(lambda leaf: leaf + 0.3 * jnp.asarray(random.normal(size=leaf.shape)),
                         plain.init(jax.random.key(0), images))
   assert jax.tree.structure(fused.init(jax.random.key(0), images)) == jax.tree.structure(params)
@@ -142,16 +142,28 @@ def test_fused_blocks_make_the_same_network(x64):
   assert all(float(jnp.linalg.norm(leaf)) > 1e-6 for leaf in jax.tree.leaves(wanted[1]))
 
 
-@pytest.mark.parametrize("settings", [{"normalise": normalisation.none}, {"max_pool": False}], ids=["norm", "stride"])
-def test_fused_blocks_refuse_what_they_do_not_compute(settings):
-  with pytest.raises(ValueError, match="batch statistics and max-pools"):
-    networks.conv4(fused=examples_last.block, **settings)
+def test_one_form_is_left_of_a_compiled_network():
+  network = networks.conv4(filters=4, weights="shared")
+  images, mask = jnp.ones((2, 16, 16, 1)), jnp.ones(2, bool)
+  params = network.init(jax.random.key(0), images)
+  slope = jax.jit(jax.grad(lambda params: jnp.sum(jnp.sin(network.apply(params, images, mask)))))
+  text = slope.lower(params).compile().as_text()
+  assert " conditional(" not in text and " convolution(" not in text  # CPU's form alone
+  lowered = slope.trace(params).lower(lowering_platforms=("tpu",)).as_text()
+  assert "stablehlo.convolution" in lowered
+
+
+def test_weights_are_of_a_task_or_shared():
+  for make in (networks.conv4, functools.partial(networks.mlp, (3,), 2)):
+    with pytest.raises(ValueError, match="per_task, shared, but they are 'mine'"):
+      make(weights="mine")
 
 
 def test_fused_blocks_keep_bfloat16_and_count_in_float32():
   """256 examples whose mean bfloat16 could not tell: a sum of so many would stand still."""
   x = jnp.full((1, 4, 4, 256), 1.0, jnp.bfloat16).at[..., 0].set(2.0)
-  outputs = examples_last.pooled(x, jnp.ones(256, bool), jnp.ones(1, jnp.bfloat16), jnp.full(1, 8.0, jnp.bfloat16))
+  outputs = examples_last.pooled(x, jnp.ones(256, bool), jnp.ones(1, jnp.bfloat16), jnp.full(1, 8.0, jnp.bfloat16),
+                                 EPSILON)
   assert outputs.dtype == jnp.bfloat16
   np.testing.assert_allclose(outputs[0, 0, 0, 0].astype(jnp.float32), 8 + 255**0.5, rtol=0.02)
 
@@ -160,7 +172,7 @@ def test_fused_blocks_hold_digits_where_the_mean_is_thirty_deviations():
   random = np.random.default_rng(0)
   x, mask = 30 + random.normal(size=(3, 8, 8, 50)), jnp.ones(50, bool)
   scale, bias = jnp.ones(3), jnp.full(3, 5.0)
-  found = examples_last.pooled(jnp.asarray(x, jnp.float32), mask, scale, bias)
+  found = examples_last.pooled(jnp.asarray(x, jnp.float32), mask, scale, bias, EPSILON)
   pooled = x.reshape(3, 4, 2, 4, 2, 50).max((2, 4))
   mean, deviation = (moment(x, axis=(1, 2, 3), keepdims=True) for moment in (np.mean, np.std))
   np.testing.assert_allclose(found, np.maximum((pooled - mean) / deviation + 5, 0), atol=2e-3)

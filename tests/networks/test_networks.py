@@ -10,7 +10,8 @@ import optax
 import pytest
 
 from metajax.examples import masked_mean
-from metajax.kernels import convolution
+from metajax.kernels.pooling import max_pool as pool
+from metajax.kernels.pooling import relu
 from metajax.learners import maml
 from metajax.losses import softmax_cross_entropy
 from metajax.networks import conv4, from_linen, mlp, normalisation
@@ -21,7 +22,9 @@ NETWORKS = {
   "mlp": (mlp((5, 3), 2), (6,)),
   "pooled": (SMALL(3), (16, 16, 1)),
   "strided": (SMALL(3, max_pool=False, average=True), (9, 9, 2)),
-  "headless": (SMALL(normalise=normalisation.group(2), convolve=convolution.shared), (16, 16, 1)),
+  "shared": (SMALL(3, weights="shared"), (16, 16, 1)),
+  "shared mlp": (mlp((5, 3), 2, weights="shared"), (6,)),
+  "headless": (SMALL(normalise=normalisation.group(2)), (16, 16, 1)),
 }
 
 
@@ -63,7 +66,7 @@ def test_an_unknown_normalisation_is_not_taken_for_independent():
   (conv4(max_pool=False), (28, 28, 1), 256),
   (conv4(5, max_pool=False, average=True), (28, 28, 1), 5),
   (conv4(20, filters=8, normalise=normalisation.group(4)), (28, 28, 1), 20),
-  (conv4(filters=8, normalise=normalisation.none, convolve=convolution.library), (33, 20, 3), 16),
+  (conv4(filters=8, normalise=normalisation.none), (33, 20, 3), 16),
 ])
 def test_output_shapes(network, shape, expected):
   assert output_shape(network, shape) == (2, expected)
@@ -119,8 +122,8 @@ def test_only_batch_statistics_let_examples_meet():
 
 def test_pooling_before_relu_is_relu_before_pooling():
   inputs = images((6, 6, 3))
-  one = lambda x: convolution.relu(convolution.max_pool(x))
-  other = lambda x: convolution.max_pool(convolution.relu(x))
+  one = lambda x: relu(pool(x))
+  other = lambda x: pool(relu(x))
   np.testing.assert_array_equal(one(inputs), other(inputs))
   weights = images((3, 3, 3), seed=1)
   gradients = [jax.grad(lambda x: jnp.sum(order(x) * weights))(inputs) for order in (one, other)]

@@ -12,7 +12,7 @@ from metajax.tasks.sinusoids import sinusoids
 
 
 def _network():
-  return networks.mlp((16, 16), 1)
+  return networks.mlp((16, 16), 1, weights="shared")
 
 
 def test_products_are_narrow_and_everything_that_is_kept_is_wide():

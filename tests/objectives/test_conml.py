@@ -120,31 +120,6 @@ def test_stopped_full_gradient_leaves_the_value(setting):
   assert optax.tree.norm(jax.tree.map(jnp.subtract, out[0], plain)) > 1e-5
 
 
-SHIFTED = {"maml": {}, "fomaml": {"num_steps": 2, "first_order": True},
-           "decayed": {"first_order": True, "optimizer": optax.chain(optax.add_decayed_weights(0.5), optax.sgd(0.1))}}
-
-
-@pytest.mark.parametrize("name, options", [
-    ("maml", {}), ("fomaml", {}), ("decayed", {}), ("fomaml", {"views": views.random_subsets(3, 4)}),
-    ("fomaml", {"stop_full_gradient": True}), ("maml", {"distance": distances.squared_euclidean}),
-    ("maml", {"distance": distances.sigmoid_squared})])
-@pytest.mark.usefixtures("compiled_quickly")
-def test_measured_from_an_origin_it_is_the_same(name, options, x64):
-  episodes = regression_episodes(dtype=np.float64, padding=2)
-  learner = learners.maml(tanh_network(1, 5, 1, np.float64), losses.squared_error,
-                          **{"optimizer": optax.sgd(0.1), "num_steps": 1, **SHIFTED[name]})
-  params = learner.init(jax.random.key(0), episodes.support.inputs[0])
-
-  def found(learner, weight=5.0):
-    objective = objectives.conml(learner, losses.squared_error, weight=weight, **options)
-    return jax.jit(jax.grad(objective, has_aux=True))(params, episodes, jax.random.key(2))
-
-  plain, (gradient, metrics) = found(learner, weight=0.0)[0], found(learner)
-  unaware = learner._replace(represent=learner.represent.psi)
-  chex.assert_trees_all_close((gradient, metrics), found(unaware), rtol=1e-9, atol=1e-12)
-  assert optax.tree.norm(jax.tree.map(jnp.subtract, gradient, plain)) > 1e-4
-
-
 @pytest.mark.parametrize("strategy", [views.random_subsets(3, 4), views.balanced_subsets(2, 3, 2), views.halves()])
 @pytest.mark.usefixtures("compiled_quickly")
 def test_views_are_learned_one_by_one(setting, strategy):

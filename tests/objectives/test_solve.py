@@ -10,9 +10,13 @@ import optax
 import pytest
 
 from metajax import learners, losses, objectives
+from metajax.learners.identity import identity_embed, identity_represent
 from metajax.learners.in_context import read
+from metajax.learners.maml import adapt
 from metajax.networks.transformer import transformer
-from tests.helpers import regression_episodes, tanh_network
+from metajax.objectives import views
+from metajax.types import Learner
+from tests.helpers import fill_padding, regression_episodes, tanh_network
 
 NETWORK = tanh_network(1, 5, 1)
 LEARNER = learners.maml(NETWORK, losses.squared_error, optimizer=optax.sgd(0.1))
@@ -89,3 +93,30 @@ def test_dtypes_are_kept():
   objective = OBJECTIVES["episodic"](task_map=objectives.in_chunks(2))
   (loss, _), gradient = jax.eval_shape(jax.value_and_grad(objective, has_aux=True), half, both, KEY)
   assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(jnp.bfloat16)} == {loss.dtype}
+
+
+# A learner of one's own: MAML that masks its loss, and does not think of what is computed before.
+_descend = functools.partial(adapt, NETWORK.apply, losses.squared_error, optimizer=optax.sgd(0.1), num_steps=1)
+OWN = Learner(NETWORK.init, identity_embed, lambda params, examples, key: _descend(params, examples),
+              lambda params, adapted, inputs, mask: NETWORK.apply(adapted, inputs, mask), identity_represent)
+UNAWARE = {
+    "episodic": objectives.episodic(OWN, losses.squared_error),
+    "conml": objectives.conml(OWN, losses.squared_error),
+    "conml_views": objectives.conml(OWN, losses.squared_error, views=views.random_subsets(2, 12)),
+    "reptile": objectives.reptile(OWN, losses.squared_error, weight=0.1),
+    "autoregressive": OBJECTIVES["autoregressive"](),
+    "autoregressive_conml": OBJECTIVES["autoregressive_conml"](),
+}
+
+
+@pytest.mark.parametrize("name", UNAWARE)
+@pytest.mark.usefixtures("compiled_quickly")
+def test_what_stands_in_padding_reaches_no_loss_and_no_gradient(name):
+  params, episodes = setting(name)
+  assert not all(part.mask.all() for part in episodes)
+  run = jax.jit(jax.value_and_grad(
+      lambda params, value: UNAWARE[name](params, fill_padding(episodes, value), KEY), has_aux=True))
+  want = run(params, -3.0)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(want))
+  for value in (jnp.nan, jnp.inf, 1e30):
+    chex.assert_trees_all_equal(run(params, value), want)

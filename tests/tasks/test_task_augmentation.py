@@ -11,6 +11,8 @@ from metajax.tasks.class_data import from_arrays
 from metajax.tasks.classes import class_tasks
 from metajax.tasks.sinusoids import sinusoids
 from metajax.tasks.task_augmentation import hardest_of, interpolated, noisy_labels, permuted_labels
+from metajax.types import TaskDistribution
+from tests.helpers import fill_padding, regression_episodes
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -64,6 +66,16 @@ def test_real_targets_are_mixed_too():
   weight = (mixed.inputs - other.inputs) / (one.inputs - other.inputs)
   np.testing.assert_allclose(weight, np.full((4, 1), weight[0, 0]), rtol=1e-3)
   np.testing.assert_allclose(mixed.targets, weight * one.targets + (1 - weight) * other.targets, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_what_stands_in_padding_is_mixed_into_nothing(value, stages):
+  both = fill_padding(regression_episodes(num_tasks=2, padding=2), value)
+  either = lambda data, key: jax.tree.map(lambda leaf: leaf[jax.random.randint(key, (), 0, 2)], data)
+  for part in sample(interpolated(TaskDistribution(either, both), share=0.5, stages=stages), 50):
+    kept = jax.tree.map(lambda leaf: leaf[part.mask], (part.inputs, part.targets))
+    assert all(np.abs(leaf).max() < 100 for leaf in jax.tree.leaves(kept))
 
 
 def test_the_hardest_of_many_is_kept():

@@ -11,7 +11,8 @@ from metajax.objectives.solve import solve
 from metajax.tasks.sampling import sample_tasks
 from metajax.tasks.sinusoids import sinusoids
 from metajax.training.evaluation import Estimate, estimate, make_evaluate
-from tests.helpers import tanh_network
+from metajax.types import TaskDistribution
+from tests.helpers import fill_padding, regression_episodes, tanh_network
 
 _LEARNER = learners.maml(tanh_network(1, 6, 1), losses.squared_error, optimizer=optax.sgd(0.05), num_steps=2)
 _TASKS = sinusoids(4, 6)
@@ -60,6 +61,20 @@ def test_the_same_as_a_loop_over_episodes():
     np.testing.assert_allclose(results["loss"].values[place], solved.loss, rtol=1e-5)
     np.testing.assert_allclose(results["absolute"].values[place], solved.scores["absolute"], rtol=1e-5)
   np.testing.assert_allclose(results["loss"].mean, results["loss"].values.mean(dtype=np.float64), rtol=1e-12)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_what_stands_in_padding_changes_no_estimate(value):
+  episode = jax.tree.map(lambda leaf: leaf[0], regression_episodes(padding=2))
+  measures = {"total": lambda outputs, targets, mask: jnp.sum(targets)}  # one that does not look at the mask
+
+  def found(value):
+    tasks = TaskDistribution(lambda data, key: fill_padding(episode, data), jnp.float32(value))
+    return make_evaluate(_LEARNER, losses.squared_error, {"absolute": _absolute}, tasks, num_episodes=2,
+                         key=jax.random.key(0), measures=measures)(_PARAMS)
+
+  got, want = found(value), found(-3.0)
+  assert {name: each.mean for name, each in got.items()} == {name: each.mean for name, each in want.items()}
 
 
 def test_the_list_is_frozen():

@@ -61,7 +61,7 @@ def test_hosts_read_each_their_places():
 
 def test_workers_read_the_same():
   program = ("from absl import app; import jax, numpy as np\n"
-             "from tests.data.test_pipeline import Reading, read\n"
+             "from tests.training.test_pipeline import Reading, read\n"
              "def main(_):\n"
              "  print([np.asarray(read.blocks[0]).sum((1, 2, 3, 4, 5)).tolist() for read in "
              "read('augmented', reading=Reading(workers=2))])\n"

@@ -21,6 +21,7 @@ from metajax.training.faults import NonFinite, guard
 from metajax.training.loop import Stopped, fit
 from metajax.training.sharding import TASKS, replicated, task_mesh, usable_devices
 from metajax.training.step import TrainState, init_state, make_advance
+from metajax.types import Objective
 from tests.helpers import tanh_network
 from tests.small_runs import stop_after
 
@@ -321,11 +322,11 @@ def test_usable_devices_divide_the_tasks(num_tasks, devices):
 def test_the_step_is_compiled_once(per_dispatch):
   traces = []
 
-  def counted(*arguments):
+  def counted(params, episodes, key, axis_name):
     traces.append(1)
-    return _objective("maml")(*arguments)
+    return _objective("maml").over(axis_name)(params, episodes, key)
 
-  run = _Run("maml", num_devices=8, objective=counted)
+  run = _Run("maml", num_devices=8, objective=Objective(counted))
   state = run.to(2 * per_dispatch, per_dispatch=per_dispatch, per_row=per_dispatch)
   once = len(traces)
   run.to(10 * per_dispatch, state, per_dispatch=per_dispatch, per_row=per_dispatch)
