@@ -64,8 +64,8 @@ def transformer(num_outputs: int, *, max_tokens: int, layers: int, heads: int, w
     ValueError: if `heads` does not divide `width`; from `init`, if there are more tokens than positions.
   """
   if width % heads:
-    raise ValueError(f"the number of heads must divide the width of a transformer, but {heads} does not divide {width}; "
-                     "change one of them.")
+    raise ValueError(f"the heads of a transformer must divide its width, but {heads} does not divide {width}; change "
+                     "one of them.")
   module = Transformer(layers, heads, width, max_tokens, num_outputs)
 
   def init(key, tokens):
