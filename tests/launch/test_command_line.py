@@ -106,7 +106,7 @@ _BAD = {
     "unknown norm": ([*_GLYPHS, "--config.norm=layer"], ["config.norm='layer'", "batch, group, none"]),
     "one way": ([*_GLYPHS, "--config.ways=1"], ["config.ways=1", "2 or more"]),
     "negative filters": ([*_GLYPHS, "--config.filters=-4"], ["config.filters=-4", "1 or more"]),
-    "more ways than classes": ([*_GLYPHS, "--config.ways=3000"], ["ways=3000", "classes there are", "or fewer"]),
+    "more ways than classes": ([*_GLYPHS, "--config.ways=3000"], ["ways=3000", "available classes", "or fewer"]),
     "more examples than a class has": ([*_GLYPHS, "--config.shots=10", "--config.queries=11"],
                                        ["shots=10", "queries=11", "21", "20 or fewer"]),
     "filters that make no groups": ([*_GLYPHS, "--config.norm=group", "--config.filters=12"], ["12 channels", "8"]),
