@@ -1,7 +1,7 @@
-"""Finds the layout of tasks, and the form of convolutions, that are fastest on this machine, and remembers them.
+"""Finds the layout of tasks that is fastest on this machine, and remembers it.
 
-  python -m benchmarks.autotune --config=experiments/omniglot_maml.py        nothing else should run
-  python -m launch.train --config=experiments/omniglot_maml.py --tuned       uses what was found
+  python -m benchmarks.autotune --config=omniglot_maml        nothing else should run
+  python -m launch.train --config=omniglot_maml --tuned       uses what was found
 Every candidate is compiled and run in a process of its own; one that is not ready in time is out. All candidates
 compute the same but for rounding.
 """
@@ -35,8 +35,6 @@ def main(_: list[str]) -> None:
     return
   tasks = config.training.tasks_per_step
   choices: dict[str, list[Any]] = {"training.task_chunk": [0] + [chunk for chunk in (1, 4, 16) if chunk < tasks]}
-  if hasattr(config, "convolution"):
-    choices["convolution"] = ["gathered", "patches", "library"]
   times = {}
   for values in itertools.product(*choices.values()):
     settings = dict(zip(choices, values))
@@ -82,5 +80,5 @@ def _in_a_process(settings: dict[str, Any]) -> float:
 
 
 if __name__ == "__main__":
-  CONFIG = command_line.define_config("experiments/omniglot_maml.py")
+  CONFIG = command_line.define_config("omniglot_maml")
   command_line.run(main)

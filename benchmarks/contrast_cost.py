@@ -9,7 +9,6 @@ rendered from fonts. "Arithmetic" is the same ratio of floating-point operations
 """
 
 import dataclasses
-import importlib
 import json
 from pathlib import Path
 import sys
@@ -19,6 +18,7 @@ import jax
 
 from benchmarks import tables
 from benchmarks.interleaved import interleaved, ratio
+from launch import find
 from metajax.lab import memory
 from metajax.lab.cost import flops
 from metajax.lab.recipe import Recipe
@@ -99,7 +99,7 @@ def write(kept: dict[str, Any]) -> None:
 
 def build(name: str, learner: str | None, settings: Mapping[str, Any], conml: bool) -> Recipe:
   """Returns the recipe of a case, with or without ConML."""
-  module = importlib.import_module(f"experiments.{name}")
+  module = find.load(name)
   config = module.get_config(learner) if learner else module.get_config()
   data = {"data": "glyphs"} if hasattr(config, "data") else {}
   settings = dict(settings)

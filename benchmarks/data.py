@@ -22,7 +22,6 @@ from benchmarks import tables
 from benchmarks.interleaved import interleaved
 from metajax import learners, losses, networks, objectives
 from metajax.data import cifar100, glyphs, omniglot
-from metajax.kernels import convolution
 from metajax.tasks.augmentation import augmented, crop, flip, jitter
 from metajax.tasks.class_data import ClassData
 from metajax.tasks.classes import class_tasks
@@ -114,7 +113,7 @@ def _grain(source: ClassData, workers: int) -> float:
 
 def _share(source: ClassData) -> float:
   """Returns the time to draw a meta-batch in that of a step: draw, loss and gradient."""
-  learner = learners.protonet(networks.conv4(convolve=convolution.shared), num_classes=5)
+  learner = learners.protonet(networks.conv4(weights="shared"), num_classes=5)
   objective = objectives.episodic(learner, losses.softmax_cross_entropy)
   tasks = class_tasks(source, **_SHAPE)
   params = jax.jit(learner.init)(jax.random.key(0), tasks.sample(tasks.data, jax.random.key(0)).support.inputs)

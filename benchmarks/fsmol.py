@@ -19,7 +19,7 @@ from typing import Any
 import jax
 
 from benchmarks import tables
-from experiments import fsmol
+from experiments.few_shot import fsmol
 from launch import fields
 from metajax import learners
 from metajax.lab import run as runs
@@ -37,7 +37,7 @@ _CHUNK = 4  # assays solved at once, each padded to the largest
 
 def main() -> None:
   parser = argparse.ArgumentParser(prog="benchmarks.fsmol", description=(__doc__ or "").splitlines()[0])
-  parser.add_argument("folder", help="the workdir of a run of experiments/fsmol.py")
+  parser.add_argument("folder", help="the workdir of a run of fsmol")
   parser.add_argument("--shots", default="16,32,64,128", help="sizes of support sets, separated by commas")
   parser.add_argument("--repeats", type=int, default=10, help="support sets of each assay and size")
   given = parser.parse_args()

@@ -5,7 +5,6 @@ Asked by benchmarks.scaling, which compares layouts. Every process takes the fir
 """
 
 import dataclasses
-import importlib
 import json
 import time
 from typing import Any
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from launch import command_line
+from launch import command_line, find
 from metajax.lab import cost
 from metajax.lab.recipe import Recipe
 from metajax.training.hosts import is_writer, to_host, wait
@@ -45,7 +44,7 @@ def main(arguments: list[str]) -> None:
 def build(case: str) -> Recipe:
   """Returns a case's recipe, of `TASKS` tasks a step, all at once, a step a dispatch."""
   name, learner, settings = CASES[case]
-  module = importlib.import_module(f"experiments.{name}")
+  module = find.load(name)
   config = module.get_config(learner) if learner else module.get_config()
   return module.build(dataclasses.replace(config, **settings, training=dataclasses.replace(
       config.training, tasks_per_step=TASKS, steps_per_dispatch=1, task_chunk=0)))

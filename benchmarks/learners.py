@@ -1,6 +1,6 @@
 """Every learner after the same short training with ConML, beside itself untrained.
 
-  python -m benchmarks.learners                 all of experiments/omniglot.py (a quarter of an hour), writes
+  python -m benchmarks.learners                 all of omniglot (a quarter of an hour), writes
                                                 docs/results/omniglot_learners.json and the table in docs/learners.md
   python -m benchmarks.learners ridge cnp       only these; the other rows stay as they are
 Omniglot 5-way 1-shot, the same tasks and the same Conv4 for all (the residual network for CNAPs), 300 steps of 16
@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 from benchmarks import tables
-from experiments import omniglot
+from experiments.few_shot import omniglot
 from metajax.lab import run as runs
 from metajax.lab.recipe import Recipe
 from metajax.training.evaluation import Estimate, make_evaluate

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from benchmarks import tables
-from experiments import sinusoid
+from experiments.regression import sinusoid
 from launch import arms
 from launch.fields import from_mapping
 from metajax.lab import seeds as seeds_lib

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from benchmarks import tables
-from experiments import sinusoid
+from experiments.regression import sinusoid
 from metajax.lab import run as runs
 from metajax.lab.recipe import Test, Training
 

@@ -7,7 +7,6 @@ sampled on the device.
 """
 
 import dataclasses
-import importlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import jax
 import numpy as np
 
 from benchmarks import tables
+from launch import find
 from metajax.lab.cost import flops
 from metajax.lab.recipe import Recipe
 from metajax.training.sharding import task_mesh
@@ -47,7 +47,7 @@ _REDUCTIONS = 4  # the gradient, the two means of the contrast, the metrics
 def main() -> None:
   rows = []
   for name, (module_name, learner, settings, numbers) in _CASES.items():
-    module = importlib.import_module(f"experiments.{module_name}")
+    module = find.load(module_name)
     config = module.get_config(learner) if learner else module.get_config()
     tasks = 4
     config = dataclasses.replace(config, **settings, training=dataclasses.replace(

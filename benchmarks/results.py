@@ -14,6 +14,7 @@ from typing import Any, Iterator
 from tensorboardX.proto.event_pb2 import Event
 
 from benchmarks import tables
+from launch import find
 
 _FOLDER = Path("docs/results")
 _README = Path("README.md")
@@ -48,7 +49,7 @@ def _add(run: Path) -> None:
   if ":" in about["recipe"] or recipe not in _PUBLISHED:  # the learners of one file would write over each other
     raise ValueError(f"{about['recipe']} has no row in the table; give it a page of its own and a line in _PUBLISHED.")
   _FOLDER.mkdir(parents=True, exist_ok=True)
-  result = {**tables.about(f"python -m launch.train --config={about['recipe']}"), "config": about["config"],
+  result = {**tables.about(f"python -m launch.train --config={find.name(about['recipe'])}"), "config": about["config"],
             "test": test, "minutes": round(_minutes(run), 1)}
   (_FOLDER / f"{recipe}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
   for picture in run.glob("*.png"):
@@ -60,7 +61,8 @@ def _row(recipe: str, result: dict[str, Any]) -> str:
   found = result["test"]["results"][measure]
   scale, unit, digits = (100, " %", 2) if measure == "accuracy" else (1, "", 3)
   here = f"{found['mean'] * scale:.{digits}f} ± {found['interval_95'] * scale:.{digits}f}{unit}"
-  return (f"| [{recipe}](experiments/{recipe}.py) | {result['test']['notes']} {result['test']['episodes']} episodes. "
+  page = find.recipes()[recipe].relative_to(find.ROOT)
+  return (f"| [{recipe}]({page}) | {result['test']['notes']} {result['test']['episodes']} episodes. "
           f"| {published} ({remark}) | **{here}** | {result['config']['training']['steps']:,}, {result['minutes']} |")
 
 

@@ -23,7 +23,7 @@ from metajax.lab import run as runs
 from metajax.lab import workdir
 
 _OUT = Path("docs/results/task_map")
-_RECIPE = "experiments/quickstart.py"
+_RECIPE = "quickstart"
 _STEPS = 200  # fewer than the recipe's own: this is a picture, not a result
 _TITLES = ("Without ConML", "With ConML")
 
@@ -50,7 +50,8 @@ def main(given: list[str]) -> None:
 def _train(conml: bool) -> Path:
   config = dataclasses.replace(command_line.default_config(_RECIPE), conml=conml, data="glyphs")
   config.training.steps = _STEPS
-  folder = workdir.claim(f"runs/task_map_{'with' if conml else 'without'}", _RECIPE, dataclasses.asdict(config))
+  folder = Path(f"runs/task_map_{'with' if conml else 'without'}")
+  workdir.claim(folder, command_line.recorded(folder, _RECIPE), dataclasses.asdict(config))
   runs.run(command_line.build(_RECIPE, config), folder)
   return folder
 

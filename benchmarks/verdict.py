@@ -19,6 +19,7 @@ import time
 
 from benchmarks import tables, verdict_page
 from benchmarks.verdict_rows import Row, rows
+from launch import find
 from metajax.lab import compare
 from metajax.lab.reports import comparison
 from metajax.lab.reports.figures import save
@@ -68,7 +69,8 @@ def keep(folder: Path, results: Path = _RESULTS) -> None:
   if row is None:
     raise ValueError(f"no row is called {folder.name}; there are {', '.join(row.name for row in rows())}.")
   found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-  missing = [word for word in shlex.split(row.arguments) if word not in shlex.split(found["command"])]
+  given = _words(found["command"])
+  missing = [word for word in _words(row.arguments) if word not in given]
   if missing:
     raise ValueError(f"{folder} is not the comparison of row {row.name}: its command lacks {' '.join(missing)}.")
   results.mkdir(parents=True, exist_ok=True)
@@ -96,6 +98,12 @@ def write(page: Path, results: Path = _RESULTS) -> None:
   if missing:
     lines += ["", f"Not run yet: {', '.join(missing)}."]
   tables.insert(page, "python -m benchmarks.verdict", lines)
+
+
+def _words(command: str) -> list[str]:
+  """Returns the words of a command, with the one name of the recipe in the place of an older one."""
+  return [f"--config={find.name(word.partition('=')[2])}" if word.startswith("--config=") else word
+          for word in shlex.split(command)]
 
 
 def _run(row: Row) -> None:

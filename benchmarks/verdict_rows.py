@@ -37,19 +37,19 @@ _CIFAR = "CIFAR-FS"
 _MOLECULES = "FS-Mol"
 
 _AT_5_AND_10 = (Shown("5 shots", "test_shots", 5), Shown("10 shots", "test_shots", 10))
-_SINE_MAML = "--config=experiments/sinusoid_maml.py --seeds=8"
+_SINE_MAML = "--config=sinusoid_maml --seeds=8"
 _OF_MANY_WAYS = "--config.test.episodes=200"  # each with four times the predictions of a 5-way one
 _FINN = ("Wu et al. restate neither the inner rate nor the steps of training and test; these are MAML's. Their 10-shot "
          "column is a tenth of the 5-shot one almost exactly, and doubtful")
 
 
 def _sinusoid(learner: str, arms: str = "none,both") -> Row:
-  return Row(_SINE, f"sinusoid_{learner}", f"--config=experiments/sinusoid.py:{learner} --seeds=8 --arms={arms}",
+  return Row(_SINE, f"sinusoid_{learner}", f"--config=sinusoid:{learner} --seeds=8 --arms={arms}",
              _AT_5_AND_10, pictures=("differences", "sweep_test_shots", "sweep_test_shift"))
 
 
 def _range(name: str, settings: str, arms: str, setting: str, steps: int = 10_000) -> Row:
-  return Row(_SINE, f"range_{name}", f"--config=experiments/sinusoid_maml.py --seeds=4 {settings} --arms=none,{arms} "
+  return Row(_SINE, f"range_{name}", f"--config=sinusoid_maml --seeds=4 {settings} --arms=none,{arms} "
              f"--config.training.steps={steps} --sweeps=none".replace("  ", " "), (), setting=setting, pictures=())
 
 
@@ -83,7 +83,7 @@ def _ranges() -> tuple[Row, ...]:
 
 
 def _prompts(name: str, points: int, relative: str, spared: str, more: str = "") -> Row:
-  return Row(_PROMPT, f"icl_{name}", f"--config=experiments/icl_{name}.py --seeds=3 --arms=none,both "
+  return Row(_PROMPT, f"icl_{name}", f"--config=icl_{name} --seeds=3 --arms=none,both "
              f"--config.points={points + 1} --config.size=tiny{more}",
              (Shown(f"{points} examples"),
               Shown("along the prompt", "test_points", plain="1, 0", conml=f"{relative}, {spared}", gains=True)),
@@ -91,7 +91,7 @@ def _prompts(name: str, points: int, relative: str, spared: str, more: str = "")
 
 
 def _linear(name: str, arguments: str, conml: str, setting: str) -> Row:
-  return Row(_PROMPT, f"icl_linear_{name}", f"--config=experiments/icl_linear.py {arguments}", (
+  return Row(_PROMPT, f"icl_linear_{name}", f"--config=icl_linear {arguments}", (
       Shown("10 examples"), Shown("along the prompt", "test_points", conml=conml, gains=True)), setting=setting)
 
 
@@ -110,7 +110,7 @@ def _omniglot(learner: str, published: str, steps: int = 0, remark: str = "", *,
   more = "" if usual else f" --config.ways={ways} --config.shots={shots}"
   settings = settings or _short(steps=400 if learner == "protonet" else 1500)  # whose network has twice the filters
   return Row(_OMNIGLOT, f"omniglot_{learner}" + ("" if usual else f"_{ways}w{shots}s"),
-             f"--config=experiments/omniglot.py:{learner} --seeds={seeds} --arms=none,both {settings}{more}",
+             f"--config=omniglot:{learner} --seeds={seeds} --arms=none,both {settings}{more}",
              (Shown(f"{ways}-way {shots}-shot", plain=published),), steps, remark)
 
 
@@ -123,14 +123,14 @@ def _many_ways(learner: str, published: str, shots: int, steps: int) -> Row:
 
 def _lake(learner: str) -> Row:
   steps = 200 if learner == "protonet" else 400  # whose network has twice the filters
-  return Row(_OMNIGLOT, f"lake_{learner}", f"--config=experiments/lake.py:{learner} --seeds=3 --arms=none,both "
+  return Row(_OMNIGLOT, f"lake_{learner}", f"--config=lake:{learner} --seeds=3 --arms=none,both "
              + _short(4, steps), (Shown("Lake's 20 runs, 20-way 1-shot within an alphabet"),),
              setting="trained on the background alphabets alone")
 
 
 def _cifar(learner: str, published: str, shots: int = 1, remark: str = "longer training") -> Row:
   more = "" if shots == 1 else f" --config.shots={shots}"
-  return Row(_CIFAR, f"cifar_fs_{learner}_{shots}", f"--config=experiments/cifar_fs.py:{learner} --seeds=3 "
+  return Row(_CIFAR, f"cifar_fs_{learner}_{shots}", f"--config=cifar_fs:{learner} --seeds=3 "
              f"--arms=none,both {_short()}{more}", (Shown(f"5-way {shots}-shot", plain=published),), 0,
              remark if published else "")
 
@@ -138,7 +138,7 @@ def _cifar(learner: str, published: str, shots: int = 1, remark: str = "longer t
 def _molecules(learner: str, *published: str) -> Row:
   shown = tuple(Shown(f"{shots} molecules", "test_shots", shots, plain)
                 for shots, plain in zip((16, 32, 64, 128), published or [""] * 4, strict=True))
-  return Row(_MOLECULES, f"fsmol_{learner}", f"--config=experiments/fsmol.py:{learner} --seeds=3 --arms=none,both "
+  return Row(_MOLECULES, f"fsmol_{learner}", f"--config=fsmol:{learner} --seeds=3 --arms=none,both "
              "--config.training.steps=500 --config.test.episodes=314", shown, 0,
              "Stanley et al. train graph networks, and test each assay ten times with all its other molecules; here "
              "fingerprints, twice, with at most 1,024" if published else "", "delta-AUPRC, trained at 16 molecules",

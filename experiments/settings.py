@@ -8,12 +8,11 @@ import functools
 from operator import attrgetter
 from typing import Any, Collection, Mapping, TypeVar
 
-import jax
-
 from metajax import objectives
 from metajax.contrast import distances, info_nce
 from metajax.lab.recipe import Test  # noqa: F401, recipes take it from here
 from metajax.lab.recipe import Training  # noqa: F401
+from metajax.lab.recipe import tasks_at_a_time
 from metajax.networks import normalisation
 from metajax.objectives import views
 from metajax.objectives.autoregressive import Read
@@ -84,7 +83,7 @@ def check_page(config: Any, learner: str, recipe: str) -> None:
   """Raises ValueError if `config.learner` is not the one that a page is about; `recipe` is that of all learners."""
   if config.learner != learner:
     raise ValueError(f"config.learner={config.learner!r} cannot be here: this recipe is a page about {learner}; give "
-                     f"--config=experiments/{recipe}.py:{config.learner}.")
+                     f"--config={recipe}:{config.learner}.")
 
 
 def changed(config: T, changes: Mapping[str, Any]) -> T:
@@ -161,13 +160,6 @@ def make_normalisation(value: str) -> tuple[normalisation.Normalise, str]:
       "group": (normalisation.group(8), "group normalisation, predictions are inductive"),
       "none": (normalisation.none, "no normalisation, predictions are inductive")}
   return choose("norm", value, options)
-
-
-def tasks_at_a_time(training: Training) -> int:
-  """Returns how many tasks are mapped at a time, 0 for all: as set or, with -1, as this machine's devices want it."""
-  if training.task_chunk >= 0:
-    return training.task_chunk
-  return 1 if jax.default_backend() == "cpu" else 0  # one task fits a CPU's cache; many fill an accelerator
 
 
 def _mapped(config: Any) -> dict[str, Any]:

@@ -1,23 +1,18 @@
-"""The learners on vectors by name, for classes and for real targets: fully connected networks."""
+"""What learners of vectors are made of, for classes and for real targets: fully connected networks."""
 
 from dataclasses import dataclass, field
 import functools
-from typing import Any, Callable, Mapping
+from typing import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 
-from experiments import inner_loop
+from experiments import inner_loop, learner_table
+from experiments.learner_table import Parts, Row, Settings
 from experiments.settings import Contrast, Test, Training, check_at_least, choose
-from metajax import learners, losses, networks
+from metajax import losses, networks
 from metajax.contrast import distances
 from metajax.types import Learner, Network
-
-METRIC = ("protonet", "protonet_cosine", "matchingnet", "relationnet")  # for classes alone
-# Those that tell any number of classes apart, so that training tasks may have more of them: no weight counts classes.
-ANY_WAYS = (*METRIC, "ridge")
-WEIGHING = ("ridge", "protonet")  # those that can do without layers
-WARM = ("protonet_cosine", "matchingnet")  # those with a temperature
 
 
 @dataclass
@@ -25,8 +20,8 @@ class Config(inner_loop.Descent):
   """What the recipes on vectors share."""
   learner: str = "protonet"  # which; given with the recipe, after a colon
   seed: int = 0  # of initialisation and training tasks
-  hidden: tuple[int, ...] = (128, 64)  # units of the layers, the last the features; () weighs inputs: ridge, protonet
-  temperature: float = 0.1  # of matchingnet's cosines; protonet_cosine's, which is learned, starts here
+  hidden: tuple[int, ...] = (128, 64)  # units of the layers, the last the features; () weighs inputs
+  temperature: float = 0.1  # of cosines: of a matching network, or where that of prototypes, which is learned, starts
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(
@@ -46,23 +41,15 @@ def make_learner(config: Config, outputs: int, *, classes: bool, num_steps: int)
   Raises:
     ValueError: for a learner that is not known, or not for such targets.
   """
-  loss = losses.softmax_cross_entropy if classes else losses.squared_error
   *hidden, width = config.hidden or (1,)
-  features, ways = networks.mlp(hidden, width) if config.hidden else weighted(), outputs if classes else None
-  makers: dict[str, Callable[[], Learner]] = {
-      **inner_loop.makers(config, loss, networks.mlp(config.hidden, outputs), body=features,
-                          head=networks.mlp((), outputs), num_steps=num_steps),
-      "ridge": lambda: learners.ridge(features, num_classes=ways),
-      "cnp": lambda: learners.cnp(features, networks.mlp(config.hidden, outputs), num_classes=ways)}
-  if classes:
-    protonet = functools.partial(learners.protonet, features, num_classes=outputs,
-                                 distance=distances.squared_euclidean if config.hidden else _by_products)
-    makers |= {
-        "protonet": protonet,
-        "protonet_cosine": lambda: protonet(distance=distances.cosine, learned_temperature=config.temperature),
-        "matchingnet": lambda: learners.matchingnet(features, num_classes=outputs, temperature=config.temperature),
-        "relationnet": lambda: learners.relationnet(features, networks.mlp((width,), 1), num_classes=outputs)}
-  return choose("learner", config.learner, makers)()
+  shared = functools.partial(networks.mlp, weights="shared")
+  features = shared(hidden, width) if config.hidden else weighted()
+  rows = {name: row for name, row in learner_table.offered("vectors").items() if classes or not row.classes_only}
+  return choose("learner", config.learner, rows).make(Parts(
+      config, losses.softmax_cross_entropy if classes else losses.squared_error, num_steps,
+      num_classes=outputs if classes else None, network=networks.mlp(config.hidden, outputs), body=features,
+      head=networks.mlp((), outputs), features=features, describe=features, decide=shared(config.hidden, outputs),
+      similarity=shared((width,), 1), distance=distances.squared_euclidean if config.hidden else _by_products))
 
 
 def weighted(length: float = 4.0) -> Network:
@@ -94,19 +81,18 @@ def _by_products(a: jax.Array, b: jax.Array) -> jax.Array:
   return jnp.vdot(a, a) - 2 * jnp.vdot(a, b) + jnp.vdot(b, b)
 
 
-def defaults(classes: bool = True) -> Mapping[str, Mapping[str, Any]]:
-  """Returns the learners, each with the settings in which it differs from the others."""
-  names = (*inner_loop.LEARNERS, "ridge", "cnp", *(METRIC if classes else ()))
-  descent = {"inner_steps": 5, "test_inner_steps": 5}
-  own: Mapping[str, Mapping[str, Any]] = {
-      "fomaml": {"first_order": True}, "reptile": {**descent, "first_order": True}, "imaml": descent}
-  return {name: own.get(name, {}) for name in names}
+def defaults(own: Callable[[Row], Settings] = lambda row: {}) -> Mapping[str, Settings]:
+  """Returns the learners, each with its own settings; `own` as in `learner_table.defaults`."""
+  return learner_table.defaults("vectors", own)
 
 
-def check(config: Config) -> None:
-  """Raises ValueError for a setting of a learner that cannot be, or that `config.learner` does not read."""
+def check(config: Config) -> Row:
+  """Returns the row of the learner; raises ValueError for a setting of it that cannot be, or that it does not read."""
   inner_loop.check(config)
   check_at_least(1, config, "hidden")
-  if not config.hidden and config.learner not in WEIGHING:
+  row = learner_table.check(config, "vectors")
+  if not config.hidden and not row.layerless:
+    layerless = [name for name, each in learner_table.offered("vectors").items() if each.layerless]
     raise ValueError(f"config.hidden=() has no layer, which the learner {config.learner} needs; give the units of one "
-                     f"or more, such as (128, 64). {' and '.join(WEIGHING)} alone do without.")
+                     f"or more, such as (128, 64). {' and '.join(layerless)} alone do without.")
+  return row

@@ -1,25 +1,24 @@
 """What the command lines share: from words to a recipe, and every fault of the user's in one sentence.
 
 A recipe is a file with `get_config() -> a dataclass` and `build(config) -> metajax.lab.recipe.Recipe`. Where
-`get_config` takes an argument, it is given after a colon, `<recipe>.py:<argument>`: that is one recipe of several.
+`get_config` takes an argument, it is given after a colon, `<recipe>:<argument>`: that is one recipe of several. How a
+recipe is named, and found, is said in `launch.find`.
 """
 
-import importlib.util
 import inspect
 from pathlib import Path
 import shutil
 import sys
-from types import ModuleType
 from typing import Any, Callable, Mapping, NoReturn, Sequence
 
 from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
-from launch import explain
+from launch import explain, find
 from launch.fields import check_setting
 from metajax.data.download import cache_dir
-from metajax.lab import memory
+from metajax.lab import memory, workdir
 from metajax.lab.checkpoints import Damaged, Unsaved
 from metajax.lab.recipe import Recipe
 from metajax.lab.session import check
@@ -72,6 +71,8 @@ def fail(sentence: str, code: int = _USAGE) -> NoReturn:
 def define_config(default: str) -> Callable[[], tuple[str, Any]]:
   """Defines the flag `--config=<recipe>` with `--config.<field>=<value>`; returns a reader of `(recipe, config)`.
 
+  The recipe that is read is its one name (`find.name`), however it was typed.
+
   The settings in `sys.argv` are checked first: the complaints of ml_collections, made as it defines the flag, are
   stack traces.
   """
@@ -79,18 +80,39 @@ def define_config(default: str) -> Callable[[], tuple[str, Any]]:
     recipe = _check_settings(sys.argv[1:], default)
     if any(argument in ("-h", "-help", "--help") for argument in sys.argv[1:]):
       width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
-      print(explain.text(recipe, _load(_split(recipe)[0]).__doc__ or "", default_config(recipe), width), end="\n\n")
+      print(explain.text(recipe, find.load(recipe).__doc__ or "", default_config(recipe), width, learners(recipe)),
+            end="\n\n")
+    name = find.name(recipe)
   except ValueError as error:
     fail(str(error))
-  flag = config_flags.DEFINE_config_file("config", default, "the recipe, a Python file, with its argument after a "
-                                         "colon if it takes one; its fields can be set by --config.<field>=<value>")
-  return lambda: (str(Path(config_flags.get_config_filename(flags.FLAGS["config"]))), flag.value)
+  flag = config_flags.DEFINE_config_file("config", _file(default), "the recipe, its bare name or its file, with its "
+                                         "argument after a colon if it takes one; its fields can be set by "
+                                         "--config.<field>=<value>")
+  return lambda: (name, flag.value)
 
 
 def run_name(recipe: str) -> str:
-  """Returns what a run of a recipe is called: of `experiments/omniglot.py:ridge`, omniglot_ridge."""
-  path, argument = _split(recipe)
-  return "_".join([path.stem, *argument])
+  """Returns what a run of a recipe is called: of `omniglot:ridge`, omniglot_ridge."""
+  word, argument = find.split(recipe)
+  return "_".join([Path(word).stem, *argument])
+
+
+def recorded(folder: Path | str, recipe: str) -> str:
+  """Returns the name of a recipe as the run in a workdir has it, which may be an older one; otherwise as it is given.
+
+  Workdirs of older versions have the path of a recipe in the place of its bare name.
+  """
+  try:
+    older = workdir.read(folder)["recipe"]
+  except ValueError:  # there is no run
+    return recipe
+  return older if find.same(older, recipe) else recipe
+
+
+def learners(recipe: str) -> list[str]:
+  """Returns what may stand after the colon of a recipe, as its `defaults()` says; nothing if it has none."""
+  defaults = getattr(find.load(recipe), "defaults", None)
+  return list(defaults()) if defaults else []
 
 
 def default_config(recipe: str) -> Any:
@@ -99,13 +121,13 @@ def default_config(recipe: str) -> Any:
   Raises:
     ValueError: if there is no such recipe, or its argument is missing, unknown or one too many.
   """
-  path, argument = _split(recipe)
-  get_config = _load(path).get_config
+  word, argument = find.split(recipe)
+  get_config = find.load(recipe).get_config
   try:
     inspect.signature(get_config).bind(*argument)
   except TypeError:
-    raise ValueError(f"recipe {path} takes no argument, but got {argument[0]!r}; give --config={path}." if argument else
-                     f"recipe {path} needs an argument; give --config={path}:<argument>.") from None
+    raise ValueError(f"recipe {word} takes no argument, but got {argument[0]!r}; give --config={word}." if argument else
+                     f"recipe {word} needs an argument; give --config={word}:<argument>.") from None
   return get_config(*argument)
 
 
@@ -118,12 +140,6 @@ def build(recipe: str, config: Any) -> Recipe:
   built = make(recipe, config)
   check(built)
   return built
-
-
-def is_recipe(path: Path) -> bool:
-  """Returns whether a file defines both functions of a recipe."""
-  text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-  return "def get_config(" in text and "def build(" in text
 
 
 def connect() -> None:
@@ -150,18 +166,18 @@ def make(recipe: str, config: Any) -> Recipe:
   Raises:
     ValueError: if the settings cannot be, as far as the recipe itself can tell.
   """
-  return _load(_split(recipe)[0]).build(config)
+  return find.load(recipe).build(config)
 
 
 def own_sweeps(recipe: str, config: Any) -> str:
   """Returns the further tests that a recipe asks of a comparison, as its `sweeps(config)` says; none if it has none."""
-  sweeps = getattr(_load(_split(recipe)[0]), "sweeps", None)
+  sweeps = getattr(find.load(recipe), "sweeps", None)
   return sweeps(config) if sweeps else ""
 
 
 def compared_with(recipe: str, config: Any) -> Mapping[str, Mapping[str, Mapping[Any, float]]]:
   """Returns what a recipe's `compared_with(config)` says others get: by field of a test, by name, by value."""
-  compared = getattr(_load(_split(recipe)[0]), "compared_with", None)
+  compared = getattr(find.load(recipe), "compared_with", None)
   return compared(config) if compared else {}
 
 
@@ -171,27 +187,15 @@ def prepare() -> None:
   jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
 
 
-def _split(recipe: str) -> tuple[Path, list[str]]:
-  """Returns the file of a recipe and what stands after its first colon, if anything, as ml_collections reads it."""
-  path, *argument = recipe.split(":", 1)
-  return Path(path), argument
-
-
-def _load(path: Path) -> ModuleType:
-  if not path.is_file():
-    known = sorted(str(other) for other in path.parent.glob("*.py") if is_recipe(other))
-    raise ValueError(f"recipe {path} does not exist" + (f"; there are {', '.join(known)}." if known else "."))
-  if not is_recipe(path):
-    raise ValueError(f"{path} is not a recipe: it must define get_config() and build(config).")
-  spec = importlib.util.spec_from_file_location(path.stem, path)
-  assert spec is not None and spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
-  spec.loader.exec_module(module)
-  return module
+def _file(recipe: str) -> str:
+  """Returns the path of a recipe, with its argument: what ml_collections takes."""
+  return ":".join([str(find.locate(recipe)), *find.split(recipe)[1]])
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
+  if "config" in flags.FLAGS:
+    argv = [f"--config={_file(word.partition('=')[2])}" if word.startswith(("-config=", "--config=")) else word
+            for word in argv]
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:
@@ -205,20 +209,20 @@ def _check_settings(arguments: Sequence[str], default: str) -> str:
     name, equals, value = argument.lstrip("-").partition("=")
     if argument.startswith("-") and name == "config":
       if not value:
-        raise ValueError("--config needs a value: --config=<recipe>.py.")
+        raise ValueError("--config needs a value: --config=<recipe>.")
       if seen:
         raise ValueError(f"--config must come before its fields, but --{seen} is before it.")
       path = value
     elif argument.startswith("-") and name.removeprefix("no").startswith("config."):
       seen = name
-  defaults, chosen = default_config(path), inspect.signature(_load(_split(path)[0]).get_config).parameters
+  defaults, chosen = default_config(path), inspect.signature(find.load(path).get_config).parameters
   for argument in arguments:
     name, equals, value = argument.lstrip("-").partition("=")
     if argument.startswith("-") and name.startswith("config."):
       field = name.removeprefix("config.")
       check_setting(defaults, field, value if equals else None)
       if field in chosen:  # it decides what the defaults are, so it cannot be changed after them
-        raise ValueError(f"config.{field} is chosen with the recipe: --config={_split(path)[0]}:{value}.")
+        raise ValueError(f"config.{field} is chosen with the recipe: --config={find.split(path)[0]}:{value}.")
     elif argument.startswith("-") and name.startswith("noconfig."):
       raise ValueError(f"--{name} is not understood; to switch something off, give --{name[2:]}=False.")
   return path

@@ -1,8 +1,8 @@
 """Does it help? Trains several arms of a recipe on the same seeds and tests them on the same episodes.
 
-  python -m launch.compare --config=experiments/sinusoid_maml.py --seeds=8 --arms=none,in,out,both
-  python -m launch.compare --config=experiments/sinusoid_maml.py --arms=none,config.contrast.weight=0.03,0.1,1
-  python -m launch.compare --config=experiments/omniglot.py:ridge --arms=none,both --config.training.steps=500
+  python -m launch.compare --config=sinusoid_maml --seeds=8 --arms=none,in,out,both
+  python -m launch.compare --config=sinusoid_maml --arms=none,config.contrast.weight=0.03,0.1,1
+  python -m launch.compare --config=omniglot:ridge --arms=none,both --config.training.steps=500
 
 Arms are none (no ConML), in (D_in alone), out (D_out alone), both, and values of any field; the first is what the
 others are compared with. The same command again goes on where it was left: an arm that is done is not done again. With
@@ -21,6 +21,7 @@ import jax
 
 from launch import arms, command_line
 from metajax.lab import compare, workdir
+from metajax.lab.comparison_results import Sweep
 from metajax.lab.reports import comparison
 
 _ARMS = flags.DEFINE_string("arms", "none,in,out,both", "names of arms, or config.<field>=<value>,<value>")
@@ -47,11 +48,12 @@ def main(_: list[str]) -> None:
   each = [compare.Arm(arm, functools.partial(build, own)) for arm, own in configs.items()]
   seeds = range(config.seed, config.seed + _SEEDS.value)
   others = command_line.compared_with(name, config) if sweeps else {}
-  further = [compare.Sweep(field, values, others.get(field, {})) for field, values in sweeps.items()]
+  further = [Sweep(field, values, others.get(field, {})) for field, values in sweeps.items()]
   if any(recipe.reading is not None for recipe in compare.check(each, seeds, further)):
     print("In a comparison nothing is read ahead, by workers or without: each step fetches its own examples.",
           file=sys.stderr)
-  folder = workdir.claim(_WORKDIR.value or f"runs/compare_{command_line.run_name(name)}", name, {
+  place = _WORKDIR.value or f"runs/compare_{command_line.run_name(name)}"
+  folder = workdir.claim(place, command_line.recorded(place, name), {
       **dataclasses.asdict(config), "arms": list(configs),
       "sweeps": {field: list(values) for field, values in sweeps.items()}})
   began = time.monotonic()
@@ -70,5 +72,5 @@ def _cores() -> int:
 
 
 if __name__ == "__main__":
-  CONFIG = command_line.define_config("experiments/sinusoid_maml.py")
+  CONFIG = command_line.define_config("sinusoid_maml")
   command_line.run(main)

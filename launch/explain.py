@@ -6,7 +6,7 @@ import inspect
 import io
 import textwrap
 import tokenize
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Iterator, NamedTuple, Sequence
 
 
 class Field(NamedTuple):
@@ -27,16 +27,19 @@ def fields(config: Any, prefix: str = "") -> Iterator[Field]:
       yield Field(prefix + name, value, comments.get(name, ""))
 
 
-def text(recipe: str, page: str, config: Any, width: int) -> str:
+def text(recipe: str, page: str, config: Any, width: int, learners: Sequence[str] = ()) -> str:
   """Returns the help of a recipe in lines of `width` characters.
 
   Args:
-    recipe: its path, with its argument if it has one.
+    recipe: its name, with its argument if it has one.
     page: its docstring.
     config: its default settings.
+    learners: what may stand after the colon.
   """
-  lines = [f"The recipe {recipe}:", "", *textwrap.indent(inspect.cleandoc(page), "  ").splitlines(), "",
-           "Its fields, with their defaults:"]
+  lines = [f"The recipe {recipe}:", "", *textwrap.indent(inspect.cleandoc(page), "  ").splitlines(), ""]
+  if learners:
+    lines += [*textwrap.wrap(f"Its learners, after a colon: {', '.join(learners)}.", width), ""]
+  lines.append("Its fields, with their defaults:")
   for field in fields(config):
     lines.append(f"  --config.{field.name}={_typed(field.default)}")
     lines += textwrap.wrap(field.about, width, initial_indent=" " * 6, subsequent_indent=" " * 6)

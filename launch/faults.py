@@ -27,13 +27,13 @@ from typing import Any, Iterator
 
 from absl import flags
 
-from benchmarks import tables
 # Imported here, once, for all the processes that are killed.
-import experiments.quickstart
-import experiments.sinusoid  # noqa: F401
+import experiments.few_shot.quickstart
+import experiments.regression.sinusoid  # noqa: F401
 from launch import command_line
 from launch.kills import Kill, Layout, outcome, trial
 import metajax.lab.fork  # noqa: F401
+from metajax.lab.measurements import about as about_now
 import metajax.lab.provenance  # noqa: F401
 from metajax.lab.workdir import write_text
 
@@ -44,13 +44,12 @@ _RECIPES = flags.DEFINE_list("recipes", ["sinusoid", "quickstart"], "sinusoid is
 _RECORD = flags.DEFINE_string("record", "docs/results/faults.json", "where the outcome is kept")
 _MOMENTS = flags.DEFINE_integer("moments", 0, "the seed of the moments")
 
-_FOLDER = Path(__file__).parent.parent / "experiments"
 _SHORT = ("--config.training.steps=24", "--config.training.steps_per_row=4", "--config.training.rows_per_checkpoint=1",
           "--config.training.steps_per_dispatch=2", "--config.training.tasks_per_step=8", "--config.test.episodes=8",
           "--config.test.val_episodes=4")
 _SETTINGS = MappingProxyType({
-    "sinusoid": (f"--config={_FOLDER}/sinusoid.py:maml", "--config.hidden=(4,)", *_SHORT),
-    "quickstart": (f"--config={_FOLDER}/quickstart.py", "--config.data=glyphs", "--config.filters=4", *_SHORT,
+    "sinusoid": ("--config=sinusoid:maml", "--config.hidden=(4,)", *_SHORT),
+    "quickstart": ("--config=quickstart", "--config.data=glyphs", "--config.filters=4", *_SHORT,
                    "--config.training.steps_per_dispatch=1")})
 
 
@@ -121,7 +120,7 @@ def _layout(words: str) -> Layout:
 
 def _read(path: Path) -> dict[str, Any]:
   """Returns what was done before, or the beginning of a record."""
-  about = tables.about("python -m launch.faults")
+  about = about_now("python -m launch.faults")
   if not path.exists():
     return {**about, "trials": []}
   try:

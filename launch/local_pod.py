@@ -1,6 +1,6 @@
 """Runs a command of ours as a pod of several processes on this machine, each with devices of its own.
 
-  python -m launch.local_pod --processes=2 --devices=4 -- python -m launch.train --config=experiments/omniglot_maml.py
+  python -m launch.local_pod --processes=2 --devices=4 -- python -m launch.train --config=omniglot_maml
 
 Made for trying out: the devices are pretended, and share the cores. Its exit code is that of the first process that
 failed, or 0.

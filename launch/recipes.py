@@ -1,7 +1,7 @@
 """Lists the recipes: what each is, what it needs, and how long it takes.
 
-  python -m launch.recipes                    all of them
-  python -m launch.recipes --folder=mine      those of another folder
+  python -m launch.recipes                    those of metajax, by the names that --config= takes
+  python -m launch.recipes --folder=mine      those of a folder of yours
 """
 
 import ast
@@ -15,25 +15,27 @@ from typing import NamedTuple
 
 from absl import flags
 
-from launch import command_line
+from launch import command_line, find
 
-_FOLDER = flags.DEFINE_string("folder", "experiments", "where the recipes are")
-_RESULTS = flags.DEFINE_string("results", "docs/results", "where what they took is, as benchmarks.results keeps it")
+_FOLDER = flags.DEFINE_string("folder", None, "where the recipes are; by default those of metajax")
+_RESULTS = flags.DEFINE_string("results", str(find.ROOT / "docs" / "results"),
+                               "where what they took is, as benchmarks.results keeps it")
 
 
 class Page(NamedTuple):
   """What there is to say of a recipe before it is run."""
-  path: Path
+  name: str  # what --config= takes
   title: str  # the first sentence of its page
-  arguments: str  # what may follow a colon; '' if nothing
+  arguments: str  # what may follow a colon, where the page says it; '' if not
   needs: str
   takes: str
 
 
-def read(path: Path, results: Path) -> Page:
+def read(name: str, path: Path, results: Path) -> Page:
   """Returns the page of a recipe, without importing it.
 
   Args:
+    name: what it is called.
     path: the recipe, a Python file with a docstring.
     results: the folder of measured results, `<recipe>.json`, each with `minutes` and `machine`.
   """
@@ -43,27 +45,31 @@ def read(path: Path, results: Path) -> Page:
   if measured.exists():
     result = json.loads(measured.read_text(encoding="utf-8"))
     takes = f"{result['minutes']} min of training, measured on {result['machine']}"
-  return Page(path, _paragraph(page, r"\A"), _paragraph(page, r"^Learners: ").rstrip("."),
+  return Page(name, _paragraph(page, r"\A"), _paragraph(page, r"^Learners: ").rstrip("."),
               _paragraph(page, r"^Needs: ") or "what its page says", takes)
 
 
 def main(_: list[str]) -> None:
-  folder = Path(_FOLDER.value)
-  paths = sorted(path for path in folder.glob("*.py") if command_line.is_recipe(path))
-  if not paths:
-    raise ValueError(f"folder {folder} holds no recipe, a file that defines get_config() and build(config); start this "
-                     "where the recipes are, or name their folder: --folder=<folder>.")
+  if _FOLDER.value is None:
+    known = find.recipes()
+  else:
+    known = {str(path): path for path in sorted(Path(_FOLDER.value).glob("*.py")) if find.is_recipe(path)}
+  if not known:
+    raise ValueError(f"folder {_FOLDER.value} holds no recipe, a file that defines get_config() and build(config); "
+                     "name the folder where yours are, or none for those of metajax.")
   width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
-  for path in paths:
-    page = read(path, Path(_RESULTS.value))
-    print(f"{page.path}{':<learner>' if page.arguments else ''}")
-    for what, said in (("", page.title), ("learners: ", page.arguments), ("needs: ", page.needs),
-                       ("takes: ", page.takes)):
+  for name, path in known.items():
+    page = read(name, path, Path(_RESULTS.value))
+    # Our own are asked, which is as good as reading; another's code is not run to be listed.
+    learners = page.arguments or (", ".join(command_line.learners(name)) if _FOLDER.value is None else "")
+    print(f"{name}{':<learner>' if learners else ''}")
+    for what, said in (("", page.title), ("learners: ", learners), ("needs: ", page.needs), ("takes: ", page.takes)):
       if said:
         print(textwrap.fill(what + said, width, initial_indent="  ", subsequent_indent="    "))
-  print(f"\nRun one:         python -m launch.train --config={paths[0]}\n"
-        f"All its fields:  python -m launch.train --config={paths[0]} --help\n"
-        f"What it costs:   python -m launch.train --config={paths[0]} --dry_run")
+  first = next(iter(known))
+  print(f"\nRun one:         python -m launch.train --config={first}\n"
+        f"All its fields:  python -m launch.train --config={first} --help\n"
+        f"What it costs:   python -m launch.train --config={first} --dry_run")
 
 
 def _paragraph(page: str, start: str) -> str:

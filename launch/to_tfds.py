@@ -2,8 +2,8 @@
 
   python -m launch.to_tfds --data=cifar-fs                               then: --config.data=tfds:cifar_fs
   python -m launch.to_tfds --data=miniimagenet:imagenet --name=mini      from your folder of images
-  python -m launch.to_tfds --data=clinc150                               vectors: experiments/vectors.py
-  python -m launch.to_tfds --data=fsmol                                  assays: experiments/fsmol.py
+  python -m launch.to_tfds --data=clinc150                               vectors: --config=vectors
+  python -m launch.to_tfds --data=fsmol                                  assays: --config=fsmol
 
 Needs no TensorFlow, and what is written is read with and without it, as the same tasks.
 """

@@ -1,8 +1,9 @@
 """Trains, tests and pictures a recipe.
 
   python -m launch.train                                                     the quickstart
-  python -m launch.train --config=experiments/omniglot_maml.py --config.seed=1 --workdir=runs/maml1
-  python -m launch.train --config=experiments/omniglot.py:ridge              one learner of a recipe for many
+  python -m launch.train --config=omniglot_maml --config.seed=1 --workdir=runs/maml1
+  python -m launch.train --config=omniglot:ridge                            one learner of a recipe for many
+  python -m launch.train --config=mine.py                                   a file of yours
   python -m launch.train --config.training.steps=900 --fork=runs/quickstart --workdir=runs/longer
 
 The same command again goes on where the run was left. On SIGTERM it saves and leaves with exit code 75, to be started
@@ -16,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from launch import command_line, tuned
+from launch import command_line, find, tuned
 from metajax.lab import run as runs
 from metajax.lab import workdir
 from metajax.lab.dry_run import dry_run
@@ -44,8 +45,9 @@ def main(_: list[str]) -> None:
   if _DRY_RUN.value:
     dry_run(built)
     return
-  settings, about = dataclasses.asdict(config), provenance(_data(built), name.split(":")[0])
+  settings, about = dataclasses.asdict(config), provenance(_data(built), find.locate(name))
   folder = Path(_WORKDIR.value or f"runs/{command_line.run_name(name)}")
+  name = command_line.recorded(folder, name)
   writers = [] if _WANDB.value is None else [weights_and_biases.opener(folder, _WANDB.value, settings)]
   if hosts.is_writer():
     if _FORK.value:
@@ -75,5 +77,5 @@ def _data(built: Recipe) -> list[Any]:
 
 
 if __name__ == "__main__":
-  CONFIG = command_line.define_config("experiments/quickstart.py")
+  CONFIG = command_line.define_config("quickstart")
   command_line.run(main, in_pods=True)

@@ -7,6 +7,7 @@ from typing import Any, Mapping
 
 import jax
 
+from launch import find
 from metajax.data.download import cache_dir
 
 
@@ -34,7 +35,8 @@ def apply(recipe: str, config: Any) -> list[str]:
   Raises:
     ValueError: if nothing was found for it yet, or the file is damaged.
   """
-  settings = _read().get(machine(), {}).get(recipe)
+  known = _read().get(machine(), {})
+  settings = next((known[name] for name in (recipe, *known) if name in known and find.same(name, recipe)), None)
   if settings is None:
     raise ValueError(f"nothing is known of {recipe} on this machine ({machine()}); first run python -m "
                      f"benchmarks.autotune --config={recipe}.")

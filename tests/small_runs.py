@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from experiments import sinusoid
+from experiments.regression import sinusoid
 from metajax.lab import run as runs
 from metajax.lab.recipe import Recipe
 from metajax.lab.recipe import Test as Lists

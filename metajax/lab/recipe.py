@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Callable, Mapping, NamedTuple
 
+import jax
 from matplotlib.figure import Figure
 import optax
 
@@ -37,6 +38,13 @@ class Test:
   episodes: int = 600  # test episodes
   val_episodes: int = 100  # episodes of each look at the validation tasks during training
   seed: int = 0  # of the test list, apart from the training seed: all runs meet the same episodes
+
+
+def tasks_at_a_time(training: Training) -> int:
+  """Returns how many tasks are mapped at a time, 0 for all: as set or, with -1, as this machine's devices want it."""
+  if training.task_chunk >= 0:
+    return training.task_chunk
+  return 1 if jax.default_backend() == "cpu" else 0  # one task fits a CPU's cache; many fill an accelerator
 
 
 class Models(NamedTuple):

@@ -29,7 +29,8 @@ class Estimate(NamedTuple):
   def __str__(self) -> str:
     return f"{self.mean:.4f} ± {self.interval:.4f}"
 
-  __repr__ = __str__  # keeps notebooks from showing every episode
+  def __repr__(self) -> str:  # keeps notebooks from showing every episode
+    return str(self)
 
 
 def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], tasks: TaskDistribution, *,

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import contrast_profile
-from experiments import sinusoid
+from experiments.regression import sinusoid
 
 
 def _operations(**times):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import lake, omniglot
+from experiments.few_shot import lake, omniglot
 from metajax.data.lake_runs import Runs
 from metajax.lab.session import check
 from metajax.tasks.class_data import ClassData

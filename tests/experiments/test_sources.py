@@ -7,8 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cifar_fs, clinc150, few_shot, fsmol, omniglot, sources, table, vector_learners, vectors
-from metajax.lab import recipe as recipe_lib
+from experiments import sources, vector_learners
+from experiments.few_shot import cifar_fs, clinc150, few_shot, fsmol, omniglot, vectors
+from experiments.regression import table
+from metajax.lab import session
 from metajax.lab.recipe import Test as Lists
 from metajax.tasks.class_data import from_arrays
 from tests.data import test_fsmol as molecules
@@ -30,7 +32,7 @@ def small(config, **changes):
 
 def check(built):
   """Traces a step of training and an episode of each test list."""
-  recipe_lib.check(built)
+  session.check(built)
   for tasks in (built.val_tasks, built.test_tasks):
     episode = jax.eval_shape(tasks.sample, tasks.data, jax.random.key(0))
     params = jax.eval_shape(built.learner.init, jax.random.key(0), episode.support.inputs)
@@ -118,13 +120,13 @@ def test_arrays_are_tasks(tmp_path, learner):
   config = small(vectors.get_config(learner), data=f"npz:{tmp_path / 'a.npz'}", ways=3, train_queries=2, test_queries=2,
                  hidden=(8, 4))
   assert "a.npz, the test classes" in check(vectors.build(config)).notes
-  with pytest.raises(ValueError, match=r"at least 16 x 16 .* \[36, 7\]; for vectors there is experiments/vectors.py"):
+  with pytest.raises(ValueError, match=r"at least 16 x 16 .* \[36, 7\]; for vectors there is the recipe vectors"):
     few_shot.build(small(few_shot.get_config("protonet"), data=config.data))
 
 
 def test_images_are_not_taken_for_vectors(tmp_path):
   np.savez(tmp_path / "a.npz", inputs=np.zeros((60, 16, 16, 1), np.uint8), targets=np.arange(60) % 15)
-  with pytest.raises(ValueError, match="for images there is experiments/few_shot.py"):
+  with pytest.raises(ValueError, match="for images there is the recipe few_shot"):
     vectors.build(small(vectors.get_config("protonet"), data=f"npz:{tmp_path / 'a.npz'}", ways=3, test_queries=2,
                         train_queries=2))
   shape = {**SHAPE, "shots": 1}

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import icl_linear, sinusoid
+from experiments.in_context import icl_linear
+from experiments.regression import sinusoid
 from launch import arms as words
 from metajax.lab import compare as compare_lib
 from metajax.lab import seeds as seeds_lib
@@ -145,7 +146,7 @@ def test_an_interrupted_comparison_goes_on_to_the_same_bits(whole, tmp_path):
 @pytest.mark.slow
 def test_a_killed_comparison_goes_on_to_the_same_bits(tmp_path):
   settings = {"steps": 600, "steps_per_row": 20, "steps_per_dispatch": 20, "rows_per_checkpoint": 1}
-  command = [sys.executable, "-m", "launch.compare", "--config=experiments/sinusoid.py:maml", "--seeds=2",
+  command = [sys.executable, "-m", "launch.compare", "--config=sinusoid:maml", "--seeds=2",
              "--arms=none,both", "--sweeps=none", "--config.test.episodes=20",
              *(f"--config.training.{name}={value}" for name, value in settings.items())]
   subprocess.run([*command, f"--workdir={tmp_path / 'whole'}"], check=True, capture_output=True)

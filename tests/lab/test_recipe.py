@@ -1,16 +1,15 @@
 """Every recipe runs, with ConML and without, and says what it cannot be."""
 
 import dataclasses
-import importlib
 import inspect
-from pathlib import Path
 
 import chex
 import jax
 import numpy as np
 import pytest
 
-from experiments import sinusoid
+from experiments.regression import sinusoid
+from launch import find
 from metajax import objectives
 from metajax.contrast import distances
 from metajax.data import glyphs
@@ -51,9 +50,8 @@ _SMALL = {"filters": 4, "hidden": (4,), "queries": 1, "test_queries": 1, "train_
 
 def _default(name):
   """Returns the module of a recipe such as `omniglot:ridge`, and its settings."""
-  stem, *argument = name.split(":")
-  module = importlib.import_module(f"experiments.{stem}")
-  return module, module.get_config(*argument)
+  module = find.load(name)
+  return module, module.get_config(*find.split(name)[1])
 
 
 def _data_of(name):
@@ -156,11 +154,10 @@ def test_a_learner_without_steps_is_pictured_before_it_has_seen_the_task(monkeyp
 
 def test_every_recipe_is_tested_here():
   expected = set()
-  for path in Path(sinusoid.__file__).parent.glob("*.py"):
-    if "def get_config(" in path.read_text():
-      module = importlib.import_module(f"experiments.{path.stem}")
-      takes_one = inspect.signature(module.get_config).parameters
-      expected |= {f"{path.stem}:{learner}" for learner in module.defaults()} if takes_one else {path.stem}
+  for name in find.recipes():
+    module = find.load(name)
+    takes_one = inspect.signature(module.get_config).parameters
+    expected |= {f"{name}:{learner}" for learner in module.defaults()} if takes_one else {name}
   elsewhere = {name for name in expected if name.split(":")[0] in _IN_TEST_SOURCES}
   assert expected == {*_PAGES, *_OF_MANY, *elsewhere}
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import sinusoid
+from experiments.regression import sinusoid
 from metajax.lab import run as runs
 from metajax.lab import seeds as seeds_lib
 from metajax.lab.recipe import Test as Lists

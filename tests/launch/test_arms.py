@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments import icl_images, icl_linear, sinusoid
+from experiments.in_context import icl_images, icl_linear
+from experiments.regression import sinusoid
 from launch import arms
 
 _CONFIG = sinusoid.get_config()

@@ -5,7 +5,6 @@ processes.
 """
 
 import dataclasses
-from pathlib import Path
 
 from absl import flags
 from hypothesis import given, settings
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from ml_collections import config_flags
 import pytest
 
-from experiments import sinusoid
+from experiments.regression import sinusoid
 from launch import arms, command_line, fields
 from metajax.lab.recipe import Recipe
 from tests.test_bad_inputs import answer
@@ -21,11 +20,9 @@ from tests.test_bad_inputs import answer
 pytestmark = pytest.mark.bad_input
 
 _many = settings(max_examples=150, deadline=None, derandomize=True, database=None)
-_FOLDER = Path(__file__).parents[2] / "experiments"
 # Those that need no data.
-_RECIPES = [*(f"sinusoid.py:{name}" for name in sinusoid.defaults()),
-            *(f"icl_{name}.py" for name in ("linear", "network", "sparse", "tree"))]
-_recipes = st.sampled_from(_RECIPES).map(lambda name: str(_FOLDER / name))
+_recipes = st.sampled_from([*(f"sinusoid:{name}" for name in sinusoid.defaults()),
+                            *(f"icl_{name}" for name in ("linear", "network", "sparse", "tree"))])
 
 _ODD = ["", " ", "0", "-1", "1", "2", "3", "2147483647", "2147483648", "-2147483648", "1e3", "1e400", "nan", "-inf",
         "0x10", "1_000", "٣", "½", "True", "no", "None", "()", "(1,)", "(1, 2)", "(1.5,)", "[1]", "1,", "(" * 5000,
@@ -43,7 +40,7 @@ def _fields(config, prefix=""):
       yield prefix + field.name, value
 
 
-_FIELDS = list(_fields(command_line.default_config(f"{_FOLDER}/sinusoid.py:maml")))
+_FIELDS = list(_fields(command_line.default_config("sinusoid:maml")))
 _paths = st.sampled_from([name for name, _ in _FIELDS])
 
 
@@ -56,7 +53,7 @@ def _nested(name, value):
 @_many
 @given(_paths, _words)
 def test_what_passes_is_read_as_what_it_says(name, words):
-  config = command_line.default_config(f"{_FOLDER}/sinusoid.py:maml")
+  config = command_line.default_config("sinusoid:maml")
   default = dict(_FIELDS)[name]
   if isinstance(answer(lambda: fields.check_setting(config, name, words)), str):
     return
@@ -107,7 +104,7 @@ def test_settings_that_can_be_typed_make_a_recipe_or_a_sentence(recipe, data):
 @pytest.mark.parametrize("name", ["shots", "queries", "inner_steps", "training.tasks_per_step",
                                   "training.steps_per_dispatch", "contrast.view_size"])
 def test_a_number_as_large_as_there_are_is_no_hang(name):
-  recipe = f"{_FOLDER}/sinusoid.py:maml"
+  recipe = "sinusoid:maml"
   config = fields.from_mapping(command_line.default_config(recipe), _nested(name, 2**31 - 1))
   said = answer(lambda: command_line.build(recipe, config))
   assert isinstance(said, (str, Recipe))
@@ -116,14 +113,14 @@ def test_a_number_as_large_as_there_are_is_no_hang(name):
 @_many
 @given(st.lists(_words, max_size=5).map(",".join))
 def test_any_arms_are_understood_or_refused(words):
-  config = command_line.default_config(f"{_FOLDER}/sinusoid.py:maml")
+  config = command_line.default_config("sinusoid:maml")
   assert isinstance(answer(lambda: arms.parse(config, words)), (str, dict))
 
 
 @_many
 @given(st.lists(_words, max_size=3).map(",".join))
 def test_any_sweeps_are_understood_or_refused(words):
-  config = command_line.default_config(f"{_FOLDER}/sinusoid.py:maml")
+  config = command_line.default_config("sinusoid:maml")
   assert isinstance(answer(lambda: arms.parse_sweeps(config, words)), (str, dict))
 
 
@@ -132,7 +129,7 @@ def test_any_sweeps_are_understood_or_refused(words):
                     lambda inner: st.dictionaries(st.sampled_from(["seed", "training", "steps", "hidden", "x", ""]),
                                                   inner, max_size=3), max_leaves=6))
 def test_settings_of_a_run_json_that_are_none(values):
-  config = command_line.default_config(f"{_FOLDER}/sinusoid.py:maml")
+  config = command_line.default_config("sinusoid:maml")
   if isinstance(values, dict):
     said = answer(lambda: fields.from_mapping(config, values))
     assert isinstance(said, (str, type(config)))

@@ -13,10 +13,8 @@ import pytest
 from metajax.lab import workdir
 
 _ROOT = Path(__file__).parents[2]
-_SINUSOID = f"--config={_ROOT}/experiments/sinusoid_maml.py"
-_LEARNERS = f"--config={_ROOT}/experiments/sinusoid.py"
-_IMAGES = f"--config={_ROOT}/experiments/omniglot.py:protonet_cosine"
-_GLYPHS = [f"--config={_ROOT}/experiments/quickstart.py", "--config.data=glyphs"]
+_SINUSOID, _LEARNERS, _IMAGES = "--config=sinusoid_maml", "--config=sinusoid", "--config=omniglot:protonet_cosine"
+_GLYPHS = ["--config=quickstart", "--config.data=glyphs"]
 _TINY = ["--config.hidden=(4,)", "--config.training.steps=2", "--config.training.steps_per_row=1",
          "--config.training.tasks_per_step=2", "--config.training.steps_per_dispatch=1", "--config.test.episodes=2",
          "--config.test.val_episodes=2"]
@@ -46,19 +44,20 @@ _BAD = {
     "a group": ([_SINUSOID, "--config.training=3"], ["config.training is a group", "config.training.steps"]),
     "no recipe named": (["--config"], ["--config needs a value"]),
     "no such recipe": (["--config=none.py"], ["none.py does not exist"]),
-    "no such recipe, others": ([f"--config={_ROOT}/experiments/none.py"], ["none.py does not exist",
-                                                                          "sinusoid_maml.py"]),
+    "no such recipe where they were": (["--config=experiments/none.py"], ["none.py does not exist", "sinusoid_maml"]),
+    "a misspelt recipe": (["--config=sinusiod:ridge"], ["sinusiod does not exist; did you mean sinusoid or "]),
+    "a misspelt file": (["--config={folder}/need.py"], ["need.py does not exist; did you mean ", "/needs.py?"]),
+    "a bare name with an ending": (["--config=omniglot.py"], ["omniglot.py does not exist in ", "mean omniglot or "]),
     "not a recipe": ([f"--config={_ROOT}/experiments/settings.py"], ["settings.py is not a recipe", "get_config()"]),
     "an argument that is not": ([f"{_LEARNERS}:mamba"], ["learner='mamba'", "maml, fomaml"]),
     "an argument that is empty": ([f"{_LEARNERS}:"], ["learner=''", "maml, fomaml"]),
     "an argument too few": (["--config={folder}/needs.py"], ["needs.py needs an argument", "needs.py:<argument>"]),
-    "an argument given as a field": ([_LEARNERS, "--config.learner=ridge"], ["config.learner is chosen",
-                                                                            "sinusoid.py:ridge"]),
-    "another learner than a page's": ([_SINUSOID, "--config.learner=ridge"], ["page about maml", "sinusoid.py:ridge"]),
+    "an argument given as a field": ([_LEARNERS, "--config.learner=ridge"], ["is chosen", "sinusoid:ridge"]),
+    "another learner than a page's": ([_SINUSOID, "--config.learner=ridge"], ["page about maml", "=sinusoid:ridge"]),
     "an argument too many": ([_SINUSOID + ":ridge"], ["takes no argument", "'ridge'"]),
     "a field of another learner": ([f"{_LEARNERS}:ridge", "--config.inner_rate=0.1"],
                                    ["config.inner_rate=0.1", "ridge"]),
-    "no such recipe for an argument": ([f"--config={_ROOT}/experiments/none.py:ridge"], ["none.py does not exist"]),
+    "no such recipe for an argument": (["--config=none.py:ridge"], ["none.py does not exist"]),
     "strength of zero": ([f"{_LEARNERS}:imaml", "--config.strength=0"], ["config.strength=0.0", "positive"]),
     "no solver": ([f"{_LEARNERS}:imaml", "--config.solver_steps=0"], ["config.solver_steps=0", "1 or more"]),
     "inner rate that is no number": ([_SINUSOID, "--config.inner_rate=nan"], ["config.inner_rate=nan", "0 or more"]),
@@ -180,7 +179,6 @@ def cache(tmp_path_factory):
 def outcomes(tmp_path_factory, cache):
   """The result of each case by kind and name, with the contents of its folder before and after."""
   folder = tmp_path_factory.mktemp("folder")
-  (folder / "experiments").symlink_to(_ROOT / "experiments")  # so that the default recipe is there
   (folder / "a_file").write_text("mine")
   (folder / "needs.py").write_text("def get_config(argument):\n  pass\n\n\ndef build(config):\n  pass\n")
   (folder / "empty").mkdir()
@@ -189,8 +187,8 @@ def outcomes(tmp_path_factory, cache):
   (folder / "full" / "thesis.txt").write_text("precious")
   (folder / "torn" / "run.json").write_text('{"recipe": ')
   settings = {"seed": 0, "shots": 10, "hidden": [4], "training": {"steps": 2}}
-  workdir.claim(folder / "taken", f"{_ROOT}/experiments/sinusoid_maml.py", settings)
-  workdir.claim(folder / "old", f"{_ROOT}/experiments/sinusoid_maml.py", {"test": {"lists": 1}})
+  workdir.claim(folder / "taken", "experiments/sinusoid_maml.py", settings)
+  workdir.claim(folder / "old", "experiments/sinusoid_maml.py", {"test": {"lists": 1}})
   cases = [(module, name, [argument.replace("{folder}", str(folder)) for argument in arguments])
            for module, table in (("launch.train", _BAD), ("launch.evaluate", _EVALUATE), ("launch.replay", _REPLAY),
                                  ("launch.compare", _COMPARE), ("launch.faults", _FAULTS))
@@ -247,20 +245,24 @@ def test_no_refusal_touches_the_disk(outcomes):
 
 def test_a_run_and_its_test(tmp_path, cache):
   arguments, run = [f"{_LEARNERS}:ridge", *_TINY], "runs/sinusoid_ridge"
-  dry, train, other, tested = _commands([
+  dry, train, again, other, tested = _commands([
       ("launch.train", [*arguments, "--dry_run"]), ("launch.train", arguments),
+      ("launch.train", ["--config=experiments/sinusoid.py:ridge", *_TINY]),  # as it once was named
       ("launch.train", [*arguments, "--config.conml=False"]),
       ("launch.evaluate", [f"--workdir={run}", "--episodes=3", "--test_seed=5"])], tmp_path, cache)
   assert dry["code"] == 0 and "parameters are trained" in dry["out"] and not dry["files"], dry["err"]
 
   assert train["code"] == 0, train["err"]
   assert f"python -m launch.evaluate --workdir={run}" in train["out"]
+  assert workdir.read(tmp_path / run)["recipe"] == "sinusoid:ridge"
   config = workdir.read(tmp_path / run)["config"]
   assert config["hidden"] == [4] and config["training"]["steps"] == 2 and config["conml"] is True
   assert config["learner"] == "ridge"
 
+  assert again["code"] == 0 and set(again["files"]) > set(train["files"]), again["err"]
+
   _check_sentence(other, ["belongs to another run", "conml was True and is now False"])
-  assert other["files"] == train["files"]
+  assert other["files"] == again["files"]
 
   assert tested["code"] == 0, tested["err"]
   assert "After 2 steps." in tested["out"]

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from experiments import omniglot, quickstart
+from experiments.few_shot import omniglot, quickstart
 from launch import explain
 
 _ROOT = Path(__file__).parents[2]
@@ -60,10 +60,11 @@ def test_every_field_of_a_recipe_is_explained(config):
 
 
 def test_help_on_the_command_line(tmp_path):
-  done = subprocess.run([sys.executable, "-m", "launch.train", f"--config={_ROOT}/experiments/omniglot.py:ridge",
-                         "--help"], capture_output=True, text=True, cwd=tmp_path, timeout=60,
+  done = subprocess.run([sys.executable, "-m", "launch.train", "--config=omniglot:ridge", "--help"],
+                        capture_output=True, text=True, cwd=tmp_path, timeout=60,
                         env={**os.environ, "PYTHONPATH": str(_ROOT), "JAX_PLATFORMS": "cpu"})
   explained = r"--config.training.learning_rate=[\d.]+\n      of Adam, the outer optimizer"
   assert re.search(explained, done.stdout), done.stderr
+  assert "Its learners, after a colon: maml, fomaml, " in done.stdout
   assert "--config.learner=ridge" in done.stdout and "--[no]dry_run" in done.stdout
   assert not done.stderr and not list(tmp_path.iterdir())

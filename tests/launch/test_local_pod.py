@@ -1,7 +1,6 @@
 """Two processes of two devices are one process of four, and survive what a process does."""
 
 import json
-from pathlib import Path
 import re
 import signal
 import subprocess
@@ -19,8 +18,7 @@ from metajax.lab.preemption import REQUEUE
 from metajax.lab.replay import replay
 from metajax.lab.reports.writers import read_csv
 
-_ROOT = Path(__file__).parent.parent.parent
-_TRAIN = ["launch.train", f"--config={_ROOT}/experiments/sinusoid.py:maml", "--config.training.steps=81",
+_TRAIN = ["launch.train", "--config=sinusoid:maml", "--config.training.steps=81",
           "--config.training.steps_per_row=10", "--config.training.steps_per_dispatch=2",
           "--config.training.rows_per_checkpoint=1", "--config.training.tasks_per_step=8",
           "--config.test.episodes=10", "--config.test.val_episodes=6"]
@@ -139,7 +137,7 @@ def test_processes_that_read_ahead_are_one_that_has_all_on_its_devices(tmp_path,
   monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # programs that run thrice need not be good ones
   images = np.random.default_rng(0).integers(0, 255, (90, 16, 16, 1), np.uint8)
   np.savez(tmp_path / "a.npz", inputs=images, targets=np.arange(90) % 15)
-  train = ["launch.train", f"--config={_ROOT}/experiments/few_shot.py:ridge", f"--config.data=npz:{tmp_path / 'a.npz'}",
+  train = ["launch.train", "--config=few_shot:ridge", f"--config.data=npz:{tmp_path / 'a.npz'}",
            "--config.ways=2", "--config.train_queries=2", "--config.test_queries=2", "--config.filters=2",
            "--config.training.steps=3", "--config.training.steps_per_row=1", "--config.training.tasks_per_step=4",
            "--config.test.episodes=4", "--config.test.val_episodes=4"]
@@ -159,7 +157,7 @@ def test_processes_that_read_ahead_are_one_that_has_all_on_its_devices(tmp_path,
 
 @pytest.mark.slow
 def test_omniglot_maml_is_killed_goes_on_and_is_evaluated(data_dir, tmp_path, monkeypatch):
-  train = ["launch.train", f"--config={_ROOT}/experiments/omniglot_maml.py", "--config.filters=8",
+  train = ["launch.train", "--config=omniglot_maml", "--config.filters=8",
            "--config.training.steps=12", "--config.training.steps_per_row=2", "--config.training.rows_per_checkpoint=1",
            "--config.training.tasks_per_step=8", "--config.test.episodes=16", "--config.test.val_episodes=8"]
   alone, killed = (tmp_path / name for name in ("alone", "killed"))

@@ -1,15 +1,14 @@
 """The list of recipes: each with what it needs and how long it takes."""
 
 import json
-from pathlib import Path
+import re
 
 from absl import flags
 from absl.testing import flagsaver
 import pytest
 
-from launch import command_line, recipes
+from launch import find, recipes
 
-_ROOT = Path(__file__).parents[2]
 _PAGE = '''"""Ridge regression
 on stones.
 
@@ -36,24 +35,31 @@ def parsed():
 
 def test_a_page_is_read_without_importing_it(tmp_path):
   (tmp_path / "stones.py").write_text(_PAGE)
-  page = recipes.read(tmp_path / "stones.py", tmp_path)
-  assert page[1:] == ("Ridge regression on stones.", "one, two (more); three", "a quarry.", "not measured")
+  page = recipes.read("stones", tmp_path / "stones.py", tmp_path)
+  assert page == ("stones", "Ridge regression on stones.", "one, two (more); three", "a quarry.", "not measured")
   (tmp_path / "stones.json").write_text(json.dumps({"minutes": 3.1, "machine": "two cores"}))
-  assert recipes.read(tmp_path / "stones.py", tmp_path).takes == "3.1 min of training, measured on two cores"
+  assert recipes.read("stones", tmp_path / "stones.py", tmp_path).takes == "3.1 min of training, measured on two cores"
 
 
 def test_what_is_not_said_is_not_made_up(tmp_path):
   (tmp_path / "bare.py").write_text("def get_config():\n  pass\n\n\ndef build(config):\n  pass\n")
-  assert recipes.read(tmp_path / "bare.py", tmp_path)[1:] == ("", "", "what its page says", "not measured")
+  assert recipes.read("bare", tmp_path / "bare.py", tmp_path)[1:] == ("", "", "what its page says", "not measured")
 
 
 def test_all_recipes_are_listed(capsys):
-  with flagsaver.flagsaver(folder=str(_ROOT / "experiments"), results=str(_ROOT / "docs" / "results")):
-    recipes.main([])
+  recipes.main([])
   out = capsys.readouterr().out
-  names = [path.name for path in (_ROOT / "experiments").glob("*.py") if command_line.is_recipe(path)]
-  assert len(names) > 10 and all(f"/{name}" in out for name in names) and "settings.py" not in out
-  assert "omniglot.py:<learner>\n" in out and "needs: nothing but metajax" in out and "min of training" in out
+  listed = re.findall(r"^(\w+)(?::<learner>)?$", out, re.M)
+  assert listed == list(find.recipes()) and len(listed) > 10 and "settings" not in listed
+  assert "omniglot:<learner>\n" in out and "learners: maml, fomaml, " in out and "learners: ridge, " not in out
+  assert "needs: nothing but metajax" in out and "min of training" in out
+
+
+def test_recipes_of_another_folder_are_listed_and_not_run(tmp_path, capsys):
+  (tmp_path / "stones.py").write_text(_PAGE)
+  with flagsaver.flagsaver(folder=str(tmp_path)):
+    recipes.main([])
+  assert f"{tmp_path}/stones.py:<learner>\n  Ridge regression on stones.\n" in capsys.readouterr().out
 
 
 def test_a_folder_without_recipes(tmp_path):
@@ -63,5 +69,5 @@ def test_a_folder_without_recipes(tmp_path):
 
 @pytest.mark.parametrize("name", ["quickstart", "omniglot", "sinusoid_maml", "icl_images", "icl_linear"])
 def test_a_recipe_says_what_it_needs(name):
-  page = recipes.read(_ROOT / "experiments" / f"{name}.py", _ROOT / "docs" / "results")
+  page = recipes.read(name, find.recipes()[name], find.ROOT / "docs" / "results")
   assert page.title.endswith(".") and ("Omniglot" in page.needs or "metajax" in page.needs)

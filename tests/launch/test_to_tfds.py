@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import fsmol, sources
+from experiments import sources
+from experiments.few_shot import fsmol
 from launch import to_tfds
 from metajax.tasks.classes import class_tasks
 from tests.data import test_fsmol as molecules

@@ -2,18 +2,18 @@
 
 import pytest
 
-from experiments import omniglot
+from experiments.few_shot import omniglot
 from launch import tuned
 
 
 def test_settings_come_back_for_their_recipe(tmp_path, monkeypatch):
   monkeypatch.setenv("METAJAX_CACHE_DIR", str(tmp_path))
-  path = tuned.remember("a.py", {"training.task_chunk": 4, "convolution": "library"})
+  path = tuned.remember("a.py", {"training.task_chunk": 4, "compute": "bfloat16"})
   tuned.remember("b.py", {"training.task_chunk": 0})
   assert path.is_file() and path.parent == tmp_path
   config = omniglot.get_config("maml")
-  assert tuned.apply("a.py", config) == ["--config.training.task_chunk=4", "--config.convolution=library"]
-  assert config.training.task_chunk == 4 and config.convolution == "library"
+  assert tuned.apply("a.py", config) == ["--config.training.task_chunk=4", "--config.compute=bfloat16"]
+  assert config.training.task_chunk == 4 and config.compute == "bfloat16"
   tuned.apply("b.py", config)
   assert config.training.task_chunk == 0
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import few_shot
+from experiments.few_shot import few_shot
 from metajax import learners, networks, objectives
 from metajax.lab import run as runs
 from metajax.lab.dry_run import dry_run

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import references
+from experiments.in_context import references
 from experiments.settings import Contrast, Test, Training, check_at_least, choose, make_autoregressive, make_distance
 from metajax import learners, losses
 from metajax.examples import union

@@ -4,9 +4,10 @@ Stanley et al., 2021 (https://openreview.net/forum?id=701FtuyLlAd): one task an 
 and 157 to test, which the test takes in turn; a molecule is its stored fingerprint. Support and query sets keep the
 assay's share of actives. Tested by delta-AUPRC, the measure of the paper; what no learning gets in it:
 python -m benchmarks.fsmol <workdir>.
-Learners: protonet, protonet_cosine, matchingnet, relationnet, ridge, maml, fomaml, anil, metasgd, reptile, imaml, cnp.
-Command: python -m launch.train --config=experiments/fsmol.py:protonet
-The flags people want: --config.shots=64 --config.conml=False
+--help lists the learners.
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=fsmol:protonet
+The flags people want: --config.shots=64
 """
 
 from dataclasses import dataclass, field
@@ -15,9 +16,8 @@ from typing import Any, Callable, Mapping
 
 import optax
 
-from experiments import settings, vector_learners
-from experiments.inner_loop import LEARNERS as DESCENDING
-from experiments.settings import Training, changed, check_at_least, check_read, choose
+from experiments import vector_learners
+from experiments.settings import Training, changed, check_at_least, choose
 from metajax import losses
 from metajax.data import fsmol, tfds_groups
 from metajax.lab.recipe import Recipe
@@ -65,17 +65,15 @@ def sweeps(config: Config) -> str:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
-  vector_learners.check(config)
+  row = vector_learners.check(config)
   check_at_least(2, config, "shots")
   check_at_least(1, config, "queries", "test_queries")
   if config.test_shots:
     check_at_least(2, config, "test_shots")
-  check_read(config, temperature=vector_learners.WARM)
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
   trained, tested = (vector_learners.make_learner(config, 2, classes=True, num_steps=steps)
                      for steps in (config.inner_steps, config.test_inner_steps))
-  make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
-  objective = make_objective(config, trained, loss, scores)  # before anything is read: it checks settings
+  objective = row.objective(config, trained, loss, scores)  # before anything is read: it checks settings
   kind, _, name = config.data.partition(":")
   readers: Mapping[str, Callable[[str], GroupData]] = {"fsmol": fsmol.load, "tfds:<name>": functools.partial(
       _stored, name)}
@@ -86,7 +84,7 @@ def build(config: Config) -> Recipe:
   tasks = functools.partial(group_tasks, stratified=True, prepare=fsmol.dense)
   train, val = (tasks(parts[split], shots=config.shots, queries=config.queries) for split in ("train", "val"))
   test = tasks(parts["test"], shots=test_shots, queries=config.test_queries, in_turn=True)
-  steps = f", {config.test_inner_steps} inner step(s)" if config.learner in DESCENDING else ""
+  steps = f", {config.test_inner_steps} inner step(s)" if row.descends else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=objective,
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=train, val_tasks=val,

@@ -6,8 +6,8 @@ each training class turned by quarter turns makes three more. The classes of a t
 can be told apart by their turn make easier tasks in training than there are in the test.
 Expected: 98.7 % (MAML, 60,000 steps; nearest mean of raw pixels, python -m benchmarks.pixels, 41.9 %).
 Needs: Omniglot, in METAJAX_DATA_DIR or downloaded.
-Command: python -m launch.train --config=experiments/omniglot_maml.py --workdir=runs/omniglot_maml
-The one flag people want: --config.conml=False
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=omniglot_maml --workdir=runs/omniglot_maml
 
 The end of its log on two cores, shared with other work:
   step 10000/10000  106 tasks/s  loss 0.0525  accuracy 0.9825  d_out 0.00631  val_accuracy 0.9543  took 30:49
@@ -15,7 +15,7 @@ The end of its log on two cores, shared with other work:
 It is still rising at the end, after a sixth of MAML's steps at half the tasks and half the filters.
 """
 
-from experiments import omniglot
+from experiments.few_shot import omniglot
 from experiments.settings import check_page
 from metajax.lab.recipe import Recipe
 

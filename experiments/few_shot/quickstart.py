@@ -1,12 +1,12 @@
 """ProtoNet with ConML on real images, in a few minutes on a laptop: the first run.
 
 Omniglot where it is to be had (METAJAX_DATA_DIR, the user's cache, the official download), otherwise glyphs rendered
-from fonts that pip installs, which is said loudly. Not a benchmark: see omniglot_protonet.py for that.
+from fonts that pip installs, which is said loudly. Not a benchmark: see omniglot_protonet for that.
 Expected: 5-way 1-shot on glyphs of an alphabet never trained on, 93 %; nearest mean of raw pixels gets 72.5 %
 (python -m benchmarks.pixels).
 Needs: Omniglot, in METAJAX_DATA_DIR or downloaded, or else the extra metajax[glyphs].
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
 Command: python -m launch.train
-The one flag people want: --config.conml=False
 
 The end of its log on two cores, with nothing else running, from fonts (a minute, with compiled programs at hand):
   step 500/500  102 tasks/s  loss -0.003615  accuracy 0.987  d_in 0.03256  d_out 0.4486
@@ -21,7 +21,6 @@ from experiments.images import image_pictures, image_tasks, whole_tasks
 from experiments.settings import (Contrast, Test, Training, check_at_least, make_distance, make_normalisation,
                                   make_objective)
 from metajax import learners, losses, networks
-from metajax.kernels import convolution
 from metajax.lab.recipe import Models, Recipe
 
 
@@ -52,7 +51,7 @@ def build(config: Config) -> Recipe:
   check_at_least(2, config, "ways")
   check_at_least(1, config, "shots", "queries", "filters")
   normalise, said = make_normalisation(config.norm)
-  network = networks.conv4(filters=config.filters, normalise=normalise, convolve=convolution.shared)
+  network = networks.conv4(filters=config.filters, normalise=normalise, weights="shared")
   learner = learners.protonet(network, num_classes=config.ways)
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
   objective = make_objective(config, learner, loss, scores)  # before anything is read: it checks settings

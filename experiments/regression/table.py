@@ -3,9 +3,9 @@
 A row is an example, a group (a patient, a shop, an assay) is a task; the groups are shared into training, validation
 and test, so that what is tested is learning a new group from a few of its rows. Inputs and real targets are
 standardised by the training groups.
-Learners: ridge, maml, fomaml, anil, metasgd, reptile, imaml, cnp; for classes also protonet, protonet_cosine,
-matchingnet, relationnet.
-Command: python -m launch.train --config=experiments/table.py:ridge --config.data=visits.csv --config.group=patient
+--help lists the learners.
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=table:ridge --config.data=visits.csv --config.group=patient
   --config.target=pressure
 The flags people want: --config.classification=True --config.inputs="('age','dose')" --config.shots=5
 """
@@ -15,8 +15,7 @@ from typing import Any, Mapping
 
 import optax
 
-from experiments import settings, vector_learners
-from experiments.inner_loop import LEARNERS as DESCENDING
+from experiments import vector_learners
 from experiments.settings import Training, changed, check_at_least, choose
 from metajax import losses
 from metajax.data import tables
@@ -44,8 +43,7 @@ class Config(vector_learners.Config):
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
   """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
-  metric = {name: {"classification": True} for name in vector_learners.METRIC}
-  return {**vector_learners.defaults(), **metric}
+  return vector_learners.defaults(lambda row: {"classification": True} if row.classes_only else {})
 
 
 def get_config(learner: str = "ridge") -> Config:
@@ -55,13 +53,13 @@ def get_config(learner: str = "ridge") -> Config:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
-  vector_learners.check(config)
+  row = vector_learners.check(config)
   check_at_least(1, config, "shots", "queries")
   for name in ("data", "group", "target"):
     if not getattr(config, name):
       raise ValueError(f"config.{name} must be given: --config.data=<table>.csv --config.group=<column> "
                        "--config.target=<column>.")
-  if not config.classification and config.learner in vector_learners.METRIC:
+  if not config.classification and row.classes_only:
     raise ValueError(f"the learner {config.learner} tells classes apart; give config.classification=True, or another "
                      "learner.")
   table = tables.load(config.data, group=config.group, target=config.target, inputs=config.inputs, split=config.split,
@@ -72,14 +70,13 @@ def build(config: Config) -> Recipe:
   scores = {"accuracy": losses.accuracy} if classes else {}
   trained, tested = (vector_learners.make_learner(config, outputs, classes=classes, num_steps=steps)
                      for steps in (config.inner_steps, config.test_inner_steps))
-  make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
   parts = {split: at_least(data, config.shots + 1) for split, data in table.splits.items()}
   tasks = lambda data: group_tasks(data, shots=config.shots, queries=config.queries, stratified=classes)
-  after = f" after {config.test_inner_steps} inner step(s)" if config.learner in DESCENDING else ""
+  after = f" after {config.test_inner_steps} inner step(s)" if row.descends else ""
   unit = "" if classes else (f"; loss is the mean squared error in units of the training groups' variance, "
                              f"{table.target_scale ** 2:.4g} of the table's own")
   return Recipe(
-      learner=trained, test_learner=tested, objective=make_objective(config, trained, loss, scores),
+      learner=trained, test_learner=tested, objective=row.objective(config, trained, loss, scores),
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=tasks(parts["train"]),
       val_tasks=tasks(parts["val"]), test_tasks=tasks(parts["test"]), training=config.training, test=config.test,
       seed=config.seed, pictures=lambda params, key: {},

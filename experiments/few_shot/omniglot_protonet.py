@@ -5,15 +5,15 @@ as by Vinyals et al. (1028 / 172 / 423), each training class turned by quarter t
 Expected: 98.8 % (Snell et al., trained on 60-way tasks); nearest mean of raw pixels gets 41.9 %
 (python -m benchmarks.pixels).
 Needs: Omniglot, in METAJAX_DATA_DIR or downloaded.
-Command: python -m launch.train --config=experiments/omniglot_protonet.py --workdir=runs/omniglot_protonet
-The one flag people want: --config.conml=False
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=omniglot_protonet --workdir=runs/omniglot_protonet
 
 The end of its log on two cores, shared with other work:
   step 1200/1200  6.8 tasks/s  loss 0.08188  accuracy 0.9629  d_in 0.03713  d_out 0.352  val_accuracy 0.9711  took 19:06
   Test on 600 episodes (mean ± 95 % interval): accuracy 0.9724 ± 0.0030, loss 0.0826 ± 0.0098
 """
 
-from experiments import omniglot
+from experiments.few_shot import omniglot
 from experiments.settings import check_page
 from metajax.lab.recipe import Recipe
 

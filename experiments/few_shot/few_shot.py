@@ -2,8 +2,9 @@
 
 The network is the Conv4 of 64 filters, of 32 where all weights are adapted. Training images are shifted, mirrored and
 recoloured on the device.
-Learners: those of experiments/omniglot.py.
-Command: python -m launch.train --config=experiments/few_shot.py:protonet --config.data=folder:pictures
+--help lists the learners.
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=few_shot:protonet --config.data=folder:pictures
 where pictures/<class>/ are folders of images, or pictures/{train,val,test}/<class>/ if you have splits of your own.
 The flags people want: --config.data=npz:arrays.npz (inputs [n, H, W, channels], targets [n]) or cifar-fs or fc100,
 --config.image_size=32 --config.augment=False; --config.min_ways=2 --config.min_shots=1 for unequal training tasks.
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 import functools
 from typing import Any, Callable, Mapping
 
-from experiments import omniglot
-from experiments.image_learners import CNAPS
+from experiments import learner_table
+from experiments.few_shot import omniglot
 from experiments.images import Tasks, image_tasks
-from experiments.settings import changed, check_at_least, check_read, choose
+from experiments.learner_table import merged
+from experiments.settings import changed, check_at_least, choose
 from metajax.lab.recipe import Recipe
 from metajax.tasks.class_data import ClassData
 from metajax.tasks.diverse import diverse
@@ -29,7 +31,7 @@ _LAYERS = 4  # of the Conv4
 
 @dataclass
 class Config(omniglot.Config):
-  """That of experiments/omniglot.py, on other images."""
+  """That of the recipe omniglot, on other images."""
   data: str = "cifar-fs"  # cifar-fs, fc100, folder:<path>, npz:<path>, omniglot or glyphs
   image_size: int = 0  # side that images of a folder are reduced to; 0 is 84
   augment: bool = True  # shift, mirror and recolour training images; for photographs, not for letters
@@ -44,23 +46,15 @@ class Config(omniglot.Config):
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
   """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
+  # Less than an hour on two cores at 80 GFLOP/s, by the arithmetic of a step that --dry_run tells, with 32 x 32 pixels.
+  photographs = {"training": {"steps": 6000}}
   # As the field has it, 32 filters where all weights are adapted (Finn et al., 2017); smaller inner steps than for
   # letters, and more of them. One task at a time, for images may be large.
-  descent = {"filters": 32, "inner_rate": 0.1, "inner_steps": 3, "test_inner_steps": 5, "training": {}}
-  photographs: Mapping[str, Mapping[str, Any]] = {
-      "maml": descent, "fomaml": descent, "metasgd": descent, "reptile": {"filters": 32},
-      "imaml": {"filters": 32, "inner_rate": 0.1}}
-  # Less than an hour on two cores at 80 GFLOP/s, by the arithmetic of a step that --dry_run tells, with 32 x 32 pixels.
-  steps = {"maml": 5000, "metasgd": 5000, "fomaml": 12_000, "reptile": 12_000, "imaml": 3000}
-  kept = {name: {**settings} for name, settings in omniglot.defaults().items()}
-  for name, settings in kept.items():
-    settings.pop("filters", None)
-    settings.pop("one_turn", None)  # nothing is turned
-    settings.update(photographs.get(name, {}))
-    settings["training"] = {**settings.get("training", {}), "steps": steps.get(name, 6000)}
-    if name in ("anil", "protonet", "protonet_cosine", "matchingnet", "ridge"):
-      settings["max_pool"] = True
-  return kept
+  own = lambda row: {**photographs, "filters": 32} if row.whole else photographs
+  letters = {name: {field: value for field, value in settings.items() if field not in ("filters", "one_turn")}
+             for name, settings in omniglot.defaults().items()}  # nothing is turned
+  return {name: merged(letters[name], own(row), row.offered.get("photographs", {}))
+          for name, row in learner_table.offered("images").items()}
 
 
 def get_config(learner: str = "protonet") -> Config:
@@ -71,7 +65,6 @@ def get_config(learner: str = "protonet") -> Config:
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
   check_at_least(0, config, "image_size", "min_ways", "min_shots", "mixed", "candidates")
-  check_read(config, mixed=[name for name in omniglot.defaults() if name not in CNAPS])
   if config.data == "auto":
     choose("data", config.data, {"omniglot": None, "glyphs": None, "cifar-fs": None, "fc100": None})
   return omniglot.build_on(config, lambda: _images(config))
@@ -88,7 +81,7 @@ def _images(config: Config) -> Callable[[str], Tasks]:
     if len(shape) != 4 or min(shape[1:3]) < 16:
       raise ValueError(f"config.data={config.data!r} must hold images [n, H, W, channels] of at least 16 x 16 pixels, "
                        f"which a Conv4 halves four times, but its inputs are {list(shape)}; for vectors there is "
-                       "experiments/vectors.py.")
+                       "the recipe vectors.")
     if split != "train":
       return made
     made = made._replace(plugged=functools.partial(_plugged, config))

@@ -1,13 +1,12 @@
 """Every learner that can classify, with ConML, on Omniglot, 5-way 1-shot.
 
 Classes are split as by Vinyals et al. (1028 / 172 / 423), each training class turned by quarter turns makes three more;
-the objective is that of Wu et al., 2025.
-Learners: maml and protonet (each with its own page: omniglot_maml.py, omniglot_protonet.py); fomaml, anil, metasgd,
-reptile, imaml; protonet_cosine, matchingnet, matchingnet_full_context, relationnet; ridge; cnp, cnaps, simple_cnaps;
-in_context.
+the objective is that of Wu et al., 2025. --help lists the learners; two have pages of their own, omniglot_maml and
+omniglot_protonet.
 Needs: Omniglot, in METAJAX_DATA_DIR or downloaded; with --config.data=glyphs, the extra metajax[glyphs].
-Command: python -m launch.train --config=experiments/omniglot.py:ridge
-The flags people want: --config.conml=False --config.shots=5 --config.data=glyphs (needs no Omniglot)
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=omniglot:ridge
+The flags people want: --config.shots=5 --config.data=glyphs (needs no Omniglot)
 """
 
 from dataclasses import dataclass, field
@@ -15,10 +14,11 @@ from typing import Any, Callable, Mapping
 
 import optax
 
-from experiments import image_learners, inner_loop, settings
-from experiments.image_learners import ANY_WAYS, CNAPS, WARM
+from experiments import inner_loop, learner_table
+from experiments.few_shot import image_learners
 from experiments.images import Tasks, image_pictures, image_tasks, whole_tasks
-from experiments.settings import (Contrast, Test, Training, changed, check_at_least, check_positive, check_read, choose,
+from experiments.learner_table import Row
+from experiments.settings import (Contrast, Test, Training, changed, check_at_least, check_positive, choose,
                                   make_distance, make_normalisation)
 from metajax import losses
 from metajax.lab.recipe import Models, Recipe
@@ -27,7 +27,7 @@ from metajax.lab.recipe import Models, Recipe
 @dataclass
 class Config(inner_loop.Descent):
   """What most learners share; see `defaults` for the rest."""
-  learner: str = "maml"  # which; given with the recipe, --config=experiments/omniglot.py:<learner>
+  learner: str = "maml"  # which; given with the recipe, --config=omniglot:<learner>
   seed: int = 0  # of initialisation and training tasks
   data: str = "omniglot"  # or omniglot-lake, within alphabets; or glyphs, rendered from fonts: no Omniglot needed
   examples: str = "auto"  # device, host (each step fetches), pipeline (the host reads ahead); auto: what fits
@@ -38,14 +38,13 @@ class Config(inner_loop.Descent):
   train_queries: int = 5  # query examples of each class in training
   test_queries: int = 15  # query examples of each class in the test
   one_turn: bool = True  # whether all classes of a training task are turned alike, as they stand alike in the test
-  filters: int = 32  # channels of each block of the Conv4, and of the last stages of cnaps' residual network
+  filters: int = 32  # channels of each block of the Conv4, and of the last stages of a modulated residual network
   norm: str = "batch"  # batch (current-batch statistics: transductive), group or none
-  # For weights that differ from task to task (benchmarks.autotune measures them).
-  convolution: str = "auto"  # gathered, patches or library; auto: gathered, but patches for imaml, faster there
+  convolution: str = "auto"  # auto alone: forms are chosen as a program is compiled; older runs have this field
   compute: str = "float32"  # or bfloat16: the networks' arithmetic; weights and gradients stay float32
   max_pool: bool = False  # halve by max-pooling instead of by stride 2; what adapts its weights then does not average
-  temperature: float = 0.1  # of matching networks' cosines; protonet_cosine's, which is learned, starts here
-  size: str = "tiny"  # of in_context's transformer: tiny, small or standard
+  temperature: float = 0.1  # of cosines: of a matching network, or where that of prototypes, which is learned, starts
+  size: str = "tiny"  # of the transformer, for learning in context: tiny, small or standard
   strength: float = 0.5
   solver_steps: int = 3
   conml: bool = True  # whether the contrastive term is on
@@ -56,31 +55,10 @@ class Config(inner_loop.Descent):
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
-  """Returns the learners of this recipe, each with the settings in which it differs from MAML."""
+  """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
   # On CPU the usual gradients of shared convolutions are slow within the loop that several steps a dispatch are.
   shared = {"steps": 2000, "steps_per_row": 25, "rows_per_checkpoint": 4, "steps_per_dispatch": 1}
-  slower = {**shared, "learning_rate": 2e-3}
-  at_once = {"task_chunk": 0}  # with 300 MiB instead of 26, steps with ConML take three quarters of the time
-  residual = {**shared, "tasks_per_step": 8, "task_chunk": 0}  # its convolutions are slow in a loop over tasks, too
-  return {
-      "maml": {"training": at_once},
-      "fomaml": {"first_order": True, "training": at_once},
-      "anil": {"training": shared},
-      "metasgd": {"training": at_once},
-      "reptile": {"inner_steps": 5, "test_inner_steps": 5, "inner_rate": 0.1, "first_order": True},
-      "imaml": {"inner_steps": 5, "test_inner_steps": 5, "training": {"tasks_per_step": 8, "steps_per_dispatch": 1}},
-      "protonet": {"train_ways": 20, "one_turn": False, "filters": 64, "max_pool": True,
-                   "training": {**shared, "steps": 1200, "tasks_per_step": 4}},
-      "protonet_cosine": {"training": shared},
-      "matchingnet": {"training": shared},
-      "matchingnet_full_context": {"training": shared},
-      "relationnet": {"training": shared},
-      "ridge": {"training": shared},
-      "cnp": {"training": slower},
-      "cnaps": {"norm": "group", "training": residual},
-      "simple_cnaps": {"norm": "group", "training": residual},
-      "in_context": {"contrast": {"weight": 0.02, "distance": "sigmoid_squared"},
-                     "training": {**slower, "task_chunk": 0}}}
+  return learner_table.defaults("images", lambda row: {} if row.whole else {"training": shared})
 
 
 def get_config(learner: str = "maml") -> Config:
@@ -98,16 +76,15 @@ def build(config: Config) -> Recipe:
 
 def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Recipe:
   """Returns the recipe of these settings on the tasks, by split, that are made once the settings have been checked."""
-  _check(config)
+  row = _check(config)
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
   normalise, said = make_normalisation(config.norm)
   train_ways = config.train_ways or config.ways
   trained = image_learners.make_learner(config, normalise, train_ways, config.inner_steps)
   tested = image_learners.make_learner(config, normalise, config.ways, config.test_inner_steps)
-  make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
-  objective = make_objective(config, trained, loss, scores)  # before anything is read: it checks settings
+  objective = row.objective(config, trained, loss, scores)  # before anything is read: it checks settings
   train, val, test = map(tasks(), ("train", "val", "test"))
-  steps = f"{config.test_inner_steps} inner step(s), " if config.learner in inner_loop.LEARNERS else ""
+  steps = f"{config.test_inner_steps} inner step(s), " if row.descends else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=objective,
       optimizer=optax.adam(optax.cosine_decay_schedule(config.training.learning_rate, config.training.steps)),
@@ -122,11 +99,10 @@ def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Rec
       reading=train.reading)
 
 
-def _check(config: Config) -> None:
+def _check(config: Config) -> Row:
   inner_loop.check(config)
   check_at_least(0, config, "workers")
   check_at_least(2, config, "ways", *(["train_ways"] if config.train_ways else []))
   check_at_least(1, config, "shots", "train_queries", "test_queries", "filters")
   check_positive(config, "temperature")
-  check_read(config, train_ways=ANY_WAYS, max_pool=[name for name in defaults() if name not in CNAPS],
-             temperature=WARM, size=["in_context"])
+  return learner_table.check(config, "images")

@@ -3,16 +3,16 @@
 Trained on the 25 of the 30 background alphabets that do not validate (`metajax.data.omniglot`), tested on the 20 runs
 of Lake et al., 2015, 400 trials in all, of alphabets never met. The runs are what
 https://github.com/brendenlake/omniglot calls one-shot classification.
-Learners: those of experiments/omniglot.py.
+--help lists the learners.
 Needs: Omniglot, and its python/one-shot-classification/all_runs.zip, in METAJAX_DATA_DIR.
-Command: python -m launch.train --config=experiments/lake.py:protonet
-The one flag people want: --config.conml=False
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=lake:protonet
 """
 
 from dataclasses import dataclass, field
 from typing import Any, Mapping
 
-from experiments import omniglot
+from experiments.few_shot import omniglot
 from experiments.images import Tasks, placed
 from experiments.settings import Test, changed, choose
 from metajax.data import lake_runs
@@ -22,7 +22,7 @@ from metajax.lab.recipe import Recipe
 
 @dataclass
 class Config(omniglot.Config):
-  """That of experiments/omniglot.py, 20-way."""
+  """That of the recipe omniglot, 20-way."""
   ways: int = lake_runs.WAYS
   test: Test = field(default_factory=lambda: Test(episodes=lake_runs.RUNS))
 

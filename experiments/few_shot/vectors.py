@@ -1,9 +1,10 @@
 """Every learner on vectors, with ConML, on classes of vectors: arrays of yours, or intents of CLINC150 or Banking77.
 
 A fully connected network on inputs [n, features]; texts come as counts of hashed n-grams.
-Learners: protonet, protonet_cosine, matchingnet, relationnet, ridge, maml, fomaml, anil, metasgd, reptile, imaml, cnp.
-Command: python -m launch.train --config=experiments/vectors.py:protonet --config.data=npz:arrays.npz
-The flags people want: --config.ways=10 --config.shots=5 --config.conml=False
+--help lists the learners.
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=vectors:protonet --config.data=npz:arrays.npz
+The flags people want: --config.ways=10 --config.shots=5
 """
 
 from dataclasses import dataclass
@@ -11,9 +12,8 @@ from typing import Any, Mapping
 
 import optax
 
-from experiments import settings, vector_learners
-from experiments.inner_loop import LEARNERS as DESCENDING
-from experiments.settings import changed, check_at_least, check_read, choose
+from experiments import vector_learners
+from experiments.settings import changed, check_at_least, choose
 from experiments.sources import vector_reader
 from metajax import losses
 from metajax.lab.recipe import Recipe
@@ -45,16 +45,14 @@ def get_config(learner: str = "protonet") -> Config:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
-  vector_learners.check(config)
+  row = vector_learners.check(config)
   check_at_least(2, config, "ways", *(["train_ways"] if config.train_ways else []))
   check_at_least(1, config, "shots", "train_queries", "test_queries")
-  check_read(config, train_ways=vector_learners.ANY_WAYS, temperature=vector_learners.WARM)
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
   train_ways = config.train_ways or config.ways
   trained = vector_learners.make_learner(config, train_ways, classes=True, num_steps=config.inner_steps)
   tested = vector_learners.make_learner(config, config.ways, classes=True, num_steps=config.test_inner_steps)
-  make_objective = settings.make_reptile if config.learner == "reptile" else settings.make_objective
-  objective = make_objective(config, trained, loss, scores)  # before anything is read: it checks settings
+  objective = row.objective(config, trained, loss, scores)  # before anything is read: it checks settings
   load, prepare = vector_reader(config.data)
   parts = {split: load(split) for split in ("train", "val", "test")}
 
@@ -62,13 +60,13 @@ def build(config: Config) -> Recipe:
     data: ClassData = parts[split]
     if data.examples.ndim != 2:
       raise ValueError(f"config.data={config.data!r} must hold vectors [n, features], but its inputs are "
-                       f"{list(data.examples.shape)}; for images there is experiments/few_shot.py.")
+                       f"{list(data.examples.shape)}; for images there is the recipe few_shot.")
     try:
       return class_tasks(data, ways=ways, shots=config.shots, queries=queries, prepare=prepare)
     except ValueError as error:
       raise ValueError(f"there can be no such {split} tasks: {error}") from error
 
-  steps = f"{config.test_inner_steps} inner step(s), " if config.learner in DESCENDING else ""
+  steps = f"{config.test_inner_steps} inner step(s), " if row.descends else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=objective,
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores,

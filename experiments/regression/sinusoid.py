@@ -1,25 +1,25 @@
 """Every learner that can regress, with ConML, on sinusoids: regression from 10 points.
 
 The tasks of Finn et al., 2017, section 5.1 (https://arxiv.org/abs/1703.03400), with the objective of Wu et al., 2025.
-Learners: maml (its own page: sinusoid_maml.py), fomaml, anil, metasgd, reptile, imaml, ridge, cnp, in_context.
+--help lists the learners; one has a page of its own, sinusoid_maml.
 Needs: nothing but metajax.
-Command: python -m launch.train --config=experiments/sinusoid.py:ridge
-The one flag people want: --config.conml=False
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=sinusoid:ridge
 """
 
 from dataclasses import dataclass, field
 import functools
-from typing import Any, Callable, Mapping
+from typing import Any, Mapping
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from experiments import inner_loop, settings
-from experiments.settings import Contrast, Test, Training, changed, check_at_least, check_read, choose
-from metajax import learners, losses, networks
-from metajax.kernels import products
+from experiments import inner_loop, learner_table, settings
+from experiments.learner_table import Parts, Row
+from experiments.settings import Contrast, Test, Training, changed, check_at_least, choose
+from metajax import losses, networks
 from metajax.lab import pictures
 from metajax.lab.recipe import Models, Recipe
 from metajax.learners.in_context import read
@@ -29,14 +29,12 @@ from metajax.tasks.sinusoids import sinusoids
 from metajax.types import Learner, Objective, SequenceNetwork
 
 _FEATURES = 40  # of a point, where a learner describes points, and of a task, where one describes tasks
-_WHOLE = ("maml", "fomaml", "metasgd")  # those that adapt a whole network of the first weights and activation chosen
-_MOVED = ("maml", "fomaml", "reptile", "imaml")  # learners whose task models are of the parameters' own structure
 
 
 @dataclass
 class Config(inner_loop.Descent):
   """MAML's own setting; what the ConML paper does not restate is MAML's."""
-  learner: str = "maml"  # which; given with the recipe, --config=experiments/sinusoid.py:<learner>
+  learner: str = "maml"  # which; given with the recipe, --config=sinusoid:<learner>
   seed: int = 0  # of initialisation and training tasks
   shots: int = 10  # support points in training
   queries: int = 10  # query points in training; MAML takes as many as there are shots
@@ -44,9 +42,9 @@ class Config(inner_loop.Descent):
   test_queries: int = 100  # query points in the test
   test_shift: float = 0.0  # added to both ends of the range of amplitudes in the test: tasks unlike those of training
   hidden: tuple[int, ...] = (40, 40)  # units of the hidden layers
-  activation: str = "relu"  # of those of maml, fomaml and metasgd; tanh starts from usual weights, not near zero
+  activation: str = "relu"  # of a whole network, adapted in few steps; tanh starts from usual weights, not near zero
   first_weights: str = "small"  # of these with relu: small (MAML's, 0.01; units die of it) or lecun (flax's own)
-  size: str = "tiny"  # of in_context's transformer: tiny, small or standard
+  size: str = "tiny"  # of the transformer, for learning in context: tiny, small or standard
   test_inner_steps: int = 1
   inner_rate: float = 0.01
   psi: str = "weights"  # what is contrasted: adapted weights (the paper's), or their change, which is ours
@@ -58,19 +56,8 @@ class Config(inner_loop.Descent):
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
-  """Returns the learners of this recipe, each with the settings in which it differs from MAML."""
-  descent = {"inner_steps": 10, "test_inner_steps": 10, "inner_rate": 0.02}
-  short = {"steps": 20_000}
-  return {
-      "maml": {},
-      "fomaml": {"first_order": True},
-      "anil": {"training": short},
-      "metasgd": {"training": short},
-      "reptile": {**descent, "training": {**short, "learning_rate": 3e-3}},
-      "imaml": {**descent, "strength": 10.0, "training": {"steps": 5000, "learning_rate": 5e-4}},
-      "ridge": {"training": short},
-      "cnp": {"training": short},
-      "in_context": {"contrast": {"weight": 0.02, "distance": "sigmoid_squared"}, "training": {"steps": 6000}}}
+  """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
+  return learner_table.defaults("sinusoids", lambda row: {"training": {"steps": 20_000}})
 
 
 def get_config(learner: str = "maml") -> Config:
@@ -80,7 +67,7 @@ def get_config(learner: str = "maml") -> Config:
 
 def sweeps(config: Config) -> str:
   """Returns the further tests of a comparison: of Wu et al., 2025, Figure 2, and of Finn et al., 2017, Table 2."""
-  steps = ",config.test_inner_steps=1,2,5,10" if config.learner in inner_loop.LEARNERS else ""
+  steps = ",config.test_inner_steps=1,2,5,10" if learner_table.TABLE[config.learner].descends else ""
   return "config.test_shots=2,3,5,10,15,20,config.test_shift=0,0.5,1,1.5,2,2.5,3" + steps
 
 
@@ -89,16 +76,14 @@ def build(config: Config) -> Recipe:
   inner_loop.check(config)
   check_at_least(0, config, "test_shift")
   check_at_least(1, config, "shots", "queries", "test_shots", "test_queries", "hidden")
-  check_read(config, hidden=[name for name in defaults() if name != "in_context"], size=["in_context"], psi=_MOVED,
-             activation=_WHOLE, first_weights=_WHOLE)
-  descends = config.learner in inner_loop.LEARNERS
+  row = learner_table.check(config, "sinusoids")
   # What models of unseen tasks are learned from: a hundred points, and subsets as large as a support set.
   whole_tasks = sinusoids(5 * config.shots, 5 * config.shots), views.random_subsets(10, config.shots)
 
   def draw(params, key):
     dense = sinusoids(config.test_shots, 500)
     before, after = _unlearned(tested), {"after adaptation": tested}
-    if descends:
+    if row.descends:
       before, once, often = (make_learner(config, count) for count in (0, 1, 10))
       after = {"after 1 step": once, "after 10 steps": often}
     fit = pictures.fit_picture(before, after, params, dense, key, span=(-5.0, 5.0))
@@ -107,9 +92,9 @@ def build(config: Config) -> Recipe:
     return {"fit.png": fit, "task_map.png": task_map}
 
   trained, tested = make_learner(config, config.inner_steps), make_learner(config, config.test_inner_steps)
-  after = f" after {config.test_inner_steps} step(s)" if descends else ""
+  after = f" after {config.test_inner_steps} step(s)" if row.descends else ""
   return Recipe(
-      learner=trained, test_learner=tested, objective=_make_objective(config, trained),
+      learner=trained, test_learner=tested, objective=_make_objective(config, row, trained),
       optimizer=optax.adam(config.training.learning_rate), loss=losses.squared_error, scores={},
       train_tasks=sinusoids(config.shots, config.queries),
       val_tasks=sinusoids(config.test_shots, config.test_queries),
@@ -123,20 +108,18 @@ def build(config: Config) -> Recipe:
 
 def make_learner(config: Config, num_steps: int) -> Learner:
   """Returns the learner that `config.learner` names, with `num_steps` inner steps if it takes any."""
-  loss, mlp = losses.squared_error, functools.partial(networks.mlp, config.hidden)
+  row = choose("learner", config.learner, learner_table.offered("sinusoids"))
+  mlp = functools.partial(networks.mlp, config.hidden, weights="shared")
   features = mlp(_FEATURES)
   # MAML's own are so small that the slower learners hardly move from them.
   first = choose("first_weights", config.first_weights, {
       "small": nn.initializers.truncated_normal(0.01), "lecun": nn.initializers.lecun_normal()})
-  smooth = choose("activation", config.activation, {"relu": False, "tanh": True})
-  own = functools.partial(mlp, 1, product=products.small)
-  whole = own(activation=nn.tanh) if smooth or config.learner in ("reptile", "imaml") else own(kernel_init=first)
-  makers: Mapping[str, Callable[[], Learner]] = {
-      **inner_loop.makers(config, loss, whole, body=features, head=networks.mlp((), 1), num_steps=num_steps),
-      "ridge": lambda: learners.ridge(features),
-      "cnp": lambda: learners.cnp(features, mlp(1)),
-      "in_context": lambda: learners.in_context(_transformer(config))}
-  learner = choose("learner", config.learner, makers)()
+  smooth = choose("activation", config.activation, {"relu": False, "tanh": True}) or row.smooth
+  own = functools.partial(mlp, 1, weights="per_task")
+  learner = row.make(Parts(
+      config, losses.squared_error, num_steps, num_classes=None,
+      network=own(activation=nn.tanh) if smooth else own(kernel_init=first), body=features,
+      head=networks.mlp((), 1), features=features, describe=features, decide=mlp(1), sequence=_transformer(config)))
   if choose("psi", config.psi, {"weights": False, "change": True}):
     learner = learner._replace(represent=lambda params, adapted, key: jax.tree.map(jnp.subtract, adapted, params))
   return learner
@@ -149,11 +132,10 @@ def _transformer(config: Config) -> SequenceNetwork:
   return transformer(1, max_tokens=2 * points + 1, layers=layers, heads=heads, width=width)
 
 
-def _make_objective(config: Config, learner: Learner) -> Objective:
-  if config.learner == "in_context":  # learns to predict from any number of examples, and is tested on another
+def _make_objective(config: Config, row: Row, learner: Learner) -> Objective:
+  if row.prompt:  # learns to predict from any number of examples, and is tested on another
     return settings.make_autoregressive(config, functools.partial(read, _transformer(config)), losses.squared_error)
-  make = settings.make_reptile if config.learner == "reptile" else settings.make_objective
-  return make(config, learner, losses.squared_error, {})
+  return row.objective(config, learner, losses.squared_error, {})
 
 
 def _unlearned(learner: Learner) -> Learner:

@@ -5,32 +5,32 @@ a query, no curriculum; with the objective of Wu et al., 2025, section 5.3 (lamb
 squared difference). The small transformer instead of the standard one fits two cores.
 Expected: below 3 nearest neighbours and averaging, close to least squares (icl.png in the workdir).
 Needs: nothing but metajax.
-Command: python -m launch.train --config=experiments/icl_linear.py --workdir=runs/icl_linear
-The one flag people want: --config.conml=False
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=icl_linear --workdir=runs/icl_linear
 """
 
-from experiments import in_context, references
+from experiments.in_context import icl, references
 from metajax.lab.recipe import Recipe
 from metajax.tasks import functions
 
 _COMPARED = (references.least_squares, references.averaging, references.neighbours)
 
 
-def get_config() -> in_context.Config:
+def get_config() -> icl.Config:
   """Returns the settings of the page above."""
-  return in_context.Config()
+  return icl.Config()
 
 
-def sweeps(config: in_context.Config) -> str:
+def sweeps(config: icl.Config) -> str:
   """Returns the further tests of a comparison."""
-  return in_context.sweeps(config)
+  return icl.sweeps(config)
 
 
-def compared_with(config: in_context.Config) -> in_context.Along:
+def compared_with(config: icl.Config) -> icl.Along:
   """Returns what the references get in these tests."""
-  return in_context.along_references(config, functions.linear, _COMPARED)
+  return icl.along_references(config, functions.linear, _COMPARED)
 
 
-def build(config: in_context.Config) -> Recipe:
+def build(config: icl.Config) -> Recipe:
   """Returns the recipe of these settings."""
-  return in_context.build(config, "linear functions", functions.linear, _COMPARED)
+  return icl.build(config, "linear functions", functions.linear, _COMPARED)

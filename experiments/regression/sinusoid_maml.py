@@ -3,8 +3,8 @@
 Paper: Finn et al., 2017, section 5.1 (https://arxiv.org/abs/1703.03400), with the objective of Wu et al., 2025.
 Expected: trained at 10 shots, tested at 5 shots after one step, mean squared error 0.67 (MAML's Table 2).
 Needs: nothing but metajax.
-Command: python -m launch.train --config=experiments/sinusoid_maml.py --workdir=runs/sinusoid_maml
-The one flag people want: --config.conml=False
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=sinusoid_maml --workdir=runs/sinusoid_maml
 
 The end of its log on two cores (with --config.conml=False, beside another job: 70894 tasks/s):
   step 70000/70000  40176 tasks/s  loss 0.3672  d_in 4.768e-06  d_out 7.637e-05  val_loss 0.7344  took 00:48
@@ -12,7 +12,7 @@ The end of its log on two cores (with --config.conml=False, beside another job: 
 The two distances are tiny because weights are theta plus a little: at lambda 0.1 the contrast hardly acts here.
 """
 
-from experiments import sinusoid
+from experiments.regression import sinusoid
 from experiments.settings import check_page
 from metajax.lab.recipe import Recipe
 

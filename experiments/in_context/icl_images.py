@@ -6,8 +6,8 @@ matrix of its own, so that what is learned is to learn, from any vectors, not to
 Expected: above one in `ways` (chance) and close to the nearest class mean of raw pixels, which is all that can be seen
 through a random matrix (5-way 1-shot on Omniglot: 41.9 %, python -m benchmarks.pixels).
 Needs: Omniglot, in METAJAX_DATA_DIR or downloaded; with --config.data=glyphs, the extra metajax[glyphs].
-Command: python -m launch.train --config=experiments/icl_images.py --workdir=runs/icl_images
-The one flag people want: --config.conml=False
+ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+Command: python -m launch.train --config=icl_images --workdir=runs/icl_images
 """
 
 from dataclasses import dataclass, field

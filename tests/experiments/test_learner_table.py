@@ -1,0 +1,70 @@
+"""The one table of learners: what follows from its rows, and that nothing else has to know a learner."""
+
+import re
+
+import pytest
+
+from experiments import learner_table
+from experiments.learner_table import TABLE
+from experiments.regression import sinusoid
+from launch import find
+from metajax import learners
+from tests.learners.table import ROWS
+
+# Where a learner may be named: its file, its line in learners/__init__.py, its row in the contract table, its row here.
+_PLACES = 4
+_OWN_PAGE = "a baseline with pages and objectives of its own, the example of docstrings, what recipes begin with"
+# The learners that may be named elsewhere, and why. A new one needs no place here.
+_EXCEPTED = {
+    "maml": f"{_OWN_PAGE}; others build on its inner loop", "protonet": f"{_OWN_PAGE}; others build on its prototypes",
+    "ridge": "the example of docstrings, what recipes begin with",
+    "in_context": "a kind of recipe, with a folder and an objective of its own"}
+_FILES = [*(find.ROOT / "metajax").rglob("*.py"), *(find.ROOT / "experiments").rglob("*.py"),
+          find.ROOT / "tests" / "learners" / "table.py"]
+_TEXTS = {str(path.relative_to(find.ROOT)): path.read_text(encoding="utf-8") for path in _FILES}
+
+
+def _naming(name):
+  """Returns the files that name a learner by word."""
+  return [path for path, text in _TEXTS.items() if re.search(rf"\b{name}\b", text)]
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if name not in _EXCEPTED])
+def test_a_learner_is_named_in_four_files(name):
+  assert len(_naming(name)) <= _PLACES, _naming(name)
+
+
+@pytest.mark.parametrize("name", _EXCEPTED)
+def test_an_exception_is_needed(name):
+  assert name in TABLE and len(_naming(name)) > _PLACES
+
+
+def test_every_learner_of_the_library_is_offered_and_tested():
+  combinators = {"with_projection"}  # a learner of another learner
+  library = {name for name in vars(learners) if callable(getattr(learners, name))} - combinators
+  assert library <= set(TABLE) and library <= {name for each in ROWS for name in TABLE if each.startswith(name)}
+
+
+def test_every_row_is_offered_by_a_kind_that_there_is():
+  kinds = {"sinusoids", "images", "vectors"}
+  for name, row in TABLE.items():
+    assert kinds & set(row.offered) and set(row.offered) <= {*kinds, "photographs"}, name
+    assert not (row.classes_only and "sinusoids" in row.offered), name
+
+
+def test_settings_are_merged_group_by_group():
+  one = {"filters": 64, "training": {"steps": 1, "learning_rate": 0.1}}
+  assert learner_table.merged(one, {}, {"training": {"steps": 2}, "shots": 3}) == {
+      "filters": 64, "training": {"steps": 2, "learning_rate": 0.1}, "shots": 3}
+  assert one["training"]["steps"] == 1  # the rows are as they were
+
+
+def test_what_a_row_says_comes_before_what_a_recipe_says_of_a_trait():
+  found = learner_table.defaults("vectors", lambda row: {"inner_steps": 7, "hidden": (3,)} if row.implicit else {})
+  assert found["imaml"] == {"inner_steps": 5, "test_inner_steps": 5, "hidden": (3,)} and found["cnp"] == {}
+  assert list(found) == list(learner_table.offered("vectors"))
+
+
+def test_a_learner_of_another_kind_is_unknown():
+  with pytest.raises(ValueError, match="config.learner='cnaps' is not known; choose one of maml, fomaml, "):
+    learner_table.check(sinusoid.Config(learner="cnaps"), "sinusoids")
