@@ -127,7 +127,7 @@ _EVALUATE = {
 _REPLAY = {
     "no step": (["--workdir={folder}/taken"], ["--workdir and --step"]),
     "step zero": (["--workdir={folder}/taken", "--step=0"], ["step=0", "positive integer"]),
-    "a step after the last": (["--workdir={folder}/taken", "--step=3"], ["step 3 is none", "from 1 to 2"]),
+    "a step after the last": (["--workdir={folder}/taken", "--step=3"], ["step 3 is not a step", "from 1 to 2"]),
     "no run to replay": (["--workdir={folder}/none", "--step=1"], ["none holds no run"]),
 }
 
