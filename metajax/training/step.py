@@ -101,7 +101,7 @@ def make_advance(objective: Trainable, optimizer: optax.GradientTransformation, 
   if num_tasks < 1 or num_steps < 1:
     raise ValueError(f"a dispatch needs at least 1 task and 1 step, but got {num_tasks} and {num_steps}.")
   if num_tasks % mesh.size:
-    raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be shared evenly by {mesh.size} devices; use a "
+    raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be divided evenly among {mesh.size} devices; use a "
                      f"multiple of {mesh.size}.")
   carries = isinstance(objective, Estimator)
   if carries and mapped is over_tasks_by_pmap:

@@ -1,4 +1,4 @@
-"""What a comparison of arms says, in sentences, tables and pictures: one HTML file."""
+"""The report of a comparison of arms, with sentences, tables and figures: one HTML file."""
 
 import json
 from typing import Any, Mapping, Sequence
@@ -17,7 +17,7 @@ _TRAINED = {"episodic_loss": "loss on the query sets", "d_in": "d_in", "d_out": 
 
 
 def main_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-  """Header and rows, an arm a row, of what was found on the test episodes."""
+  """Header and rows of the results on the test episodes, one row per arm."""
   measure = main_measure(results)
   header = ["arm", f"{measure}, mean ± over seeds", "± over episodes", "median", "diverged tasks",
             f'difference to {results["reference"]} ± over seeds', "p", "± over episodes", "step time", "memory"]
@@ -37,7 +37,7 @@ def main_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def models_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-  """Header and rows, an arm a row, of how models of unseen tasks lie; no rows where this was not measured."""
+  """Header and rows on models of unseen tasks, one row per arm; no rows if they were not measured."""
   names = [name for name in _ABOUT_MODELS if name in results["arms"][results["reference"]]["models"]]
   rows = [[arm, *(with_interval(about["models"][name]) for name in names)] for arm, about in results["arms"].items()]
   return ["arm", *(_ABOUT_MODELS[name] for name in names)], rows if names else []
@@ -45,10 +45,10 @@ def models_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]
 
 def pictures(results: Mapping[str, Any], found: Mapping[str, Mapping[str, np.ndarray]]
              ) -> dict[str, tuple[Figure, str]]:
-  """Figures with their captions, by name; those of which nothing was measured are left out.
+  """Figures with their captions, by name; figures without measurements are left out.
 
-  results: as of `metajax.lab.compare.compare`, once written and read as JSON
-  found: what was measured of each arm, by the names of `metajax.lab.compare`
+  results: the results of `metajax.lab.compare.compare`, after a round trip through JSON
+  found: the measurements of each arm, by the names of `metajax.lab.compare`
   """
   reference, measure = results["reference"], main_measure(results)
   first = results["arms"][reference]["test"][measure]
@@ -78,8 +78,8 @@ def pictures(results: Mapping[str, Any], found: Mapping[str, Mapping[str, np.nda
 def report(results: Mapping[str, Any], drawn: Mapping[str, tuple[Figure, str]]) -> str:
   """The page.
 
-  results: as of `metajax.lab.compare.compare`, once written and read as JSON
-  drawn: as of `pictures`
+  results: the results of `metajax.lab.compare.compare`, after a round trip through JSON
+  drawn: the figures of `pictures`
   """
   reference = results["reference"]
   show = lambda *starts: [picture(png(figure), caption, half=name.startswith("map_"))
@@ -143,6 +143,6 @@ def _number(value: float | None) -> str:
 
 
 def columns(text: Sequence[Sequence[str]]) -> str:
-  """Rows of cells as lines of text, each column as wide as it must be."""
-  widths = [max(len(row[place]) for row in text) for place in range(len(text[0]))]
+  """Rows of cells as lines of text, with aligned columns."""
+  widths = [max(len(row[index]) for row in text) for index in range(len(text[0]))]
   return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in text)
