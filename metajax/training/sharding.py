@@ -32,8 +32,8 @@ def usable_devices(num_tasks: int) -> list[jax.Device]:
   processes, local = jax.process_count(), jax.local_device_count()
   fitting = [count for count in range(1, local + 1) if num_tasks % (processes * count) == 0]
   if not fitting:
-    raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be divided evenly among {processes} processes; use a "
-                     f"multiple of {processes}.")
+    raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be divided evenly among {processes} processes; "
+                     f"use a multiple of {processes}.")
   by_process: dict[int, list[jax.Device]] = {}
   for device in jax.devices():
     by_process.setdefault(device.process_index, []).append(device)
