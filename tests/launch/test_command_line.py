@@ -133,7 +133,7 @@ _REPLAY = {
 
 
 _COMPARE = {
-    "several processes": (["--hosts=localhost:1,2,0"], ["runs in one process, without --hosts"]),
+    "several processes": (["--hosts=localhost:1,2,0"], ["runs in one process, so --hosts"]),
     "one arm": ([_SINUSOID, "--arms=none"], ["at least 2 arms"]),
     "an unknown arm": ([_SINUSOID, "--arms=none,most"], ["arm 'most' is not known", "none, both, in, out"]),
     "an arm that cannot be": ([_SINUSOID, "--arms=none,config.training.tasks_per_step=1"], ["tasks_per_step=1"]),
