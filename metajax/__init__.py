@@ -1,7 +1,7 @@
 """metajax: meta-training in JAX, with ConML.
 
   train, evaluate, adapt   the short path: meta-train a learner, test it, use it
-  Examples, Episode        a labelled set; a task, split in support and query
+  Examples, Episode        a labelled set; a task, split into support and query
   Network                  a network as two pure functions, whatever library it was written with
   Learner                  an algorithm that learns one task, as five pure functions
   Objective, Estimator     what meta-training minimises; how its gradient is computed

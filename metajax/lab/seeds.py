@@ -84,12 +84,12 @@ def _train_group(recipe: Recipe, seeds: list[int], folder: Path, programs: dict[
                  vmapped: bool, say: Say) -> Trained:
   training = recipe.training
   mesh = _mesh(len(seeds), training.tasks_per_step)
-  place = lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
+  put = lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
   keys = [root_keys(seed) for seed in seeds]
   start = [first_state(recipe, key.init) for key in keys]
-  state = place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *start), PartitionSpec(SEEDS))
-  key_data = place(jnp.stack([jax.random.key_data(key.train) for key in keys]), PartitionSpec(SEEDS))
-  data = place(recipe.train_tasks.data, PartitionSpec())
+  state = put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *start), PartitionSpec(SEEDS))
+  key_data = put(jnp.stack([jax.random.key_data(key.train) for key in keys]), PartitionSpec(SEEDS))
+  data = put(recipe.train_tasks.data, PartitionSpec())
 
   def program(num_steps):
     which = len(seeds), num_steps

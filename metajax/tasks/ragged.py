@@ -77,7 +77,8 @@ def _groups(source: ClassData, one_group: bool) -> tuple[np.ndarray, np.ndarray,
   if not one_group:
     return np.arange(len(source.counts)), np.zeros(1, int), np.asarray([len(source.counts)])
   if not source.groups:
-    raise ValueError("one_group draws the classes of a task from one group, but these have none; give one_group=False.")
+    raise ValueError("one_group draws the classes of a task from one group, but the classes have no groups; give "
+                     "one_group=False.")
   _, numbers, sizes = np.unique(np.asarray(source.groups), return_inverse=True, return_counts=True)
   return np.argsort(numbers, kind="stable"), np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes
 

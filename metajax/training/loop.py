@@ -82,7 +82,7 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Advance | Callable[
 
 
 def _programs(advance: Any, steps_per_dispatch: int, *lengths: int) -> Callable[[int], Advance]:
-  """Returns a function from a number of steps to a compiled function; raises ValueError if there is none for some."""
+  """Returns a function from a number of steps to a compiled function; raises ValueError if a number has none."""
   if not isinstance(advance, (jax.stages.Wrapped, jax.stages.Compiled)):
     return advance
   if any(length % steps_per_dispatch for length in lengths if length > 0):

@@ -30,7 +30,7 @@ def differences(arms: Mapping[str, tuple[float, float, np.ndarray]], reference: 
   """
   figure = new_figure(6.2, 0.9 + 0.5 * len(arms))
   axes = figure.subplots()
-  style(axes, f"Difference to {reference}, in pairs", f"{measure}, less that of {reference}", "")
+  style(axes, f"Paired difference to {reference}", f"{measure} minus that of {reference}", "")
   for index, (name, (mean, interval, seeds)) in enumerate(arms.items()):
     colour = look(index + 1)["color"]
     axes.plot(seeds, np.full(len(seeds), index + 0.16), "o", color=colour, alpha=0.4, markersize=4)
@@ -97,7 +97,7 @@ def sweep(values: Sequence[object], arms: Mapping[str, Curve], gaps: Mapping[str
   figure = new_figure(8.8, 3.4)
   left, right = figure.subplots(1, 2)
   for axes, curves, title in ((left, arms, f"{y_label} against {x_label}"),
-                              (right, gaps, f"less {reference}, in pairs")):
+                              (right, gaps, f"paired difference to {reference}")):
     style(axes, title, x_label, y_label)
     for name, (mean, interval) in curves.items():
       colour = look(list(arms).index(name))

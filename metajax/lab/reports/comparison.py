@@ -54,7 +54,7 @@ def pictures(results: Mapping[str, Any], found: Mapping[str, Mapping[str, np.nda
   first = results["arms"][reference]["test"][measure]
   gaps = {name: _gaps(arm["test"][measure], first) for name, arm in results["arms"].items() if name != reference}
   drawn = {"differences": (figures.differences(gaps, reference, measure),
-                           "Mean and 95 % interval over seeds; a dot is a seed.")}
+                           "Mean and 95 % interval over seeds; one dot per seed.")}
   distances = {name: {key: arrays[f"models/{key}"] for key in ("d_in", "d_out")}
                for name, arrays in found.items() if "models/d_in" in arrays}
   if any(figures.drawable(each) for each in distances.values()):
@@ -71,7 +71,7 @@ def pictures(results: Mapping[str, Any], found: Mapping[str, Mapping[str, np.nda
   trained = {name: {key.partition("/")[2]: values for key, values in arrays.items() if key.startswith("training/")}
              for name, arrays in found.items()}
   drawn["training"] = (figures.trainings(trained, _TRAINED),
-                       "During training, medians over seeds. The plain objective measures no distances.")
+                       "Medians over seeds during training. The plain objective does not measure distances.")
   return drawn
 
 
@@ -86,17 +86,18 @@ def report(results: Mapping[str, Any], drawn: Mapping[str, tuple[Figure, str]]) 
                           for name, (figure, caption) in drawn.items() if name.startswith(starts)]
   parts = [
       listing(verdicts(results)),
-      paragraph(f'{results["notes"]} {len(results["seeds"])} seeds, {results["steps"]:,} training steps. Arms of one '
-                "seed share first parameters, training tasks and test episodes, and are compared in pairs. Intervals "
-                "are 95 %; p is of the paired t-test over seeds, not corrected for the number of arms; the sentences "
-                "above are (Bonferroni). Tasks that diverged (a loss that is not finite or above 100 times "
-                f"the 95th percentile of {reference}) are left out of means and differences, and counted."),
+      paragraph(f'{results["notes"]} {len(results["seeds"])} seeds, {results["steps"]:,} training steps. For each seed, '
+                "all arms share initial parameters, training tasks and test episodes, and are compared in pairs. "
+                "Intervals are 95 % confidence intervals. p is from the paired t-test over seeds and not corrected for "
+                "the number of arms; the sentences above are (Bonferroni). Tasks that diverged (with a non-finite "
+                f"loss, or one above 100 times the 95th percentile of {reference}) are left out of means and "
+                "differences, and counted."),
       table(*main_table(results)), *show("differences")]
   header, rows = models_table(results)
   if rows:
     parts += [heading("Models of unseen tasks"), table(header, rows), *show("distances", "map_")]
   if results["sweeps"]:
-    parts += [heading("The same models, tested otherwise"), *show("sweep_")]
+    parts += [heading("The same models under other test settings"), *show("sweep_")]
   kept = {key: value for key, value in results.items() if key not in ("arms", "sweeps")}
   parts += [heading("Training"), *show("training"),
             heading("Settings"), preformatted(json.dumps(kept, indent=1, ensure_ascii=False))]
@@ -119,7 +120,7 @@ def _sweep(field: str, swept: Mapping[str, Any], measure: str, reference: str) -
   said = "; ".join(f"{name} {100 * share:.2g} %" for name, share in gone.items() if share > 0)
   gains = [_gain(name, field, swept, reference) for name, each in swept["gains"].items()
            if each and each["relative_minimum"]["mean"] is not None] if measure == "loss" else []
-  caption = ("Means and 95 % bands over seeds; dotted, on the left: medians, which a few tasks cannot move."
+  caption = ("Means and 95 % bands over seeds. Dotted, on the left: medians, which are robust to a few tasks."
              + (f" Tasks that diverged, at worst: {said}." if said else "")
              + (f' {"; ".join(gains)}.' if gains else ""))
   others = {name: np.array(known, np.float64) for name, known in swept["references"].items()}
