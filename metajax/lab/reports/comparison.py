@@ -86,8 +86,8 @@ def report(results: Mapping[str, Any], drawn: Mapping[str, tuple[Figure, str]]) 
                           for name, (figure, caption) in drawn.items() if name.startswith(starts)]
   parts = [
       listing(verdicts(results)),
-      paragraph(f'{results["notes"]} {len(results["seeds"])} seeds, {results["steps"]:,} training steps. For each seed, '
-                "all arms share initial parameters, training tasks and test episodes, and are compared in pairs. "
+      paragraph(f'{results["notes"]} {len(results["seeds"])} seeds, {results["steps"]:,} training steps. For each '
+                "seed, all arms share initial parameters, training tasks and test episodes, and are compared in pairs. "
                 "Intervals are 95 % confidence intervals. p is from the paired t-test over seeds and not corrected for "
                 "the number of arms; the sentences above are (Bonferroni). Tasks that diverged (with a non-finite "
                 f"loss, or one above 100 times the 95th percentile of {reference}) are left out of means and "
