@@ -146,7 +146,7 @@ _COMPARE = {
 }
 
 _FAULTS = {
-    "an unknown recipe to kill": (["--recipes=maml"], ["--recipes=maml is not known", "of sinusoid, quickstart."]),
+    "an unknown recipe to kill": (["--recipes=maml"], ["--recipes=maml is not known", "from sinusoid, quickstart."]),
 }
 
 
