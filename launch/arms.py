@@ -1,4 +1,4 @@
-"""Arms and sweeps as typed on the command line: `none,in,out,both`, or `config.<field>=<value>,<value>`."""
+"""Parses arms and sweeps from the command line: `none,in,out,both`, or `config.<field>=<value>,<value>`."""
 
 import ast
 import dataclasses
@@ -18,11 +18,10 @@ def parse(config: Any, text: str) -> dict[str, Any]:
 
   Args:
     config: the recipe's settings.
-    text: names of arms and, after them if there are both, fields with their values: an item without a field is
-      another value of the field before it.
+    text: names of arms, then fields with their values. An item without a field is another value of the field before it.
 
   Raises:
-    ValueError: if an arm is unknown, or means nothing to the recipe, or is there twice.
+    ValueError: if an arm is unknown, has no meaning for the recipe, or is given twice.
   """
   arms: dict[str, Any] = {}
   field = ""
@@ -35,13 +34,13 @@ def parse(config: Any, text: str) -> dict[str, Any]:
     else:
       value, name = "", item
     if name in arms:
-      raise ValueError(f"arm {name} is there twice in --arms={text}.")
+      raise ValueError(f"arm {name} is there twice in --arms={text}; give it once.")
     arms[name] = _with(config, field, value) if field else _named(config, item)
   return arms
 
 
 def parse_sweeps(config: Any, text: str) -> dict[str, tuple[Any, ...]]:
-  """Returns the values of each field in `config.<field>=<value>,<value>,config.<field>=...`; none for no text.
+  """Returns the values of each field in `config.<field>=<value>,<value>,config.<field>=...`; empty for empty text.
 
   Raises:
     ValueError: if a field is unknown, or a value is not of its type.
@@ -58,14 +57,14 @@ def parse_sweeps(config: Any, text: str) -> dict[str, tuple[Any, ...]]:
 
 
 def changed(config: Any, changes: Mapping[str, Any]) -> Any:
-  """Returns the config with fields such as `test.episodes` changed."""
+  """Returns the config with changed fields, such as `test.episodes`."""
   for field, value in changes.items():
     config = from_mapping(config, _nested(field, value))
   return config
 
 
 def value_of(config: Any, field: str, text: str) -> Any:
-  """Returns a value as typed, in the type of its field.
+  """Returns a value, parsed from text to the type of its field.
 
   Raises:
     ValueError: if there is no such field, or the value is not of its type.
@@ -84,13 +83,14 @@ def value_of(config: Any, field: str, text: str) -> Any:
 
 def _with(config: Any, field: str, value: str) -> Any:
   if field == "seed" or field.startswith("test."):
-    raise ValueError(f"config.{field} cannot tell arms apart: all arms share their seeds and their test episodes.")
+    raise ValueError(f"config.{field} cannot tell arms apart, because all arms share their seeds and test episodes; "
+                     "use another field.")
   return changed(config, {field: value_of(config, field, value)})
 
 
 def _named(config: Any, name: str) -> Any:
   if name not in _NAMED:
-    raise ValueError(f"arm {name!r} is not known; there are {', '.join(_NAMED)} and any field, as "
+    raise ValueError(f"arm {name!r} is not known; give one of {', '.join(_NAMED)}, or values of a field such as "
                      "config.contrast.weight=0,0.1.")
   try:
     arm = from_mapping(config, _NAMED[name])
@@ -106,10 +106,10 @@ def _nested(field: str, value: Any) -> dict[str, Any]:
 
 
 def _split(text: str) -> list[str]:
-  """Returns the items between commas that are in no bracket.
+  """Returns the items between commas outside of brackets.
 
   Raises:
-    ValueError: if one is empty.
+    ValueError: if an item is empty.
   """
   items = [item.strip() for item in re.split(r",(?![^(\[]*[)\]])", text)]
   if not all(items):

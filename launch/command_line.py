@@ -1,8 +1,8 @@
-"""What the command lines share: from words to a recipe, and every fault of the user's in one sentence.
+"""Shared by all command lines: parsing of recipes and settings, and one-sentence messages for user errors.
 
-A recipe is a file with `get_config() -> a dataclass` and `build(config) -> metajax.lab.recipe.Recipe`. Where
-`get_config` takes an argument, it is given after a colon, `<recipe>:<argument>`: that is one recipe of several. How a
-recipe is named, and found, is said in `launch.find`.
+A recipe is a file with `get_config() -> a dataclass` and `build(config) -> metajax.lab.recipe.Recipe`. If `get_config`
+takes an argument, it is given after a colon, `<recipe>:<argument>`; each argument gives another recipe. `launch.find`
+describes how recipes are named and found.
 """
 
 import inspect
@@ -24,35 +24,36 @@ from metajax.lab.recipe import Recipe
 from metajax.lab.session import check
 from metajax.training import hosts
 
-_HOSTS = flags.DEFINE_string("hosts", None, "where the processes of a run meet: <address>:<port>,<processes>,<process "
-                             "from 0>, or auto to ask the cluster (TPU pod, SLURM, Kubernetes, Open MPI)")
+_HOSTS = flags.DEFINE_string("hosts", None, "how the processes of a run connect: <coordinator address>:<port>,<number "
+                             "of processes>,<index of this process, from 0>, or auto to detect the cluster (TPU pod, "
+                             "SLURM, Kubernetes, Open MPI)")
 
-_USAGE = 2  # the exit code of a command that was not understood
-_FAILED = 1  # and of one that was, and came to grief
+_USAGE = 2  # the exit code of a usage error
+_FAILED = 1  # the exit code of a command that failed
 
 
 def run(main: Callable[[list[str]], Any], *, in_pods: bool = False) -> NoReturn:
-  """Runs `main` under absl; a user's fault (`ValueError`, missing file) ends it with one sentence and exit code 2.
+  """Runs `main` under absl; a user error (`ValueError`, missing file) ends it with one sentence and exit code 2.
 
-  So do a damaged folder, a full disk and a diverged training, with exit code 1. `--verbosity=1` shows the stack trace.
-  A command that may run in several processes (`in_pods`) has joined the others when `main` is called; any other refuses
-  --hosts, since each process would do the whole of it.
+  A damaged folder, a full disk and a diverged training end it in the same way with exit code 1. `--verbosity=1` shows
+  the stack trace. A command that can run in several processes (`in_pods`) is connected to the others before `main` is
+  called; other commands refuse --hosts, because each process would repeat all of the work.
   """
 
   def guarded(arguments):
     if arguments[1:]:
       fail(f"unexpected argument {arguments[1]!r}; settings are given as --config.<field>=<value>.")
     if not any(argument.lstrip("-").startswith("verbosity") for argument in sys.argv[1:]):
-      # Orbax tells thirty lines a save. Whether the flag was set cannot be asked of it: a library sets it on import.
+      # Orbax logs thirty lines per save. The flag itself does not tell whether the user set it: a library sets it too.
       logging.set_verbosity(logging.WARNING)
-      # And a stack trace of each fault, which ends, or is passed over, in a sentence of ours.
+      # Orbax also logs a stack trace for each error, which we report in one sentence or skip.
       logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)
     try:
       if in_pods:
         connect()
       elif _HOSTS.value is not None:
-        raise ValueError("this command runs in one process, without --hosts; launch.train, launch.evaluate and "
-                         "launch.replay run in several.")
+        raise ValueError("this command runs in one process, so --hosts is not allowed; only launch.train, "
+                         "launch.evaluate and launch.replay run in several.")
       main(arguments)
     except (ValueError, OSError, Damaged, Unsaved, FloatingPointError) as error:
       logging.debug("The error comes from here.", exc_info=True)
@@ -71,10 +72,9 @@ def fail(sentence: str, code: int = _USAGE) -> NoReturn:
 def define_config(default: str) -> Callable[[], tuple[str, Any]]:
   """Defines the flag `--config=<recipe>` with `--config.<field>=<value>`; returns a reader of `(recipe, config)`.
 
-  The recipe that is read is its one name (`find.name`), however it was typed.
+  The reader returns the canonical name of the recipe (`find.name`), however it was typed.
 
-  The settings in `sys.argv` are checked first: the complaints of ml_collections, made as it defines the flag, are
-  stack traces.
+  The settings in `sys.argv` are checked first, because ml_collections would report errors in them as stack traces.
   """
   try:
     recipe = _check_settings(sys.argv[1:], default)
@@ -85,22 +85,22 @@ def define_config(default: str) -> Callable[[], tuple[str, Any]]:
     name = find.name(recipe)
   except ValueError as error:
     fail(str(error))
-  flag = config_flags.DEFINE_config_file("config", _file(default), "the recipe, its bare name or its file, with its "
-                                         "argument after a colon if it takes one; its fields can be set by "
+  flag = config_flags.DEFINE_config_file("config", _file(default), "the name or file of the recipe, followed by a "
+                                         "colon and its argument if it takes one; set its fields with "
                                          "--config.<field>=<value>")
   return lambda: (name, flag.value)
 
 
 def run_name(recipe: str) -> str:
-  """Returns what a run of a recipe is called: of `omniglot:ridge`, omniglot_ridge."""
+  """Returns the name of a run of a recipe, such as omniglot_ridge for `omniglot:ridge`."""
   word, argument = find.split(recipe)
   return "_".join([Path(word).stem, *argument])
 
 
 def recorded(folder: Path | str, recipe: str) -> str:
-  """Returns the name of a recipe as the run in a workdir has it, which may be an older one; otherwise as it is given.
+  """Returns the name of a recipe as recorded in a workdir, if the workdir has a run of it; otherwise the given name.
 
-  Workdirs of older versions have the path of a recipe in the place of its bare name.
+  Workdirs of older versions record the path of a recipe instead of its bare name.
   """
   try:
     older = workdir.read(folder)["recipe"]
@@ -110,16 +110,16 @@ def recorded(folder: Path | str, recipe: str) -> str:
 
 
 def learners(recipe: str) -> list[str]:
-  """Returns what may stand after the colon of a recipe, as its `defaults()` says; nothing if it has none."""
+  """Returns the possible arguments of a recipe, according to its `defaults()`; empty if it has none."""
   defaults = getattr(find.load(recipe), "defaults", None)
   return list(defaults()) if defaults else []
 
 
 def default_config(recipe: str) -> Any:
-  """Returns the settings of a recipe, none of them changed.
+  """Returns the default settings of a recipe.
 
   Raises:
-    ValueError: if there is no such recipe, or its argument is missing, unknown or one too many.
+    ValueError: if there is no such recipe, or its argument is missing, unknown or not expected.
   """
   word, argument = find.split(recipe)
   get_config = find.load(recipe).get_config
@@ -132,10 +132,10 @@ def default_config(recipe: str) -> Any:
 
 
 def build(recipe: str, config: Any) -> Recipe:
-  """Returns a recipe with these settings, tried out as far as can be without compiling.
+  """Returns a recipe with these settings, checked as far as possible without compiling.
 
   Raises:
-    ValueError: if the settings cannot be.
+    ValueError: if the settings are invalid.
   """
   built = make(recipe, config)
   check(built)
@@ -143,10 +143,10 @@ def build(recipe: str, config: Any) -> Recipe:
 
 
 def connect() -> None:
-  """Joins the other processes of the run, if --hosts says that there are any; before any device is touched.
+  """Connects to the other processes of the run if --hosts is given; must be called before any device is used.
 
   Raises:
-    ValueError: if --hosts is not understood.
+    ValueError: if --hosts is malformed.
   """
   if _HOSTS.value is None:
     return
@@ -161,34 +161,34 @@ def connect() -> None:
 
 
 def make(recipe: str, config: Any) -> Recipe:
-  """Returns a recipe with these settings, not tried out.
+  """Returns a recipe with these settings, without further checks.
 
   Raises:
-    ValueError: if the settings cannot be, as far as the recipe itself can tell.
+    ValueError: if the recipe refuses the settings.
   """
   return find.load(recipe).build(config)
 
 
 def own_sweeps(recipe: str, config: Any) -> str:
-  """Returns the further tests that a recipe asks of a comparison, as its `sweeps(config)` says; none if it has none."""
+  """Returns the default sweeps of a recipe in a comparison, from its `sweeps(config)`; empty if it has none."""
   sweeps = getattr(find.load(recipe), "sweeps", None)
   return sweeps(config) if sweeps else ""
 
 
 def compared_with(recipe: str, config: Any) -> Mapping[str, Mapping[str, Mapping[Any, float]]]:
-  """Returns what a recipe's `compared_with(config)` says others get: by field of a test, by name, by value."""
+  """Returns results of other methods, from a recipe's `compared_with(config)`: by swept field, by name, by value."""
   compared = getattr(find.load(recipe), "compared_with", None)
   return compared(config) if compared else {}
 
 
 def prepare() -> None:
-  """Keeps what the next step needs again, and compiled programs in the user's cache for the next run of a command."""
+  """Keeps freed memory for the next step, and caches compiled programs for the next run of a command."""
   memory.keep_freed_memory()
   jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
 
 
 def _file(recipe: str) -> str:
-  """Returns the path of a recipe, with its argument: what ml_collections takes."""
+  """Returns the path of a recipe with its argument, as ml_collections needs it."""
   return ":".join([str(find.locate(recipe)), *find.split(recipe)[1]])
 
 
@@ -203,7 +203,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _check_settings(arguments: Sequence[str], default: str) -> str:
-  """Returns the recipe that the arguments name; raises ValueError for what is wrong with it or its settings."""
+  """Returns the recipe that the arguments name; raises ValueError if it or its settings are invalid."""
   path, seen = default, ""
   for argument in arguments:
     name, equals, value = argument.lstrip("-").partition("=")
@@ -221,7 +221,7 @@ def _check_settings(arguments: Sequence[str], default: str) -> str:
     if argument.startswith("-") and name.startswith("config."):
       field = name.removeprefix("config.")
       check_setting(defaults, field, value if equals else None)
-      if field in chosen:  # it decides what the defaults are, so it cannot be changed after them
+      if field in chosen:  # it determines the defaults, so it cannot be changed afterwards
         raise ValueError(f"config.{field} is chosen with the recipe: --config={find.split(path)[0]}:{value}.")
     elif argument.startswith("-") and name.startswith("noconfig."):
       raise ValueError(f"--{name} is not understood; to switch something off, give --{name[2:]}=False.")

@@ -1,12 +1,12 @@
-"""Does it help? Trains several arms of a recipe on the same seeds and tests them on the same episodes.
+"""Compares several arms of a recipe: trains them with the same seeds and tests them on the same episodes.
 
   python -m launch.compare --config=sinusoid_maml --seeds=8 --arms=none,in,out,both
   python -m launch.compare --config=sinusoid_maml --arms=none,config.contrast.weight=0.03,0.1,1
   python -m launch.compare --config=omniglot:ridge --arms=none,both --config.training.steps=500
 
-Arms are none (no ConML), in (D_in alone), out (D_out alone), both, and values of any field; the first is what the
-others are compared with. The same command again goes on where it was left: an arm that is done is not done again. With
-more --seeds it trains those that are missing.
+Arms are none (no ConML), in (D_in only), out (D_out only), both, and values of any field; all arms are compared with
+the first. The same command resumes an interrupted comparison and skips finished arms. With more --seeds, it trains only
+the missing ones.
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ from metajax.lab.comparison_results import Sweep
 from metajax.lab.reports import comparison
 
 _ARMS = flags.DEFINE_string("arms", "none,in,out,both", "names of arms, or config.<field>=<value>,<value>")
-_SEEDS = flags.DEFINE_integer("seeds", 8, "how many seeds; the first is the recipe's own", lower_bound=2)
-_SWEEPS = flags.DEFINE_string("sweeps", None, "further tests of the trained models, config.<field>=<value>,<value>; by "
-                              "default the recipe's own, `none` for no more")
-_AT_ONCE = flags.DEFINE_integer("seeds_at_once", None, "seeds that go through one step together; by default all where "
-                                "the network is small, one on CPU where it is not", lower_bound=1)
-_WORKDIR = flags.DEFINE_string("workdir", None, "where results go; by default runs/compare_<recipe>")
+_SEEDS = flags.DEFINE_integer("seeds", 8, "the number of seeds; the first is that of the recipe", lower_bound=2)
+_SWEEPS = flags.DEFINE_string("sweeps", None, "test settings to vary with the trained models, "
+                              "config.<field>=<value>,<value>; by default those of the recipe, `none` for none")
+_AT_ONCE = flags.DEFINE_integer("seeds_at_once", None, "the number of seeds trained together; by default all, or one "
+                                "for large networks on CPU", lower_bound=1)
+_WORKDIR = flags.DEFINE_string("workdir", None, "the folder for results; by default runs/compare_<recipe>")
 
 
 def main(_: list[str]) -> None:
@@ -39,21 +39,21 @@ def main(_: list[str]) -> None:
   text = command_line.own_sweeps(name, config) if _SWEEPS.value is None else _SWEEPS.value
   sweeps = arms.parse_sweeps(config, "" if text == "none" else text)
   command_line.prepare()
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # arms are tested by like programs
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # arms are tested by similar programs
   if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    jax.config.update("jax_num_cpu_devices", _cores())  # seeds are shared out between cores
+    jax.config.update("jax_num_cpu_devices", _cores())  # seeds are sharded over cores
   for own in configs.values():
-    command_line.build(name, own)  # a fault of the last arm's is told before the first is trained
+    command_line.build(name, own)  # errors of every arm are reported before the first is trained
   build = lambda own, changes: command_line.make(name, arms.changed(own, changes))
   each = [compare.Arm(arm, functools.partial(build, own)) for arm, own in configs.items()]
   seeds = range(config.seed, config.seed + _SEEDS.value)
   others = command_line.compared_with(name, config) if sweeps else {}
   further = [Sweep(field, values, others.get(field, {})) for field, values in sweeps.items()]
   if any(recipe.reading is not None for recipe in compare.check(each, seeds, further)):
-    print("In a comparison nothing is read ahead, by workers or without: each step fetches its own examples.",
+    print("Comparisons do not read examples ahead, with or without workers: each step fetches its own examples.",
           file=sys.stderr)
-  place = _WORKDIR.value or f"runs/compare_{command_line.run_name(name)}"
-  folder = workdir.claim(place, command_line.recorded(place, name), {
+  path = _WORKDIR.value or f"runs/compare_{command_line.run_name(name)}"
+  folder = workdir.claim(path, command_line.recorded(path, name), {
       **dataclasses.asdict(config), "arms": list(configs),
       "sweeps": {field: list(values) for field, values in sweeps.items()}})
   began = time.monotonic()
@@ -62,9 +62,9 @@ def main(_: list[str]) -> None:
       about={"command": " ".join(["python -m launch.compare", *sys.argv[1:]]), "recipe": name,
              "config": dataclasses.asdict(config)})
   for header, rows in (comparison.main_table(results), comparison.models_table(results)):
-    print(comparison.columns([list(row) for row in zip(header, *rows)]))  # an arm a column, which is narrower
+    print(comparison.columns([list(row) for row in zip(header, *rows)]))  # one column per arm, which is narrower
   print("\n" + "\n".join(comparison.verdicts(results)))
-  print(f"{(time.monotonic() - began) / 60:.1f} minutes. All of it is in {folder}; look at {folder}/report.html.")
+  print(f"{(time.monotonic() - began) / 60:.1f} minutes. Results are in {folder}; see {folder}/report.html.")
 
 
 def _cores() -> int:

@@ -11,15 +11,15 @@ from metajax.lab import run as runs
 from metajax.lab import workdir
 from metajax.training import hosts
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run to test; it must be given")
-_EPISODES = flags.DEFINE_integer("episodes", None, "how many episodes; by default as many as the recipe says",
+_WORKDIR = flags.DEFINE_string("workdir", None, "the workdir of the run to test; required")
+_EPISODES = flags.DEFINE_integer("episodes", None, "the number of episodes; by default that of the recipe",
                                  lower_bound=2)
-_TEST_SEED = flags.DEFINE_integer("test_seed", None, "which list of episodes; by default the recipe's")
+_TEST_SEED = flags.DEFINE_integer("test_seed", None, "the seed of the list of episodes; by default that of the recipe")
 
 
 def main(_: list[str]) -> None:
   if not _WORKDIR.value:
-    raise ValueError("--workdir is missing; name the folder of a trained run: --workdir=runs/<recipe>.")
+    raise ValueError("--workdir is missing; give the folder of a trained run: --workdir=runs/<recipe>.")
   run = workdir.read(_WORKDIR.value)
   config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
   if _EPISODES.value is not None:

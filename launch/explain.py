@@ -1,4 +1,4 @@
-"""What `--help` says of a recipe: its page, and every field with its default and what it is for."""
+"""The help text of a recipe: its docstring, and every field with its default and comment."""
 
 import ast
 import dataclasses
@@ -13,11 +13,11 @@ class Field(NamedTuple):
   """One setting of a recipe."""
   name: str  # as typed after --config.
   default: Any
-  about: str  # the comment beside it, where it is declared; '' if there is none
+  about: str  # the comment next to its declaration, or ''
 
 
 def fields(config: Any, prefix: str = "") -> Iterator[Field]:
-  """Yields the fields of a dataclass, those of nested ones in their places."""
+  """Yields the fields of a dataclass in order, including those of nested dataclasses."""
   comments = _comments(type(config))
   for name in _names(type(config)):
     value = getattr(config, name)
@@ -28,13 +28,13 @@ def fields(config: Any, prefix: str = "") -> Iterator[Field]:
 
 
 def text(recipe: str, page: str, config: Any, width: int, learners: Sequence[str] = ()) -> str:
-  """Returns the help of a recipe in lines of `width` characters.
+  """Returns the help text of a recipe in lines of `width` characters.
 
   Args:
-    recipe: its name, with its argument if it has one.
+    recipe: the name of the recipe, with its argument if it has one.
     page: its docstring.
     config: its default settings.
-    learners: what may stand after the colon.
+    learners: its possible arguments.
   """
   lines = [f"The recipe {recipe}:", "", *textwrap.indent(inspect.cleandoc(page), "  ").splitlines(), ""]
   if learners:
@@ -47,19 +47,19 @@ def text(recipe: str, page: str, config: Any, width: int, learners: Sequence[str
 
 
 def _names(cls: type) -> list[str]:
-  """Returns the fields of a dataclass: what it adds to the classes it inherits from before what they have."""
+  """Returns the fields of a dataclass: its own before those of its base classes."""
   declared = [name for each in cls.__mro__ for name in vars(each).get("__annotations__", ())]
-  return list(dict.fromkeys(reversed(declared)))[::-1]  # a default that is changed leaves a field where it was
+  return list(dict.fromkeys(reversed(declared)))[::-1]  # a field with an overridden default keeps its position
 
 
 def _typed(value: Any) -> str:
-  """Returns a value as one would type it in a shell."""
+  """Returns a value as it would be typed in a shell."""
   said = str(value)
   return f"'{said}'" if any(character in said for character in " ()[]*&;<>|$") else said
 
 
 def _comments(cls: type) -> dict[str, str]:
-  """Returns the comment beside each field, from the source of a class and of those it inherits from."""
+  """Returns the comment next to each field, from the source of a class and its base classes."""
   found = {}
   for each in reversed(cls.__mro__[:-1]):
     source = textwrap.dedent(inspect.getsource(each))

@@ -1,16 +1,16 @@
-"""Kills runs at random moments, starts them again, and compares what comes out, bit by bit, with a run left alone.
+"""Kills runs at random moments, restarts them, and compares the results, bit by bit, with an uninterrupted run.
 
   python -m launch.faults                      100 kills; the count and the outcome are printed
   python -m launch.faults --kills=8 --recipes=sinusoid --layouts=1x1 --record=runs/few.json
 
-What is done is kept in `--record`; the same command goes on where it was left, and one with more kills adds to it.
-`python -m benchmarks.reliability` writes the table of docs/reliability.md from it.
+Outcomes are kept in `--record`; the same command resumes, and a command with more kills adds to them. `python -m
+benchmarks.reliability` writes the table of docs/reliability.md from the record.
 
-Two kills in three are SIGKILL, at any moment of the run, from its start-up to its last picture, or in the middle of a
-save; the third is SIGTERM, after which the run must leave with 75, or, before it has begun to train, be killed. Where a
-run has several processes, SIGKILL ends one of them, and the others a moment later. Every run is killed and started
-until it comes to its end, after at most `--kills_per_run`. Compared are the digest of the final state (parameters,
-optimizer, step), metrics.csv, test.json and every test episode. Exit code 1 if anything differs.
+Two kills in three are SIGKILL, at any moment of the run, from start-up to the last figure, or during a save. The third
+is SIGTERM, after which the run must exit with code 75 or, before training has begun, be killed. If a run has several
+processes, SIGKILL ends one of them, and the others shortly after. Every run is killed and restarted at most
+`--kills_per_run` times, and then runs to its end. The digest of the final state (parameters, optimizer, step),
+metrics.csv, test.json and every test episode are compared. The exit code is 1 if anything differs.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from typing import Any, Iterator
 
 from absl import flags
 
-# Imported here, once, for all the processes that are killed.
+# Imported once, for all the processes that are killed.
 import experiments.few_shot.quickstart
 import experiments.regression.sinusoid  # noqa: F401
 from launch import command_line
@@ -37,12 +37,12 @@ from metajax.lab.measurements import about as about_now
 import metajax.lab.provenance  # noqa: F401
 from metajax.lab.workdir import write_text
 
-_KILLS = flags.DEFINE_integer("kills", 100, "how many, over all recipes and layouts", lower_bound=1)
-_KILLS_PER_RUN = flags.DEFINE_integer("kills_per_run", 5, "after so many a run is left to end", lower_bound=1)
-_LAYOUTS = flags.DEFINE_list("layouts", ["1x1", "1x8", "2x1"], "numbers of processes and of devices of each")
-_RECIPES = flags.DEFINE_list("recipes", ["sinusoid", "quickstart"], "sinusoid is MAML, quickstart ProtoNet")
-_RECORD = flags.DEFINE_string("record", "docs/results/faults.json", "where the outcome is kept")
-_MOMENTS = flags.DEFINE_integer("moments", 0, "the seed of the moments")
+_KILLS = flags.DEFINE_integer("kills", 100, "the number of kills, over all recipes and layouts", lower_bound=1)
+_KILLS_PER_RUN = flags.DEFINE_integer("kills_per_run", 5, "the maximum number of kills per run", lower_bound=1)
+_LAYOUTS = flags.DEFINE_list("layouts", ["1x1", "1x8", "2x1"], "<processes>x<devices per process>")
+_RECIPES = flags.DEFINE_list("recipes", ["sinusoid", "quickstart"], "sinusoid is MAML, quickstart is ProtoNet")
+_RECORD = flags.DEFINE_string("record", "docs/results/faults.json", "the file that outcomes are kept in")
+_MOMENTS = flags.DEFINE_integer("moments", 0, "the seed of the moments of the kills")
 
 _SHORT = ("--config.training.steps=24", "--config.training.steps_per_row=4", "--config.training.rows_per_checkpoint=1",
           "--config.training.steps_per_dispatch=2", "--config.training.tasks_per_step=8", "--config.test.episodes=8",
@@ -56,12 +56,12 @@ _SETTINGS = MappingProxyType({
 def main(_: list[str]) -> None:
   for name in _RECIPES.value:
     if name not in _SETTINGS:
-      raise ValueError(f"--recipes={name} is not known; choose of {', '.join(_SETTINGS)}.")
+      raise ValueError(f"--recipes={name} is not known; choose from {', '.join(_SETTINGS)}.")
   cases = [(name, _layout(words)) for name in _RECIPES.value for words in _LAYOUTS.value]
   path, kept = Path(_RECORD.value), _read(Path(_RECORD.value))
   with _leaving_on_sigterm():
-    for place, (name, layout) in enumerate(cases):
-      share = _KILLS.value * (place + 1) // len(cases) - _KILLS.value * place // len(cases)
+    for index, (name, layout) in enumerate(cases):
+      share = _KILLS.value * (index + 1) // len(cases) - _KILLS.value * index // len(cases)
       if _hits(kept, name, layout) < share:
         with tempfile.TemporaryDirectory() as folder:
           for one in _trials(name, layout, kept, share, Path(folder)):
@@ -71,26 +71,26 @@ def main(_: list[str]) -> None:
       print(f"{name} in {layout}: {_hits(kept, name, layout)} kills.", flush=True)
   trials = kept["trials"]
   lost, differing = (sum(one["outcome"].startswith(word) for one in trials) for word in ("lost", "differs"))
-  print(f"{sum(map(_kills_of, trials))} kills in {len(trials)} runs: {lost} runs lost, {differing} runs with a "
+  print(f"{sum(map(_num_kills, trials))} kills in {len(trials)} runs: {lost} runs lost, {differing} runs with a "
         "differing bit.")
   raise SystemExit(int(bool(lost or differing)))
 
 
 def _trials(name: str, layout: Layout, kept: dict[str, Any], share: int, folder: Path) -> Iterator[dict[str, Any]]:
-  """Yields what comes of one run after the other, until they have been killed as often as their share."""
+  """Yields the outcome of one run after the other, until they have been killed `share` times in all."""
   settings, whole = _SETTINGS[name], 0.0
   expected: dict[str, bytes] = {}
   for left_alone in ("compiles", "timed"):
     begun = time.monotonic()
     fault = trial(settings, layout, folder / left_alone, [])[1]
     if fault:
-      raise ValueError(f"{name} in {layout} does not run even when it is left alone: {fault}")
+      raise ValueError(f"{name} in {layout} does not run even without kills: {fault}")
     found, whole = outcome(folder / left_alone), time.monotonic() - begun
     if expected and found != expected:
-      raise ValueError(f"{name} in {layout} is not twice the same even when it is left alone.")
+      raise ValueError(f"{name} in {layout} is not reproducible even without kills.")
     expected = found
   missing = share - _hits(kept, name, layout)
-  number = sum(_is_of(one, name, layout) for one in kept["trials"])
+  number = sum(_belongs(one, name, layout) for one in kept["trials"])
   while missing > 0:
     chance = random.Random(f"{_MOMENTS.value} {name} {layout} {number}")
     kills = [_moment(chance, whole, layout) for _ in range(min(_KILLS_PER_RUN.value, missing))]
@@ -114,42 +114,42 @@ def _moment(chance: random.Random, whole: float, layout: Layout) -> Kill:
 
 def _layout(words: str) -> Layout:
   if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", words):
-    raise ValueError(f"--layouts={words} must be numbers of processes and of devices of each, such as 1x8 or 2x1.")
+    raise ValueError(f"--layouts={words} must be numbers of processes and of devices per process, such as 1x8 or 2x1.")
   return Layout(*map(int, words.split("x")))
 
 
 def _read(path: Path) -> dict[str, Any]:
-  """Returns what was done before, or the beginning of a record."""
+  """Returns the record so far, or an empty one."""
   about = about_now("python -m launch.faults")
   if not path.exists():
     return {**about, "trials": []}
   try:
     kept = json.loads(path.read_text(encoding="utf-8"))
     others = [field for field, value in about.items() if kept[field] != value]
-    kept["trials"] = [one for one in kept["trials"] if _kills_of(one) >= 0 and one["outcome"]]
+    kept["trials"] = [one for one in kept["trials"] if _num_kills(one) >= 0 and one["outcome"]]
   except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{path} is no record of kills ({error!r}); name another file with --record.") from error
+    raise ValueError(f"{path} is not a record of kills ({error!r}); name another file with --record.") from error
   if others:
-    raise ValueError(f"{path} was begun with another {' and '.join(others)}, so its kills are not to be counted with "
-                     "those to come; remove it, or name another file with --record.")
+    raise ValueError(f"{path} was begun with another {' and '.join(others)}, so new kills cannot be added to it; "
+                     "remove it, or name another file with --record.")
   return kept
 
 
 def _hits(kept: dict[str, Any], name: str, layout: Layout) -> int:
-  return sum(_kills_of(one) for one in kept["trials"] if _is_of(one, name, layout))
+  return sum(_num_kills(one) for one in kept["trials"] if _belongs(one, name, layout))
 
 
-def _kills_of(one: dict[str, Any]) -> int:
+def _num_kills(one: dict[str, Any]) -> int:
   return len(one["signals"])
 
 
-def _is_of(one: dict[str, Any], name: str, layout: Layout) -> bool:
+def _belongs(one: dict[str, Any], name: str, layout: Layout) -> bool:
   return (one["recipe"], one["layout"]) == (name, str(layout))
 
 
 @contextlib.contextmanager
 def _leaving_on_sigterm() -> Iterator[None]:
-  """Within it SIGTERM ends this process by way of what has to be cleared away: other processes, and their files."""
+  """Within this context, SIGTERM ends the process with its usual cleanup of child processes and temporary files."""
   before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
   try:
     yield

@@ -1,4 +1,4 @@
-"""Settings as typed on the command line, against the dataclass of a recipe; each fault in one sentence."""
+"""Checks settings from the command line against the dataclass of a recipe, with one-sentence error messages."""
 
 import ast
 import dataclasses
@@ -7,7 +7,7 @@ from typing import Any, Iterator, Mapping
 
 
 def check_setting(config: Any, field: str, value: str | None) -> None:
-  """Raises ValueError unless `value`, as typed (None if nothing was), can be that of a field such as `test.seed`."""
+  """Raises ValueError unless the typed `value` (None if missing) is valid for a field such as `test.seed`."""
   holder = config
   for name in field.split("."):
     if not dataclasses.is_dataclass(holder) or name not in _fields(holder):
@@ -17,17 +17,17 @@ def check_setting(config: Any, field: str, value: str | None) -> None:
     raise ValueError(f"config.{field} is a group; set one of its fields: "
                      f"{', '.join(f'config.{field}.{name}' for name in _fields(holder))}.")
   if value is None:
-    # absl would take the next word; for a switch it would not, and the word would be lost.
+    # absl would take the next argument as the value or, for a boolean, ignore it.
     raise ValueError(f"config.{field} needs a value: --config.{field}=<{_type_name(holder)}>.")
   if not _reads_as(value, holder):
     raise ValueError(f"config.{field}={value!r} is not of type {_type_name(holder)}; its default is {holder!r}.")
 
 
 def from_mapping(config: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
-  """Returns the dataclass `config` with its fields, nested ones too, set to `values`; `prefix` is for messages.
+  """Returns the dataclass `config` with its fields, also nested ones, set to `values`; `prefix` is for messages.
 
   Raises:
-    ValueError: if a value has no field, or is not of its type.
+    ValueError: if there is no such field, or a value is not of its type.
   """
   changes = {}
   for name, value in values.items():
@@ -42,7 +42,7 @@ def from_mapping(config: Any, values: Mapping[str, Any], prefix: str = "") -> An
 
 
 def _can_be(value: Any, default: Any) -> bool:
-  """Returns whether a value, as JSON holds it, can be that of a field; the parts of a tuple are as its first."""
+  """Returns whether a JSON value is valid for a field; all entries of a tuple have the type of the default's first."""
   if dataclasses.is_dataclass(default):
     return isinstance(value, Mapping)
   if isinstance(default, tuple):
@@ -58,12 +58,12 @@ def _reads_as(value: str, default: Any) -> bool:
   try:
     if isinstance(default, tuple):
       parts = ast.literal_eval(value)
-      parts = parts if isinstance(parts, tuple) else [parts]  # a list would be read as a tuple of one list
+      parts = parts if isinstance(parts, tuple) else [parts]  # a list is read as a tuple of one list
       return all(type(part) is type(default[0]) for part in parts) if default else True
     if isinstance(default, int):
-      return -2**31 <= int(value) < 2**31  # more is no seed and no count
+      return -2**31 <= int(value) < 2**31  # larger values are not valid seeds or counts
     return isinstance(default, str) or default is None or type(default)(value) is not None
-  except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # the last two of parentheses by thousands
+  except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # the last two for thousands of parentheses
     return False
 
 

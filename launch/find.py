@@ -1,8 +1,8 @@
-"""From what is typed after `--config=` to the file of a recipe, and to the one name that its runs are kept under.
+"""Finds the file of a recipe that is given with `--config=`, and its canonical name.
 
-A recipe of this checkout has a bare name, that of its file, wherever a command is given: `sinusoid_maml`, or with a
-learner `omniglot:ridge`. Any other recipe is the path of its file. A path that such a recipe once had, as it stands in
-older workdirs and pages, is understood too: `experiments/omniglot.py:ridge`.
+Recipes of this checkout are named by their file, from any working directory: `sinusoid_maml`, or with a learner
+`omniglot:ridge`. Any other recipe is named by the path of its file. Former paths of recipes, as in older workdirs and
+pages, are accepted too: `experiments/omniglot.py:ridge`.
 """
 
 import difflib
@@ -18,7 +18,7 @@ _FOLDER = ROOT / "experiments"
 
 
 def recipes() -> dict[str, Path]:
-  """Returns the recipes of this checkout: their files by bare name."""
+  """Returns the files of the recipes of this checkout, by bare name."""
   return {path.stem: path for path in sorted(_FOLDER.glob("*/*.py"), key=lambda path: path.stem) if is_recipe(path)}
 
 
@@ -29,7 +29,7 @@ def is_recipe(path: Path) -> bool:
 
 
 def split(recipe: str) -> tuple[str, list[str]]:
-  """Returns a recipe without its argument, and what stands after its first colon, if anything."""
+  """Returns a recipe without its argument, and a list of its argument, the text after the first colon, if any."""
   word, *argument = recipe.split(":", 1)
   return word, argument
 
@@ -38,7 +38,7 @@ def locate(recipe: str) -> Path:
   """Returns the file of a recipe that is given by bare name or by path.
 
   Raises:
-    ValueError: if there is none, naming those that it may have been meant for; or if the file is not a recipe.
+    ValueError: if there is no such recipe (similar names are suggested), or the file is not a recipe.
   """
   word, _ = split(recipe)
   own, ours = Path(os.path.expanduser(word)), recipes()
@@ -51,10 +51,10 @@ def locate(recipe: str) -> Path:
 
 
 def name(recipe: str) -> str:
-  """Returns the one name of a recipe, with its argument: bare if it is of this checkout, otherwise its path.
+  """Returns the canonical name of a recipe, with its argument: bare if it is of this checkout, otherwise its path.
 
   Raises:
-    ValueError: as `locate`.
+    ValueError: as in `locate`.
   """
   path = locate(recipe)
   bare = path.stem if path.resolve() in recipes().values() else str(path)
@@ -62,10 +62,10 @@ def name(recipe: str) -> str:
 
 
 def same(one: str, other: str) -> bool:
-  """Returns whether two names, of which one may be an older path, are of one recipe with one argument."""
+  """Returns whether two names, one of which may be a former path, mean the same recipe with the same argument."""
   try:
     return one == other or name(one) == name(other)
-  except ValueError:  # one of them is no more
+  except ValueError:  # one of them no longer exists
     return False
 
 
@@ -73,7 +73,7 @@ def load(recipe: str) -> ModuleType:
   """Returns the module of a recipe.
 
   Raises:
-    ValueError: as `locate`.
+    ValueError: as in `locate`.
   """
   path = locate(recipe)
   if path.resolve() in recipes().values():
@@ -87,7 +87,8 @@ def load(recipe: str) -> ModuleType:
 
 
 def _bare(path: Path) -> str:
-  """Returns the bare name that a path may stand for: itself, or that of a file which is, or was, in `experiments`."""
+  """Returns the bare name that a path may mean: the path itself, or the name of a file now or formerly in experiments.
+  """
   if path.suffix != ".py":
     return str(path)
   return path.stem if _FOLDER.name in (path.parent.name, path.parent.parent.name) else ""

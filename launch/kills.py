@@ -1,4 +1,4 @@
-"""The processes of one run, killed at a moment and started again: what launch.faults is made of."""
+"""Runs the processes of one run, kills them at a given moment, and restarts them; used by launch.faults."""
 
 import json
 import os
@@ -15,39 +15,39 @@ import jax
 from launch.local_pod import free_address
 from metajax.lab.preemption import REQUEUE
 
-_PATIENCE = 120.0  # seconds that a run may stand after a signal: some hundred times what it needs
+_TIMEOUT = 120.0  # seconds that a run may take: about a hundred times what it needs
 _COMPARED = ("metrics.csv", "test.json", "test_episodes.npz")
 
 
 class Layout(NamedTuple):
-  """How a run is shared out."""
+  """The numbers of processes and devices of a run."""
   processes: int
-  devices: int  # of each process
+  devices: int  # per process
 
   def __str__(self) -> str:
     return f"{self.processes}x{self.devices}"
 
 
 class Kill(NamedTuple):
-  """When and how to end a run. SIGTERM goes to all its processes, as launchers send it, SIGKILL to one of them."""
-  number: int  # of the signal
-  delay: float  # seconds, after the start or after a save was seen to begin
+  """When and how to end a run. SIGTERM is sent to all of its processes, as launchers do, SIGKILL to one of them."""
+  number: int  # the number of the signal
+  delay: float  # seconds after the start, or after the beginning of a save
   in_save: bool
   victim: int  # the process that SIGKILL ends
-  grace: float  # seconds that the others live on after one has ended: launchers end them, since they cannot go on
+  grace: float  # seconds until the other processes are ended too, as launchers do, since they cannot continue
 
 
 class Hit(NamedTuple):
   """A kill that ended a run before its end."""
   signal: str
-  torn: bool  # whether it left a save half done
+  torn: bool  # whether it left an incomplete save
 
 
 class Pod:
-  """The processes of one run, forks of this one. A context manager; leaving it leaves none of them."""
+  """The processes of one run, forks of this one. A context manager; leaving it kills all of them."""
 
   def __init__(self, arguments: Sequence[str], layout: Layout, log: Path):
-    """Starts `python -m launch.train <arguments>`; what it says goes to `log`."""
+    """Starts `python -m launch.train <arguments>`; its output goes to `log`."""
     where = free_address() if layout.processes > 1 else ""
     hosts = [[f"--hosts={where},{layout.processes},{process}"] if where else [] for process in range(layout.processes)]
     self._children = [_fork([*arguments, *own], layout.devices, log) for own in hosts]
@@ -62,7 +62,7 @@ class Pod:
       time.sleep(0.001)
 
   def codes(self) -> list[int]:
-    """Returns the exit codes of those that have ended, negative for a signal."""
+    """Returns the exit codes of the processes that have ended, negative for a signal."""
     for child in [child for child in self._children if child not in self._codes]:
       ended, status = os.waitpid(child, os.WNOHANG)
       if ended:
@@ -70,20 +70,20 @@ class Pod:
     return list(self._codes.values())
 
   def is_over(self) -> bool:
-    """Returns whether all have ended."""
+    """Returns whether all processes have ended."""
     return len(self.codes()) == len(self._children)
 
   def send(self, number: int, processes: slice = slice(None)) -> None:
-    """Sends a signal to those of the processes that have not ended."""
+    """Sends a signal to the processes that have not ended."""
     for child in self._children[processes]:
       if child not in self._codes:
         os.kill(child, number)
 
   def wait(self, grace: float) -> list[int]:
-    """Returns the exit codes once all have ended; one that fails leaves the others so many seconds.
+    """Waits for all processes to end, and returns their exit codes; if one fails, the others get `grace` seconds.
 
     Raises:
-      TimeoutError: if some stand still.
+      TimeoutError: if some do not end.
     """
     begun, failed = time.monotonic(), None
     while not self.is_over():
@@ -92,21 +92,21 @@ class Pod:
         failed = now
       if failed is not None and now - failed >= grace:
         self.send(signal.SIGKILL)
-      if now - begun > _PATIENCE:
-        raise TimeoutError(f"it stood still for {_PATIENCE:.0f} s")
+      if now - begun > _TIMEOUT:
+        raise TimeoutError(f"it did not end within {_TIMEOUT:.0f} s")
       time.sleep(0.001)
     return self.codes()
 
 
 class _Saves:
-  """The saves of a run that are half done, without those that an earlier kill has left: the run clears them away."""
+  """The incomplete saves of a run, without those left by an earlier kill, which the run removes."""
 
   def __init__(self, workdir: Path):
     self._folder = workdir / "checkpoints"
     self._left = self._found()
 
   def under_way(self) -> set[str]:
-    """Returns their names; to be asked again and again, since another save of a step has the same name."""
+    """Returns their names; must be polled, because another save of the same step has the same name."""
     found = self._found()
     self._left &= found
     return found - self._left
@@ -116,7 +116,7 @@ class _Saves:
 
 
 def outcome(workdir: Path) -> dict[str, bytes]:
-  """Returns what must be equal: the digest of the last state, the metrics, the test results."""
+  """Returns the results that must be equal: the digest of the last state, the metrics, the test results."""
   last = max((int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()))
   about = next((workdir / "checkpoints" / str(last) / "about").iterdir())
   kept = {name: (workdir / name).read_bytes() for name in _COMPARED}
@@ -124,7 +124,7 @@ def outcome(workdir: Path) -> dict[str, bytes]:
 
 
 def trial(arguments: Sequence[str], layout: Layout, workdir: Path, kills: Sequence[Kill]) -> tuple[list[Hit], str]:
-  """Runs a command, killing it so often; returns the kills that hit, and what is wrong, if anything is."""
+  """Runs a command with these kills; returns the kills that hit, and an error message, or ''."""
   hits: list[Hit] = []
   command, log = [*arguments, f"--workdir={workdir}"], workdir.with_suffix(".log")
   try:
@@ -144,7 +144,7 @@ def trial(arguments: Sequence[str], layout: Layout, workdir: Path, kills: Sequen
 
 
 def _send(pod: Pod, kill: Kill, saves: _Saves) -> bool:
-  """Waits for the moment of a kill and sends it; returns whether all was well until then."""
+  """Waits for the moment of a kill and sends it; returns whether the run was still in order by then."""
   begun, waiting = time.monotonic(), kill.in_save
   while not any(pod.codes()) and not pod.is_over():
     now, saving = time.monotonic(), bool(saves.under_way())
@@ -160,7 +160,7 @@ def _send(pod: Pod, kill: Kill, saves: _Saves) -> bool:
 def _fits(codes: Sequence[int], kill: Kill) -> bool:
   """Returns whether a run that was hit has ended as it should.
 
-  SIGTERM before training begins ends a process as it ends any other; what is left of its pod is killed.
+  SIGTERM before training begins ends a process immediately; the rest of its pod is killed.
   """
   return -kill.number in codes or kill.number == signal.SIGTERM and set(codes) <= {0, REQUEUE}
 
@@ -170,7 +170,7 @@ def _tail(log: Path) -> str:
 
 
 def _fork(arguments: Sequence[str], devices: int, log: Path) -> int:
-  """Starts `launch.train` in a fork of this process, which has imported all of it; returns its id."""
+  """Starts `launch.train` in a fork of this process, which has imported everything; returns its process id."""
   child = os.fork()
   if child:
     return child
@@ -180,7 +180,7 @@ def _fork(arguments: Sequence[str], devices: int, log: Path) -> int:
     for number in (1, 2):
       os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     jax.config.update("jax_num_cpu_devices", devices)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # to be at the moments that matter sooner
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # less time spent on compiling
     sys.argv = ["launch.train", *arguments]
     runpy.run_module("launch.train", run_name="__main__", alter_sys=True)
     code = 0

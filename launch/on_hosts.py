@@ -1,11 +1,11 @@
-"""Runs a command of ours on a list of machines over ssh, one process each.
+"""Runs a command of this library on a list of machines over ssh, one process per machine.
 
   python -m launch.on_hosts --hosts_list=gpu1,gpu2,gpu3 --folder=metajax -- python -m launch.train --config=<recipe>
-  python -m launch.on_hosts --hosts_list=gpu1,gpu2 --dry_run -- ...      prints what it would run
+  python -m launch.on_hosts --hosts_list=gpu1,gpu2 --dry_run -- ...      prints the commands only
 
-The machines share a file system for the workdir, hold the same checkout in the same folder, and can be reached by ssh
-without a password. The first is where the processes meet. Ctrl-C or SIGTERM here, or the loss of a connection, tells
-the processes there to stop, and they save.
+The machines must share a file system for the workdir, have the same checkout in the same folder, and be reachable by
+ssh without a password. The first machine is the coordinator. Ctrl-C or SIGTERM here, or a lost connection, makes the
+remote processes save and stop.
 """
 
 import shlex
@@ -17,7 +17,7 @@ from launch import command_line, pods
 
 
 def commands(command: Sequence[str], machines: Sequence[str], folder: str, python: str, port: int) -> list[list[str]]:
-  """Returns what is run for each machine.
+  """Returns the ssh command for each machine.
 
   Raises:
     ValueError: if there is no machine or no command.
@@ -26,15 +26,15 @@ def commands(command: Sequence[str], machines: Sequence[str], folder: str, pytho
     raise ValueError("no machines are named; give --hosts_list=<first>,<second>,...")
   words = pods.as_module(command)
   address = machines[0].rpartition("@")[2]
-  return [["ssh", "-o", "BatchMode=yes", machine, shlex.join(["sh", "-c", _until_told(folder, [
+  return [["ssh", "-o", "BatchMode=yes", machine, shlex.join(["sh", "-c", _stop_at_end_of_input(folder, [
       python, "-m", *words, f"--hosts={address}:{port},{len(machines)},{process}"])])]
           for process, machine in enumerate(machines)]
 
 
-def _until_told(folder: str, words: Sequence[str]) -> str:
-  """Returns a script that runs a command until its end, or tells it to stop once standard input comes to its own.
+def _stop_at_end_of_input(folder: str, words: Sequence[str]) -> str:
+  """Returns a script that runs a command and sends it SIGTERM when standard input ends.
 
-  For ssh passes no signals on: without this, a command would outlive the launcher that was stopped.
+  ssh does not forward signals: without this, the command would keep running after the launcher is stopped.
   """
   return (f"cd {shlex.quote(folder)} && exec 3<&0 && {{ {shlex.join(words)} 3<&- </dev/null & }} && run=$! && "
           "{ { cat <&3; kill $run; } >/dev/null 2>&1 & } && exec 3<&- && wait $run")
@@ -53,12 +53,12 @@ def main(arguments: list[str]) -> None:
 
 
 def define_flags() -> None:
-  """Defines the flags of this command, which others share the names of."""
-  flags.DEFINE_list("hosts_list", [], "the machines, as ssh knows them")
+  """Defines the flags of this command, whose names other commands use too."""
+  flags.DEFINE_list("hosts_list", [], "the ssh names of the machines")
   flags.DEFINE_string("folder", "metajax", "the checkout on every machine")
-  flags.DEFINE_string("python", ".venv/bin/python", "the Python on every machine, seen from the checkout")
-  flags.DEFINE_integer("port", 8476, "of the first machine, where the processes meet")
-  flags.DEFINE_boolean("dry_run", False, "print what would be run, and run nothing")
+  flags.DEFINE_string("python", ".venv/bin/python", "the Python on every machine, relative to the checkout")
+  flags.DEFINE_integer("port", 8476, "the port of the coordinator, the first machine")
+  flags.DEFINE_boolean("dry_run", False, "print the commands without running them")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Submits a command of ours to Kubernetes (GKE, or any cluster with JobSet), one process a pod.
+"""Submits a command of this library to Kubernetes (GKE, or any cluster with JobSet), one process per pod.
 
   python -m launch.on_kubernetes --name=run1 --image=<image> --processes=16 --chips=4 --topology=4x4x4 \\
       --accelerator=tpu-v5p-slice --volume=<claim>:/shared -- \\
       python -m launch.train --config=<recipe> --workdir=/shared/run1
-  python -m launch.on_kubernetes ... --dry_run -- ...      prints the manifest it would apply
+  python -m launch.on_kubernetes ... --dry_run -- ...      prints the manifest only
 
-A pod that is preempted, or that asks to be queued again, makes the job set start over, and the run goes on from its
-workdir. The manifest is JSON, which kubectl takes as it does YAML. TPU pods are told by GKE where they meet; the others
-meet at the first pod, by the name that the job set gives it.
+If a pod is preempted or asks to be requeued, the job set restarts, and the run resumes from its workdir. The manifest
+is JSON, which kubectl accepts like YAML. GKE tells TPU pods their coordinator; for other pods it is the first pod, by
+the name that the job set gives it.
 """
 
 import json
@@ -18,7 +18,7 @@ from absl import app, flags
 
 from launch import command_line, pods
 
-_GROUP = "process"  # the name of the pods among the job set's
+_GROUP = "process"  # the name of the replicated job
 _PORT = 8476
 
 
@@ -27,13 +27,13 @@ def manifest(command: Sequence[str], *, name: str, image: str | None, processes:
   """Returns the job set.
 
   Raises:
-    ValueError: if the image or the command is missing, a TPU kind is given without its topology, or the volume is not
+    ValueError: if the image or the command is missing, a TPU type is given without its topology, or the volume is not
       `<claim>:<path>`.
   """
   if not image:
     raise ValueError("no container image is named; give --image=<image> with metajax installed in it.")
   if bool(accelerator) != bool(topology):
-    raise ValueError("a TPU slice needs both --accelerator=<kind> and --topology=<shape>.")
+    raise ValueError("a TPU slice needs both --accelerator=<type> and --topology=<shape>.")
   resource = "google.com/tpu" if accelerator else "nvidia.com/gpu"
   meet = "auto" if accelerator else f"{name}-{_GROUP}-0-0.{name}:{_PORT},{processes},$(PROCESS)"
   container: dict[str, Any] = {
@@ -42,7 +42,7 @@ def manifest(command: Sequence[str], *, name: str, image: str | None, processes:
       "env": [{"name": "PROCESS", "valueFrom": {"fieldRef": {
           "fieldPath": "metadata.annotations['batch.kubernetes.io/job-completion-index']"}}}],
       "resources": {"limits": {resource: chips}}}
-  # A run that was told to stop finishes its step and saves before it goes.
+  # A run that is asked to stop finishes its dispatch and saves before it exits.
   pod: dict[str, Any] = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 120, "containers": [container]}
   if volume:
     claim, _, path = volume.partition(":")
@@ -75,16 +75,16 @@ def main(arguments: list[str]) -> None:
 
 
 def define_flags() -> None:
-  """Defines the flags of this command, which others share the names of."""
-  flags.DEFINE_string("name", "metajax", "of the job set")
-  flags.DEFINE_string("image", None, "a container image with metajax installed; it must be given")
-  flags.DEFINE_integer("processes", 1, "how many pods", lower_bound=1)
-  flags.DEFINE_integer("chips", 4, "TPU chips, or GPUs, of each pod", lower_bound=1)
-  flags.DEFINE_string("accelerator", None, "the TPU kind, such as tpu-v5p-slice; without it, GPUs")
-  flags.DEFINE_string("topology", None, "of the TPU slice, such as 4x4x4")
-  flags.DEFINE_string("volume", None, "a claim on a volume that all pods share, and where they see it: <claim>:<path>")
-  flags.DEFINE_integer("restarts", 100, "how often it may start over", lower_bound=0)
-  flags.DEFINE_boolean("dry_run", False, "print what would be applied, and apply nothing")
+  """Defines the flags of this command, whose names other commands use too."""
+  flags.DEFINE_string("name", "metajax", "the name of the job set")
+  flags.DEFINE_string("image", None, "a container image with metajax installed; required")
+  flags.DEFINE_integer("processes", 1, "the number of pods", lower_bound=1)
+  flags.DEFINE_integer("chips", 4, "TPU chips, or GPUs, per pod", lower_bound=1)
+  flags.DEFINE_string("accelerator", None, "the TPU type, such as tpu-v5p-slice; without it, GPUs are used")
+  flags.DEFINE_string("topology", None, "the topology of the TPU slice, such as 4x4x4")
+  flags.DEFINE_string("volume", None, "the claim of a volume shared by all pods, and its mount path: <claim>:<path>")
+  flags.DEFINE_integer("restarts", 100, "the maximum number of restarts", lower_bound=0)
+  flags.DEFINE_boolean("dry_run", False, "print the manifest without applying it")
 
 
 if __name__ == "__main__":

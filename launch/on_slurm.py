@@ -1,10 +1,10 @@
-"""Submits a command of ours to SLURM, one process a node.
+"""Submits a command of this library to SLURM, one process per node.
 
   python -m launch.on_slurm --nodes=4 --time=12:00:00 -- python -m launch.train --config=<recipe> --workdir=<shared>
-  python -m launch.on_slurm --nodes=4 --dry_run -- ...      prints the script it would submit
+  python -m launch.on_slurm --nodes=4 --dry_run -- ...      prints the script only
 
-Two minutes before its time is over, and whenever it is preempted, the job is told to stop; it saves, and is put in the
-queue again, where it goes on as if nothing had been. Give it in the checkout, in a folder that all nodes share.
+Two minutes before its time limit, and on preemption, the job is asked to stop; it saves, is requeued, and resumes. Run
+this command in the checkout, in a folder that all nodes share.
 """
 
 import shlex
@@ -30,10 +30,10 @@ def script(command: Sequence[str], *, nodes: int, time: str, partition: str | No
   options += [f"--partition={partition}"] if partition else []
   options += [f"--gpus-per-node={gpus}"] if gpus else []
   options += [f"--cpus-per-task={cpus}"] if cpus else []
-  # By itself jax gives a process of SLURM's one GPU, and srun does not ask what sbatch was asked for.
-  surroundings = [f"export JAX_LOCAL_DEVICE_IDS={','.join(map(str, range(gpus)))}"] if gpus else []
-  surroundings += [f"export SRUN_CPUS_PER_TASK={cpus}"] if cpus else []
-  return "\n".join(["#!/bin/bash", *(f"#SBATCH {option}" for option in options), "", *surroundings,
+  # By default, JAX uses one GPU per SLURM process, and srun does not inherit --cpus-per-task from sbatch.
+  environment = [f"export JAX_LOCAL_DEVICE_IDS={','.join(map(str, range(gpus)))}"] if gpus else []
+  environment += [f"export SRUN_CPUS_PER_TASK={cpus}"] if cpus else []
+  return "\n".join(["#!/bin/bash", *(f"#SBATCH {option}" for option in options), "", *environment,
                     f"srun --kill-on-bad-exit=0 {words}", "code=$?",
                     f"if [ $code -eq {REQUEUE} ]; then",
                     "  scontrol requeue $SLURM_JOB_ID", "fi", "exit $code", ""])
@@ -53,14 +53,14 @@ def main(arguments: list[str]) -> None:
 
 
 def define_flags() -> None:
-  """Defines the flags of this command, which others share the names of."""
-  flags.DEFINE_integer("nodes", 1, "how many", lower_bound=1)
-  flags.DEFINE_string("time", "24:00:00", "how long a job may take before it is queued again")
-  flags.DEFINE_string("partition", None, "by default the cluster's own")
-  flags.DEFINE_integer("gpus", 0, "of each node", lower_bound=0)
-  flags.DEFINE_integer("cpus", 0, "cores of each node; 0: what the cluster gives a task, often one", lower_bound=0)
-  flags.DEFINE_string("python", ".venv/bin/python", "the Python on every node, seen from here")
-  flags.DEFINE_boolean("dry_run", False, "print what would be submitted, and submit nothing")
+  """Defines the flags of this command, whose names other commands use too."""
+  flags.DEFINE_integer("nodes", 1, "the number of nodes", lower_bound=1)
+  flags.DEFINE_string("time", "24:00:00", "the time limit of a job, after which it is requeued")
+  flags.DEFINE_string("partition", None, "the partition; by default that of the cluster")
+  flags.DEFINE_integer("gpus", 0, "GPUs per node", lower_bound=0)
+  flags.DEFINE_integer("cpus", 0, "CPU cores per node; 0: the cluster's default for a task, often one", lower_bound=0)
+  flags.DEFINE_string("python", ".venv/bin/python", "the Python on every node, relative to this folder")
+  flags.DEFINE_boolean("dry_run", False, "print the script without submitting it")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Runs a command of ours on every worker of a Cloud TPU pod.
+"""Runs a command of this library on every worker of a Cloud TPU pod.
 
   python -m launch.on_tpu --name=pod --zone=us-east5-a -- python -m launch.train --config=<recipe> --workdir=<shared>
-  python -m launch.on_tpu --name=pod --zone=us-east5-a --dry_run -- ...      prints what it would run
+  python -m launch.on_tpu --name=pod --zone=us-east5-a --dry_run -- ...      prints the command only
 
-The pod exists and holds the same checkout on every worker (docs/pods.md says how). The processes find each other.
+The pod must exist and have the same checkout on every worker (see docs/pods.md). The processes find each other.
 """
 
 import shlex
@@ -17,13 +17,13 @@ from launch import command_line, pods
 
 def command_of(command: Sequence[str], name: str | None, zone: str | None, project: str | None, folder: str,
                python: str) -> list[str]:
-  """Returns what is run here.
+  """Returns the local command.
 
   Raises:
     ValueError: if the TPU is not named, or there is no command.
   """
   if not name or not zone:
-    raise ValueError("which TPU is meant? Give --name=<tpu> and --zone=<zone>.")
+    raise ValueError("the TPU is not named; give --name=<tpu> and --zone=<zone>.")
   words = pods.as_module(command)
   return ["gcloud", "compute", "tpus", "tpu-vm", "ssh", name, f"--zone={zone}",
           *([f"--project={project}"] if project else []), "--worker=all",
@@ -43,13 +43,13 @@ def main(arguments: list[str]) -> None:
 
 
 def define_flags() -> None:
-  """Defines the flags of this command, which others share the names of."""
-  flags.DEFINE_string("name", None, "of the TPU; it must be given")
-  flags.DEFINE_string("zone", None, "of the TPU; it must be given")
-  flags.DEFINE_string("project", None, "by default gcloud's own")
+  """Defines the flags of this command, whose names other commands use too."""
+  flags.DEFINE_string("name", None, "the name of the TPU; required")
+  flags.DEFINE_string("zone", None, "the zone of the TPU; required")
+  flags.DEFINE_string("project", None, "the Google Cloud project; by default that of gcloud")
   flags.DEFINE_string("folder", "metajax", "the checkout on every worker")
-  flags.DEFINE_string("python", ".venv/bin/python", "the Python on every worker, seen from the checkout")
-  flags.DEFINE_boolean("dry_run", False, "print what would be run, and run nothing")
+  flags.DEFINE_string("python", ".venv/bin/python", "the Python on every worker, relative to the checkout")
+  flags.DEFINE_boolean("dry_run", False, "print the command without running it")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the launchers of pods share: the command that every process runs, and processes watched together."""
+"""Shared by the launchers of pods: the command of every process, and running processes together."""
 
 import os
 import signal
@@ -10,12 +10,12 @@ from typing import Mapping, Sequence
 
 from metajax.lab.preemption import INTERRUPTED, REQUEUE
 
-_GRACE = 3.0  # seconds between a process's end in failure and that of the others
-_WELL = (0, REQUEUE, INTERRUPTED)  # exit codes of a process that did what it was asked to
+_GRACE = 3.0  # seconds between the failure of a process and the end of the others
+_WELL = (0, REQUEUE, INTERRUPTED)  # exit codes of a process that ended as requested
 
 
 def as_module(command: Sequence[str]) -> list[str]:
-  """Returns the words after `python -m` of a command that may be written with or without them.
+  """Returns the words of a command without a leading `python -m`.
 
   Raises:
     ValueError: if the command names no module.
@@ -30,21 +30,22 @@ def as_module(command: Sequence[str]) -> list[str]:
   return rest
 
 
-def run_together(commands: Sequence[Sequence[str]], surroundings: Mapping[str, str] | None = None, *,
+def run_together(commands: Sequence[Sequence[str]], environment: Mapping[str, str] | None = None, *,
                  told_by_input: bool = False) -> int:
-  """Runs commands side by side and returns the exit code of the first that fails, or 0.
+  """Runs commands in parallel and returns the exit code of the first that fails, or 0.
 
-  Their lines are printed with the number of the process before them. The first to fail ends the others, which cannot
-  go on without it; SIGTERM and SIGINT are passed on to all. One that a signal ended has the exit code that a shell
-  would give it, 128 and the signal's number.
+  Their output is prefixed by the index of the process. If one fails, the others are killed, because they cannot
+  continue without it. SIGTERM and SIGINT are forwarded to all. The exit code of a process that was ended by a signal is
+  128 plus the signal's number, as in a shell.
 
   Args:
     commands: one for each process.
-    surroundings: environment variables, by default this process's own.
-    told_by_input: pass a first signal on as the end of standard input, for commands that end there as if signalled.
+    environment: environment variables, by default those of this process.
+    told_by_input: forward the first signal by closing standard input, for commands that treat this as a signal.
   """
-  # In groups of their own, or Ctrl-C in a terminal would reach them twice, from it and from us; twice means at once.
-  pod = [subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+  # In separate process groups: otherwise Ctrl-C would reach them twice, from the terminal and from here, and a second
+  # signal ends a process immediately.
+  pod = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           stdin=subprocess.PIPE if told_by_input else subprocess.DEVNULL, process_group=0)
          for command in commands]
   readers = [threading.Thread(target=_say, args=(process, member)) for process, member in enumerate(pod)]
@@ -63,12 +64,12 @@ def run_together(commands: Sequence[Sequence[str]], surroundings: Mapping[str, s
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
   failed = 0
   try:
-    while None in [member.poll() for member in pod]:  # every one is asked, or a failure would not be seen
-      # One that was asked to stop has saved with the others, who may be a little behind it.
+    while None in [member.poll() for member in pod]:  # polls every process, so that no failure is missed
+      # A process that stopped on request has saved together with the others, which may take a little longer.
       codes = [member.returncode for member in pod if member.returncode not in (None, *_WELL)]
       if codes and not failed:
         failed = codes[0]
-        time.sleep(_GRACE)  # the others may be about to say why, or to end in the same way
+        time.sleep(_GRACE)  # the others may be about to report the cause, or to fail in the same way
         for member in pod:
           member.kill()
       time.sleep(0.1)
@@ -82,7 +83,7 @@ def run_together(commands: Sequence[Sequence[str]], surroundings: Mapping[str, s
 
 
 def python(module_and_flags: Sequence[str]) -> list[str]:
-  """Returns the command line of a module under this very Python."""
+  """Returns the command line that runs a module with the current Python."""
   return [sys.executable, "-m", *module_and_flags]
 
 

@@ -1,7 +1,7 @@
-"""Lists the recipes: what each is, what it needs, and how long it takes.
+"""Lists the recipes: what each does, what it needs, and how long it takes.
 
-  python -m launch.recipes                    those of metajax, by the names that --config= takes
-  python -m launch.recipes --folder=mine      those of a folder of yours
+  python -m launch.recipes                    recipes of metajax, by the names for --config=
+  python -m launch.recipes --folder=mine      recipes in a folder of yours
 """
 
 import ast
@@ -17,25 +17,25 @@ from absl import flags
 
 from launch import command_line, find
 
-_FOLDER = flags.DEFINE_string("folder", None, "where the recipes are; by default those of metajax")
+_FOLDER = flags.DEFINE_string("folder", None, "the folder of the recipes; by default that of metajax")
 _RESULTS = flags.DEFINE_string("results", str(find.ROOT / "docs" / "results"),
-                               "where what they took is, as benchmarks.results keeps it")
+                               "the folder of measured times, written by benchmarks.results")
 
 
 class Page(NamedTuple):
-  """What there is to say of a recipe before it is run."""
-  name: str  # what --config= takes
-  title: str  # the first sentence of its page
-  arguments: str  # what may follow a colon, where the page says it; '' if not
+  """The description of a recipe."""
+  name: str  # for --config=
+  title: str  # the first sentence of its docstring
+  arguments: str  # possible arguments after a colon, if the docstring lists them, otherwise ''
   needs: str
   takes: str
 
 
 def read(name: str, path: Path, results: Path) -> Page:
-  """Returns the page of a recipe, without importing it.
+  """Returns the description of a recipe, without importing it.
 
   Args:
-    name: what it is called.
+    name: the name of the recipe.
     path: the recipe, a Python file with a docstring.
     results: the folder of measured results, `<recipe>.json`, each with `minutes` and `machine`.
   """
@@ -56,11 +56,11 @@ def main(_: list[str]) -> None:
     known = {str(path): path for path in sorted(Path(_FOLDER.value).glob("*.py")) if find.is_recipe(path)}
   if not known:
     raise ValueError(f"folder {_FOLDER.value} holds no recipe, a file that defines get_config() and build(config); "
-                     "name the folder where yours are, or none for those of metajax.")
+                     "give another --folder, or none for the recipes of metajax.")
   width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
   for name, path in known.items():
     page = read(name, path, Path(_RESULTS.value))
-    # Our own are asked, which is as good as reading; another's code is not run to be listed.
+    # Only recipes of metajax are imported; code in other folders is not run just to be listed.
     learners = page.arguments or (", ".join(command_line.learners(name)) if _FOLDER.value is None else "")
     print(f"{name}{':<learner>' if learners else ''}")
     for what, said in (("", page.title), ("learners: ", learners), ("needs: ", page.needs), ("takes: ", page.takes)):
@@ -73,7 +73,7 @@ def main(_: list[str]) -> None:
 
 
 def _paragraph(page: str, start: str) -> str:
-  """Returns what follows `start` up to the next line that begins another matter, on one line."""
+  """Returns the text after `start`, up to the next paragraph or `Title: `, as one line."""
   found = re.search(start + r"(.*?)(?=\n\s*\n|\n[A-Z][\w ]*: |\Z)", page, re.M | re.S)
   return " ".join(found.group(1).split()) if found else ""
 

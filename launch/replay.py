@@ -1,8 +1,8 @@
-"""Does one step of a run again, and says what of it is not a number.
+"""Repeats one step of a run, and reports which of its values are non-finite.
 
   python -m launch.replay --workdir=runs/quickstart --step=120
 
-The episodes of the step are written to step_<n>.npz in the workdir; nothing else in it changes.
+The episodes of the step are written to step_<n>.npz in the workdir, which is otherwise unchanged.
 """
 
 from absl import flags
@@ -10,8 +10,8 @@ from absl import flags
 from launch import command_line, fields
 from metajax.lab import replay, workdir
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run; it must be given")
-_STEP = flags.DEFINE_integer("step", None, "which step, counted from 1; it must be given", lower_bound=1)
+_WORKDIR = flags.DEFINE_string("workdir", None, "the workdir of the run; required")
+_STEP = flags.DEFINE_integer("step", None, "the step, counted from 1; required", lower_bound=1)
 
 
 def main(_: list[str]) -> None:

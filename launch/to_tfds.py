@@ -1,11 +1,11 @@
-"""Writes a data set that metajax reads as one of tensorflow-datasets, once, to be read by its name.
+"""Converts a data set that metajax can read to one of tensorflow-datasets, which can then be read by name.
 
   python -m launch.to_tfds --data=cifar-fs                               then: --config.data=tfds:cifar_fs
   python -m launch.to_tfds --data=miniimagenet:imagenet --name=mini      from your folder of images
   python -m launch.to_tfds --data=clinc150                               vectors: --config=vectors
   python -m launch.to_tfds --data=fsmol                                  assays: --config=fsmol
 
-Needs no TensorFlow, and what is written is read with and without it, as the same tasks.
+TensorFlow is not needed, and the data gives the same tasks with and without it.
 """
 
 import re
@@ -19,10 +19,10 @@ from launch import command_line
 from metajax.data import fsmol, tfds_classes, tfds_groups
 from metajax.tasks.class_data import SPLITS
 
-_DATA = flags.DEFINE_string("data", "cifar-fs", "what to write, a word of --config.data: a name, or a kind and a place")
-_NAME = flags.DEFINE_string("name", "", "what it is called; by default the same, with underscores")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 0, "the side of images where it can be chosen; 0 is the usual")
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "where tfds keeps its data; by default $TFDS_DATA_DIR or its own place")
+_DATA = flags.DEFINE_string("data", "cifar-fs", "the data to write, as for --config.data: <name>, or <kind>:<path>")
+_NAME = flags.DEFINE_string("name", "", "the name of the new data set; by default that of the data, with underscores")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 0, "the side of the images, if it can be chosen; 0 for the default")
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "the data folder of tfds; by default $TFDS_DATA_DIR or that of tfds")
 _VECTORS = ("clinc150", "banking77")
 
 

@@ -1,13 +1,12 @@
-"""Trains, tests and pictures a recipe.
+"""Trains and tests a recipe, and draws its figures.
 
   python -m launch.train                                                     the quickstart
   python -m launch.train --config=omniglot_maml --config.seed=1 --workdir=runs/maml1
-  python -m launch.train --config=omniglot:ridge                            one learner of a recipe for many
-  python -m launch.train --config=mine.py                                   a file of yours
+  python -m launch.train --config=omniglot:ridge                            one learner of a recipe with several
+  python -m launch.train --config=mine.py                                   a recipe file of yours
   python -m launch.train --config.training.steps=900 --fork=runs/quickstart --workdir=runs/longer
 
-The same command again goes on where the run was left. On SIGTERM it saves and leaves with exit code 75, to be started
-again.
+The same command resumes an interrupted run. On SIGTERM, the run saves and exits with code 75, to be started again.
 """
 
 import dataclasses
@@ -28,12 +27,12 @@ from metajax.lab.recipe import Recipe
 from metajax.lab.reports import summary, weights_and_biases
 from metajax.training import hosts
 
-_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, say what memory and arithmetic a step takes, and stop")
-_FORK = flags.DEFINE_string("fork", None, "the workdir of a run to go on from, in a new one, under other settings")
-_TUNED = flags.DEFINE_boolean("tuned", False, "take the settings that benchmarks.autotune found fastest here")
-_WANDB = flags.DEFINE_string("wandb_project", None, "send metrics to this project of Weights & Biases, too; it needs "
-                             "the extra metajax[wandb]")
-_WORKDIR = flags.DEFINE_string("workdir", None, "where results go; by default runs/<recipe>")
+_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, report the memory and FLOPs of a step, and stop")
+_FORK = flags.DEFINE_string("fork", None, "the workdir of a run to continue in a new workdir, with other settings")
+_TUNED = flags.DEFINE_boolean("tuned", False, "use the settings that benchmarks.autotune found fastest on this machine")
+_WANDB = flags.DEFINE_string("wandb_project", None, "also send metrics to this project of Weights & Biases; needs the "
+                             "extra metajax[wandb]")
+_WORKDIR = flags.DEFINE_string("workdir", None, "the folder for results; by default runs/<recipe>")
 
 
 def main(_: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What was found to be fastest on this machine, recipe by recipe: written by benchmarks.autotune, read by --tuned."""
+"""The fastest settings of each recipe on this machine: written by benchmarks.autotune, read by --tuned."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from metajax.data.download import cache_dir
 
 
 def machine() -> str:
-  """Returns the kind and number of devices that a setting was found on."""
+  """Returns the kind and number of this machine's devices, which settings are stored under."""
   devices = jax.devices()
   return f"{len(devices)} {devices[0].device_kind}, {os.cpu_count()} cores"
 
 
 def remember(recipe: str, settings: Mapping[str, Any]) -> Path:
-  """Keeps the settings of a recipe for this machine; returns the file that they are in."""
+  """Stores the settings of a recipe for this machine; returns the path of the file."""
   path = _path()
   path.parent.mkdir(parents=True, exist_ok=True)
   known = _read()
@@ -30,15 +30,15 @@ def remember(recipe: str, settings: Mapping[str, Any]) -> Path:
 
 
 def apply(recipe: str, config: Any) -> list[str]:
-  """Sets the fields of a config to what was found for its recipe on this machine; returns them as they are typed.
+  """Sets the fields of a config to the settings found for its recipe on this machine; returns them as flags.
 
   Raises:
-    ValueError: if nothing was found for it yet, or the file is damaged.
+    ValueError: if there are no settings for it yet, or the file is damaged.
   """
   known = _read().get(machine(), {})
   settings = next((known[name] for name in (recipe, *known) if name in known and find.same(name, recipe)), None)
   if settings is None:
-    raise ValueError(f"nothing is known of {recipe} on this machine ({machine()}); first run python -m "
+    raise ValueError(f"there are no tuned settings of {recipe} on this machine ({machine()}); first run python -m "
                      f"benchmarks.autotune --config={recipe}.")
   for name, value in settings.items():
     *groups, field = name.split(".")

@@ -1,24 +1,24 @@
 """metajax: meta-training in JAX, with ConML.
 
   train, evaluate, adapt   the short path: meta-train a learner, test it, use it
-  Examples, Episode        a labelled set; a task, split in support and query
+  Examples, Episode        a labelled set; a task, split into support and query
   Network                  a network as two pure functions, whatever library it was written with
-  Learner                  a way of learning one task, as five pure functions
-  Objective, Estimator     what meta-training minimises; how its gradient is made
+  Learner                  an algorithm that learns one task, as five pure functions
+  Objective, Estimator     what meta-training minimises; how its gradient is computed
   TaskDistribution         where tasks come from
-  types                    these contracts, and the letters used in every docstring
-  learners, networks       learners, each made from a network
+  types                    these interfaces, and the letters used in every docstring
+  learners, networks       learners, each built on a network
   losses, distances        per-example losses and scores; distances between representations
-  contrast                 ConML's equations, on arrays of representations: for anybody's JAX code
+  contrast                 ConML's equations on arrays of representations, usable from any JAX code
   objectives               episodic, ConML, Reptile, autoregressive: each wraps a learner
   estimators               from an objective to a gradient
-  examples                 labelled sets with padding: made, joined, thinned, averaged
-  tasks                    task distributions: formulas, and draws from arrays
+  examples                 labelled sets with padding: build, join, index, average
+  tasks                    task distributions: formulas, and sampling from arrays
   data                     readers: from files to arrays
   training, evaluation     the compiled step and the loop; frozen test episodes
   lab                      recipes: whole runs, comparisons, reports
 
-Everything is imported when it is first asked for, so that `from metajax import contrast` costs jax and nothing more.
+Every name is imported on first use, so `from metajax import contrast` imports only jax.
 """
 
 import importlib
@@ -54,7 +54,7 @@ __all__ = ["adapt", "contrast", "data", "distances", "estimators", "evaluate", "
            "learners", "losses", "networks", "objectives", "tasks", "train", "training", "types", "Episode",
            "Estimator", "Examples", "Learner", "Network", "Objective", "TaskDistribution"]
 
-# Where a name is that is not a module of this package.
+# Names that are not direct submodules of this package, and where to find them.
 _ELSEWHERE = {
     "distances": "metajax.contrast.distances", "evaluation": "metajax.training.evaluation",
     "adapt": "metajax.training.short:adapt", "evaluate": "metajax.training.short:evaluate",

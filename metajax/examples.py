@@ -1,7 +1,8 @@
-"""Labelled sets with padding: how to make them, join them, thin them, and average over them.
+"""Labelled sets with padding: build them, join them, index them, and average over them.
 
-Unequal shots, random subsets and the union of support and query are all one static shape with a mask, so that one
-compiled program serves them all. `N` examples; a False in the mask is padding, which no result may depend on.
+Unequal shots, random subsets, and the union of support and query are arrays of static shape with a mask, so that one
+compiled program handles them all. `N` is the number of examples; False in the mask marks padding, which must not affect
+any result.
 """
 
 import jax
@@ -11,7 +12,7 @@ from metajax.types import Array, Episode, Examples, PyTree
 
 
 def examples(inputs: PyTree, targets: Array, mask: Array | None = None) -> Examples:
-  """Returns the labelled set of `inputs [N, ...]` and `targets [N, ...]`; without a mask nothing is padding.
+  """Returns the labelled set of `inputs [N, ...]` and `targets [N, ...]`; without a mask, there is no padding.
 
   >>> import jax.numpy as jnp
   >>> from metajax.examples import examples, masked_mean, union
@@ -27,22 +28,22 @@ def examples(inputs: PyTree, targets: Array, mask: Array | None = None) -> Examp
 
 
 def union(first: Examples, second: Examples) -> Examples:
-  """Returns all examples of both sets, `first` before `second`."""
+  """Returns the examples of both sets, those of `first` before those of `second`."""
   return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)
 
 
 def take(all_examples: Examples, indices: Array) -> Examples:
-  """Returns the examples at `indices [M]`, as a set of `M`."""
+  """Returns the `M` examples at `indices [M]`."""
   return jax.tree.map(lambda leaf: leaf[indices], all_examples)
 
 
 def zero_padding(some: Examples) -> Examples:
-  """Returns the examples with zeros for whatever inputs and targets padding has, be it NaN or infinity."""
+  """Returns the examples with the inputs and targets of padding set to zero, even where they are NaN or Inf."""
   return some._replace(inputs=zero_rows(some.inputs, some.mask), targets=zero_rows(some.targets, some.mask))
 
 
 def zero_rows(tree: PyTree, mask: Array) -> PyTree:
-  """Returns arrays `[N, ...]` with zeros in the rows where `mask [N]` is false."""
+  """Returns arrays `[N, ...]` with the rows where `mask [N]` is false set to zero."""
 
   def zeroed(leaf):
     rows = jnp.reshape(mask, (-1, *[1] * (jnp.ndim(leaf) - 1)))
@@ -52,18 +53,19 @@ def zero_rows(tree: PyTree, mask: Array) -> PyTree:
 
 
 def masked_mean(values: Array, mask: Array) -> Array:
-  """Returns the mean of `values [N]` where `mask [N]` is true, and zero where it is true nowhere."""
+  """Returns the mean of `values [N]` where `mask [N]` is true, or zero if it is true nowhere."""
   total = jnp.sum(jnp.where(mask, values, jnp.zeros_like(values)))
   return total / jnp.maximum(jnp.sum(mask), 1).astype(values.dtype)
 
 
 def check_episodes(episodes: Episode) -> int:
-  """Returns `T`, the number of tasks in a meta-batch of episodes, having checked that they are well-formed.
+  """Checks that a meta-batch of episodes is well formed, and returns its number of tasks `T`.
+
+  Only shapes and dtypes are checked, so this costs nothing at run time.
 
   Raises:
-    ValueError: if support or query lack a task axis or an example, if their leading axes disagree, if a mask is not
-      boolean or anything else no number, or if an example of the one is not of the form of an example of the other.
-      Shapes and dtypes only: it costs nothing at run time.
+    ValueError: if support or query lack a task axis or have no examples, if their leading axes disagree, if a mask is
+      not boolean, if inputs or targets are not numbers, or if support and query examples differ in shape or dtype.
   """
   sizes = set()
   for name, part in zip(Episode._fields, episodes):
@@ -88,6 +90,6 @@ def check_episodes(episodes: Episode) -> int:
     support, query = (jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape[2:])}", getattr(part, name))
                       for part in episodes)
     if support != query:
-      raise ValueError(f"an example of support and one of query must be alike, but their {name} are {support} and "
-                       f"{query}; give both the same trailing axes and type.")
+      raise ValueError(f"support and query examples must have the same shape and dtype, but their {name} are {support} "
+                       f"and {query}; give both the same trailing axes and type.")
   return sizes.pop()

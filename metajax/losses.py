@@ -1,4 +1,4 @@
-"""What a prediction costs and what it scores, one value an example.
+"""Losses and scores, one value per example.
 
 Every function takes the outputs and targets of `Q` examples and returns `[Q]`; objectives average over the examples
 that are not padding.
@@ -14,7 +14,7 @@ from metajax.types import Array
 def softmax_cross_entropy(outputs: Array, targets: Array) -> Array:
   """Returns `[Q]` cross-entropies in nats of logits `[Q, C]` against integer classes `[Q]` in [0, C).
 
-  Of a class out of range it is NaN, and not, as an index from the end would have it, that of another class.
+  The cross-entropy of an out-of-range class is NaN; a negative class does not index from the end.
 
   >>> import jax.numpy as jnp
   >>> from metajax import losses
@@ -32,18 +32,18 @@ def softmax_cross_entropy(outputs: Array, targets: Array) -> Array:
 def squared_error(outputs: Array, targets: Array) -> Array:
   """Returns `[Q]` squared errors, in squared units of the target, averaged over all axes but the first.
 
-  No factor of one half: the mean over examples is the mean squared error that MAML's paper reports.
+  There is no factor of one half: the mean over examples is the mean squared error that the MAML paper reports.
   """
   check_real_arrays("outputs and targets", (outputs, targets))
   if jnp.shape(outputs) != jnp.shape(targets) or jnp.ndim(outputs) == 0:
-    raise ValueError(f"outputs and targets must be [examples, ...] and alike, but they are {list(jnp.shape(outputs))} "
-                     f"and {list(jnp.shape(targets))}; give both the same trailing axes.")
+    raise ValueError("outputs and targets must have the same shape [examples, ...], but they are "
+                     f"{list(jnp.shape(outputs))} and {list(jnp.shape(targets))}; give both the same trailing axes.")
   errors = optax.losses.squared_error(outputs, targets)
   return jnp.mean(errors.reshape(errors.shape[0], -1), axis=1)
 
 
 def accuracy(outputs: Array, targets: Array) -> Array:
-  """Returns `[Q]` ones where the largest of the logits `[Q, C]` is the target `[Q]`, zeros elsewhere (a fraction)."""
+  """Returns `[Q]`: 1 where the largest of the logits `[Q, C]` is at the target `[Q]`, 0 elsewhere."""
   _check_classes(outputs, targets)
   return (jnp.argmax(outputs, axis=-1) == targets).astype(outputs.dtype)
 
@@ -52,5 +52,5 @@ def _check_classes(outputs: Array, targets: Array) -> None:
   check_real_arrays("logits", outputs)
   shapes = jnp.shape(outputs), jnp.shape(targets)
   if len(shapes[0]) != 2 or shapes[1] != shapes[0][:1] or not jnp.issubdtype(targets.dtype, jnp.integer):
-    raise ValueError("classes need logits [examples, classes] and integer targets [examples], but they are "
+    raise ValueError("classification needs logits [examples, classes] and integer targets [examples], but they are "
                      f"{outputs.dtype}{list(shapes[0])} and {targets.dtype}{list(shapes[1])}.")

@@ -1,8 +1,8 @@
-"""The contracts: what an episode, a network, a learner, an objective and a task distribution are.
+"""The interfaces: what an episode, a network, a learner, an objective and a task distribution are.
 
-The letters, used in every docstring of the library:
+Letters used in every docstring of the library:
 `T` tasks in a meta-batch, `N` support examples, `Q` query examples, `K` views of a task, `C` classes (ways),
-`D` features. Functions are written for one task; only objectives and evaluation put `vmap` above them.
+`D` features. Functions are written for one task; objectives and evaluation `vmap` them over tasks.
 """
 
 from dataclasses import dataclass, replace
@@ -18,28 +18,28 @@ Metrics = Mapping[str, Array]
 
 
 class Examples(NamedTuple):
-  """One labelled set: a task's support, its query, or any subset of both."""
+  """One labelled set: a task's support set, its query set, or any subset of the two."""
   inputs: PyTree  # [N, ...]
   targets: Array  # [N] integers in [0, C), or [N, ...] reals
-  mask: Array  # [N] bool; False marks padding, which no result may depend on
+  mask: Array  # [N] bool; False marks padding, which must not affect any result
 
 
 class Episode(NamedTuple):
-  """One task, split as "train as you test" demands (Vinyals et al., 2016)."""
+  """One task, split into a support and a query set ("train as you test", Vinyals et al., 2016)."""
   support: Examples
   query: Examples
 
 
 class Network(NamedTuple):
-  """A network as two pure functions, whatever library it was written with.
+  """A network as two pure functions, independent of the library it was written in.
 
   init:  (key, inputs [N, ...])                        -> params
   apply: (params, inputs [N, ...], mask [N] of bool)   -> outputs [N, ...]
 
   `apply` takes the mask because a network that normalises over its batch must leave padding out.
 
-  independent: whether each output depends on its own input alone, as it does not where activations are normalised over
-  the batch. Learners make use of it; False is always right.
+  independent: whether each output depends on its own input only. It does not if activations are normalised over the
+  batch. Learners use it to save work; False is always safe.
   """
   init: Callable[[PRNGKey, PyTree], Params]
   apply: Callable[[Params, PyTree, Array], Array]
@@ -47,14 +47,14 @@ class Network(NamedTuple):
 
 
 class SequenceNetwork(NamedTuple):
-  """A network over `L` tokens whose places and sight are given, as two pure functions.
+  """A network over `L` tokens with given positions and attention mask, as two pure functions.
 
-  init:  (key, tokens [L, features])                                        -> params
-  apply: (params, tokens [L, features], places [L], sight [L, L] of bool)   -> outputs [L, num_outputs]
+  init:  (key, tokens [L, features])                                              -> params
+  apply: (params, tokens [L, features], positions [L], attends [L, L] of bool)    -> outputs [L, num_outputs]
 
-  `places` are integers; token i sees token j where `sight[i, j]`.
+  `positions` are integers; token i attends to token j where `attends[i, j]` is true.
 
-  max_tokens: the number of places there are, so that each is below it; None is no limit.
+  max_tokens: the number of positions; every position is below it. None means no limit.
   """
   init: Callable[[PRNGKey, Array], Params]
   apply: Callable[[Params, Array, Array, Array], Array]
@@ -62,12 +62,12 @@ class SequenceNetwork(NamedTuple):
 
 
 class FilmNetwork(NamedTuple):
-  """A network modulated by a vector, as two pure functions.
+  """A network modulated by a vector of FiLM parameters, as two pure functions.
 
   init:  (key, inputs [N, ...])                                     -> params
   apply: (params, film [num_film], inputs [N, ...], mask [N])       -> features [N, D]
 
-  A `film` of zeros leaves the network as it is.
+  With `film` all zeros the network is unmodulated.
   """
   init: Callable[[PRNGKey, Array], Params]
   apply: Callable[[Params, Array, Array, Array], Array]
@@ -75,19 +75,19 @@ class FilmNetwork(NamedTuple):
 
 
 class Learner(NamedTuple):
-  """A way of learning one task from examples, `h = g(D; theta)`, as five pure functions and perhaps a sixth.
+  """An algorithm that learns one task from examples, `h = g(D; theta)`: five pure functions and an optional sixth.
 
   init:      (key, inputs [N, ...])                     -> params     theta, shared by all tasks
-  embed:     (params, inputs [N, ...], mask [N])        -> features   what no task changes, once per example
-  adapt:     (params, examples of features, key)        -> adapted    all that is learned of one task
+  embed:     (params, inputs [N, ...], mask [N])        -> features   task-independent, computed once per example
+  adapt:     (params, examples of features, key)        -> adapted    everything learned about one task
   predict:   (params, adapted, features [Q, ...], mask) -> outputs [Q, ...]
   represent: (params, adapted, key)                     -> psi(h): a pytree of reals, read as one long vector
   adapt_both: (params, support, query, key)             -> adapted to the support set, adapted to support and query
 
-  `adapt_both` is for a learner that can do the two cheaper than by calling `adapt` twice, with the same results.
+  `adapt_both` is optional: it gives the same results as two calls of `adapt`, at a lower cost.
 
-  An objective gives `adapt` and `represent` the same key for every set it learns from in one task, so that two
-  models of a task differ by their examples alone. The key of `represent` is the same for all tasks of a meta-batch.
+  Within one task, an objective passes the same key to every call of `adapt` and `represent`, so that two models of the
+  task differ only in their examples. The key of `represent` is the same for all tasks of a meta-batch.
   """
   init: Callable[[PRNGKey, PyTree], Params]
   embed: Callable[[Params, PyTree, Array], PyTree]
@@ -106,11 +106,11 @@ class Objective:
   """What meta-training minimises; called as `(params, tasks with leading T, key) -> (loss, metrics)`, all scalars.
 
   function:  (params, tasks, key, axis_name) -> (loss, metrics)
-  init:      (key, inputs [N, ...])          -> params, the learner's; None if the objective knows of none
-  axis_name: the mapped axis over which tasks are spread, if any; `training` sets it, so that nobody else has to
+  init:      (key, inputs [N, ...])          -> the learner's params; None if the objective has no learner
+  axis_name: the mapped axis over which tasks are sharded, if any; `training` sets it
 
-  Where tasks are spread over devices, the mean over devices of the loss must be that over all tasks. Of a plain mean
-  over tasks it is; anything else, as the contrast, has to talk over the axis.
+  If tasks are sharded over devices, the loss averaged over devices must equal the loss of all tasks. A plain mean over
+  tasks does; anything else, such as the contrast, must communicate over the axis.
   """
   function: Callable[[Params, Any, PRNGKey, str | None], tuple[Array, Metrics]]
   init: Callable[[PRNGKey, PyTree], Params] | None = None
@@ -120,52 +120,52 @@ class Objective:
     return self.function(params, tasks, key, self.axis_name)
 
   def over(self, axis_name: str | None) -> "Objective":
-    """Returns the same objective of tasks that are spread over a mapped axis."""
+    """Returns the same objective for tasks that are sharded over a mapped axis."""
     return replace(self, axis_name=axis_name)
 
 
 class Estimator(NamedTuple):
-  """How the gradient of a step is made, and what is carried from one step to the next.
+  """How the gradient of a step is computed, and what is carried from one step to the next.
 
   init:     (params, tasks with leading T, key)              -> carry, every leaf `[T, ...]`, or () for nothing
   estimate: (params, carry, tasks with leading T, key, step) -> gradient, carry, metrics
 
-  A leaf of the carry leads with the task slot, and slots are sharded over devices as tasks are. `estimate` returns the
-  gradient of a device's own tasks; the step averages it over the devices. `estimators.differentiate` makes the
-  estimator of an objective that is differentiated as it stands, which carries nothing.
+  The first axis of every leaf of the carry is the task slot; slots are sharded over devices as tasks are. `estimate`
+  returns the gradient of a device's own tasks, and the step averages it over devices. `estimators.differentiate`
+  turns an objective into an estimator by plain differentiation; it carries nothing.
   """
   init: Callable[[Params, PyTree, PRNGKey], PyTree]
   estimate: Callable[[Params, PyTree, PyTree, PRNGKey, Array], tuple[Params, PyTree, Metrics]]
 
 
-# What a step can be made of: an objective or a function, which is differentiated, or an estimator.
+# What a step accepts: an objective or a loss function, which it differentiates, or an estimator.
 Trainable = Objective | LossFunction | Estimator
 
 
 class TaskDistribution(NamedTuple):
   """Where tasks come from: a pure, compiled draw of one task from arrays that stay on the device.
 
-  sample: (data, key) -> task      one task: an Episode, or whatever pytree the objective takes
-  data:   the arrays that `sample` reads; `()` for a formula. An argument, never a constant of the program.
-  at_step: (data, step) -> data    what they are at a step of training: a curriculum. By default the same throughout.
-  listed: (data, key, place) -> Episode   what stands at a place of a test list, where the tasks are few and each is to
-                                   be met as often as any other. By default a draw like those of training.
-  keys:   (data, key, places [T]) -> keys [T], of the tasks at some places of the list that `key` stands for. By default
-          each task is drawn apart.
-  example: task -> inputs [N, ...]   what the learner's parameters are initialised for. By default the inputs of an
-          episode's support set.
+  sample: (data, key) -> task      one task: an Episode, or any pytree that the objective takes
+  data:   the arrays that `sample` reads; `()` for a formula. They are an argument of the program, never a constant.
+  at_step: (data, step) -> data    the arrays at a given step of training, for a curriculum. Unchanged by default.
+  listed: (data, key, index) -> Episode   the test task at an index, for distributions of few tasks that must each be
+                                   tested equally often. By default tasks are drawn as in training.
+  keys:   (data, key, indices [T]) -> keys [T], of the tasks at these indices of the list that `key` defines. By default
+          each task is drawn independently.
+  example: task -> inputs [N, ...]   the inputs that the learner's parameters are initialised for. By default those of
+          an episode's support set.
   """
   sample: Callable[[PyTree, PRNGKey], Episode]
   data: PyTree = ()
   at_step: Callable[[PyTree, Array], PyTree] = lambda data, step: data
   listed: Callable[[PyTree, PRNGKey, Array], Episode] | None = None
-  keys: Callable[[PyTree, PRNGKey, Array], PRNGKey] = lambda data, key, places: jax.vmap(
-      jax.random.fold_in, (None, 0))(key, places)
+  keys: Callable[[PyTree, PRNGKey, Array], PRNGKey] = lambda data, key, indices: jax.vmap(
+      jax.random.fold_in, (None, 0))(key, indices)
   example: Callable[[Any], PyTree] = lambda task: task.support.inputs
 
 
 # A per-example measure of outputs [Q, ...] against targets [Q, ...]: a loss or a score, as [Q].
 PerExample = Callable[[Array, Array], Array]
 
-# A measure of a whole set of outputs [Q, ...] against targets [Q, ...], of which a mask [Q] says which there are: [].
+# A measure of all outputs [Q, ...] against targets [Q, ...] where a mask [Q] is true, as a scalar.
 PerSet = Callable[[Array, Array, Array], Array]

@@ -1,8 +1,8 @@
 """CIFAR-100 for few-shot learning: CIFAR-FS and FC100, 600 images of 32 x 32 pixels in each class.
 
 CIFAR-FS (Bertinetto et al., 2019, https://arxiv.org/abs/1805.08136) has 64 / 16 / 20 classes drawn at random; FC100
-(Oreshkin et al., 2018, https://arxiv.org/abs/1805.10123) 60 / 20 / 20 of 12 / 4 / 4 super-classes, so that no test
-class is of a kind seen in training. Both use all 60,000 images of Krizhevsky, 2009. Read from the official binary
+(Oreshkin et al., 2018, https://arxiv.org/abs/1805.10123) 60 / 20 / 20 of 12 / 4 / 4 super-classes, so that training
+and test classes share no super-class. Both use all 60,000 images of Krizhevsky, 2009. Read from the official binary
 archive, which holds no pickle, or from two zips of `{train,test}/<class>/<image>.png`.
 """
 
@@ -35,7 +35,7 @@ _URL = f"https://www.cs.toronto.edu/~kriz/{_ARCHIVE}"
 _OFFICIAL = (168513733, "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec")
 _MEMBER = re.compile(r"(?P<part>train|test)/(?P<name>[a-z_]+)/[^/]+\.png")
 _MAX_MEMBER_BYTES = 20_000  # a PNG of 32 x 32 pixels has less than 4,000
-_FORMAT = 1  # of the cached arrays: to be raised whenever decoding changes
+_FORMAT = 1  # version of the cached arrays; increase it whenever decoding changes
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error,
                tarfile.TarError, Image.DecompressionBombError)
 
@@ -45,18 +45,18 @@ def load(split: str, *, protocol: str = "cifar-fs", data_dir: Path | str | None 
   """Returns the classes of `split` (train, val or test), sorted by name, 600 images each.
 
   Args:
-    split: which.
+    split: train, val or test.
     protocol: cifar-fs or fc100.
-    data_dir: the folder with the archive or the two zips, in itself or in `cifar100`; if given, no other place is
-      tried. Without it: `$METAJAX_DATA_DIR`, then the user's cache, then the official download into that cache.
-    download: whether the network may be used.
+    data_dir: the folder with the archive or the two zips, directly or in its sub-folder `cifar100`; if given, no other
+      folder is tried. By default: `$METAJAX_DATA_DIR`, then the user's cache, then the official download into it.
+    download: whether downloading is allowed.
 
   Returns:
     `examples [600 * classes, 32, 32, 3]` uint8; `names` such as 'aquatic_mammals/whale'; `groups` are super-classes.
 
   Raises:
-    FileNotFoundError: the data is in none of these places and cannot be downloaded.
-    ValueError: an unknown split or protocol, or a file that is broken or is not CIFAR-100.
+    FileNotFoundError: if the data is in none of these folders and cannot be downloaded.
+    ValueError: for an unknown split or protocol, or a file that is damaged or is not CIFAR-100.
   """
   check_split(split)
   names = class_split(protocol)[split]
@@ -97,16 +97,16 @@ def class_split(protocol: str) -> Mapping[str, Sequence[str]]:
 
 
 def _find(data_dir: Path | str | None, download: bool) -> list[Path]:
-  """The archive, or the two zips, in the first folder that has either; the cache, filled from the network, is last."""
+  """The archive, or the two zips, in the first folder that has either; the last is the cache, filled by download."""
   cache = download_lib.cache_dir() / "cifar100"
   root = data_dir or os.environ.get("METAJAX_DATA_DIR")
-  places = [Path(root).expanduser() / below for below in ("cifar100", "")] if root else []
+  folders = [Path(root).expanduser() / below for below in ("cifar100", "")] if root else []
   if not data_dir:
-    places.append(cache)
-  for place in places:
+    folders.append(cache)
+  for folder in folders:
     for names in ([_ARCHIVE], list(_ZIPS.values())):
-      if all((place / name).is_file() for name in names):
-        return [place / name for name in names]
+      if all((folder / name).is_file() for name in names):
+        return [folder / name for name in names]
   refused = None
   if not data_dir and download:
     try:
@@ -117,8 +117,8 @@ def _find(data_dir: Path | str | None, download: bool) -> list[Path]:
       refused = error
   raise FileNotFoundError(
       f"Expected CIFAR-100 as {_ARCHIVE} or as {' and '.join(_ZIPS.values())} and found neither in "
-      f"{', '.join(map(str, places))}; set METAJAX_DATA_DIR to a folder that holds one"
-      + (f", or mend the download: {refused}" if refused else ", or let it be downloaded.")) from refused
+      f"{', '.join(map(str, folders))}; set METAJAX_DATA_DIR to a folder that holds one"
+      + (f", or fix the download: {refused}" if refused else ", or allow the download.")) from refused
 
 
 def _read_zips(paths: Sequence[Path], classes: Sequence[str]) -> np.ndarray:
@@ -137,26 +137,26 @@ def _read_zips(paths: Sequence[Path], classes: Sequence[str]) -> np.ndarray:
       raise
     except _UNREADABLE as error:
       raise ValueError(f"{path} must be a zip of CIFAR-100's images, but {member or 'its table of contents'} cannot be "
-                       f"read ({error}); fetch it again.") from error
+                       f"read ({error}); download it again.") from error
     parts.append(np.stack(images).reshape(len(classes), per_class, _SIDE, _SIDE, 3))
   return np.concatenate(parts, axis=1)
 
 
 def _decode(png: bytes) -> np.ndarray:
   with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-    # Checked before the pixels are unpacked, which a small file can have far too many of.
+    # Checked before decoding, because a small file can declare far too many pixels.
     if image.size != (_SIDE, _SIDE):
       raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels instead of {_SIDE} x {_SIDE}")
     return np.asarray(image.convert("RGB"))
 
 
 class _Layout(ValueError):
-  """The file can be read but holds something else than it should."""
+  """The file can be read but has unexpected contents."""
 
 
 def _index(archive: zipfile.ZipFile, path: Path, part: str, per_class: int, classes: Sequence[str]
            ) -> dict[str, list[str]]:
-  """The members of each class, by name; nothing is unpacked before this has found them all."""
+  """The members of each class, by name; nothing is unpacked until all have been found."""
   found: dict[str, list[str]] = {}
   for info in sorted(archive.infolist(), key=lambda info: info.filename):
     match = _MEMBER.fullmatch(info.filename)
@@ -164,17 +164,17 @@ def _index(archive: zipfile.ZipFile, path: Path, part: str, per_class: int, clas
       continue
     if info.file_size > _MAX_MEMBER_BYTES:
       raise _Layout(f"{path} must hold images of at most {_MAX_MEMBER_BYTES} bytes, but {info.filename} declares "
-                    f"{info.file_size}; fetch it again.")
+                    f"{info.file_size}; download it again.")
     found.setdefault(match["name"], []).append(info.filename)
   for name in classes:
     if len(found.get(name, ())) != per_class:
       raise _Layout(f"{path} must hold {per_class} images {part}/{name}/<image>.png, but holds "
-                    f"{len(found.get(name, ()))}; fetch it again.")
+                    f"{len(found.get(name, ()))}; download it again.")
   return found
 
 
 def _read_archive(paths: Sequence[Path], classes: Sequence[str]) -> np.ndarray:
-  """The same from the official binary: a row is the bytes super-class, class, and 3 x 32 x 32 pixels."""
+  """The same from the official binary archive, whose rows are bytes: super-class, class, and 3 x 32 x 32 pixels."""
   path, = paths
   row = 2 + 3 * _SIDE * _SIDE
   parts = []
@@ -182,7 +182,7 @@ def _read_archive(paths: Sequence[Path], classes: Sequence[str]) -> np.ndarray:
     with tarfile.open(path, "r:gz") as archive:
 
       def contents(name: str, expected: int | None = None) -> bytes:
-        member = archive.getmember(f"cifar-100-binary/{name}")  # by its name alone: nothing is unpacked to disk
+        member = archive.getmember(f"cifar-100-binary/{name}")  # nothing is unpacked to disk
         if not member.isfile() or member.size > 1_000_000 and member.size != expected:
           raise ValueError(f"{name} has {member.size} bytes")
         file = archive.extractfile(member)
@@ -196,6 +196,6 @@ def _read_archive(paths: Sequence[Path], classes: Sequence[str]) -> np.ndarray:
           raise ValueError(f"{part}.bin does not hold {per_class} images of each class")
         parts.append(np.stack(images).reshape(-1, per_class, 3, _SIDE, _SIDE))
   except _UNREADABLE as error:
-    raise ValueError(f"{path} must be the official binary archive of CIFAR-100, but cannot be read ({error}); fetch it "
-                     "again.") from error
+    raise ValueError(f"{path} must be the official binary archive of CIFAR-100, but cannot be read ({error}); download "
+                     "it again.") from error
   return np.ascontiguousarray(np.concatenate(parts, axis=1).transpose(0, 1, 3, 4, 2))

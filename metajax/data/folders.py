@@ -1,7 +1,7 @@
-"""Image classification from a folder with one sub-folder of images a class: `<root>/<class>/<image>`.
+"""Image classification from a folder with one sub-folder of images per class: `<root>/<class>/<image>`.
 
-Where the root has sub-folders train, val and test, these hold the classes of each split; otherwise the classes are
-shared by a fixed draw. Decoded once and kept in the user's cache.
+If the root has sub-folders train, val and test, these hold the classes of each split; otherwise the classes are split
+at random with a fixed seed. Images are decoded once and kept in the user's cache.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from metajax.tasks.class_data import SPLITS, ClassData, check_disjoint, check_sp
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
-_FORMAT = 1  # of the cached arrays: to be raised whenever decoding changes
-_MAX_PIXELS = 50_000_000  # of an image; a small file can declare far more than memory holds
+_FORMAT = 1  # version of the cached arrays; increase it whenever decoding changes
+_MAX_PIXELS = 50_000_000  # of an image; a small file can declare more pixels than fit in memory
 
 
 def load(root: Path | str, split: str, *, image_size: int = 84, grey: bool = False,
@@ -28,24 +28,25 @@ def load(root: Path | str, split: str, *, image_size: int = 84, grey: bool = Fal
   Args:
     root: the folder.
     split: train, val or test.
-    image_size: the side of the squares that images are cropped (about their middle) and reduced to.
-    grey: one channel instead of red, green and blue.
-    shares, seed: how classes are shared where the folder has no splits, as in `split_classes`.
+    image_size: the side of the squares that images are centre-cropped and resized to.
+    grey: greyscale instead of RGB.
+    shares, seed: how classes are split if the folder has no splits, as in `split_classes`.
 
   Returns:
-    `examples [n, image_size, image_size, 1 or 3]` uint8; `names` are the sub-folders'.
+    `examples [n, image_size, image_size, 1 or 3]` uint8; `names` are those of the sub-folders.
 
   Raises:
     FileNotFoundError: if there is no such folder.
-    ValueError: if it holds no class folders, a class holds no image, an image cannot be decoded (named with its path),
-      or two splits share a class.
+    ValueError: if there are no class folders, a class has no image, an image cannot be decoded (its path is named), or
+      two splits have a class in common.
   """
   check_split(split)
   if image_size < 1:
     raise ValueError(f"image_size must be at least 1, not {image_size}.")
   root = Path(root).expanduser()
   if not root.is_dir():
-    raise FileNotFoundError(f"expected a folder with one sub-folder of images a class, but there is no folder {root}.")
+    raise FileNotFoundError("expected a folder with one sub-folder of images per class, but there is no folder "
+                            f"{root}.")
   source = f"Images of the folder {root.name}, the {split} classes"
   splits = {name: root / name for name in SPLITS if (root / name).is_dir()}
   if not splits:
@@ -53,7 +54,7 @@ def load(root: Path | str, split: str, *, image_size: int = 84, grey: bool = Fal
                          shares=shares, seed=seed)
   if missing := [name for name in SPLITS if name not in splits]:
     raise ValueError(f"{root} has the split {' and '.join(splits)} but not {' and '.join(missing)}; give it all of "
-                     f"{', '.join(SPLITS)}, or class folders alone.")
+                     f"{', '.join(SPLITS)}, or only class folders.")
   check_disjoint({name: [each.name for each in _folders(path)] for name, path in splits.items()}, str(root))
   return read(_folders(splits[split]), image_size, grey, source + ".")
 
@@ -62,7 +63,7 @@ def decode(file: object, image_size: int, grey: bool = False) -> np.ndarray:
   """Returns an image, from a path or an open file, as uint8 `[image_size, image_size, 1 or 3]`.
 
   Raises:
-    ValueError: if it has too many pixels; and whatever Pillow raises for what is no image.
+    ValueError: if it has too many pixels. Errors of Pillow are passed on.
   """
   with Image.open(file) as image:  # type: ignore[arg-type]
     check_pixels(image)
@@ -72,15 +73,15 @@ def decode(file: object, image_size: int, grey: bool = False) -> np.ndarray:
 
 
 def check_pixels(image: Image.Image) -> None:
-  """Raises ValueError for an opened image, of which nothing is unpacked yet, if it declares too many pixels."""
+  """Raises ValueError if an opened image, which is not decoded yet, declares too many pixels."""
   if image.size[0] * image.size[1] > _MAX_PIXELS:
     raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels, more than {_MAX_PIXELS}")
 
 
 def read(classes: Sequence[Path], image_size: int, grey: bool, source: str) -> ClassData:
-  """Returns all images of some class folders, in their order, from the user's cache if they are as they were.
+  """Returns all images of some class folders, in their order; from the user's cache if the files are unchanged.
 
-  Arguments and errors as for `load`; `source` is the sentence to say beside results.
+  Arguments and errors as for `load`; `source` is a sentence on where the data comes from, shown with results.
   """
   members = {folder.name: _images(folder) for folder in classes}
   stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
@@ -96,7 +97,7 @@ def read(classes: Sequence[Path], image_size: int, grey: bool, source: str) -> C
 def _folders(root: Path) -> list[Path]:
   found = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
   if not found:
-    raise ValueError(f"{root} must hold one sub-folder of images a class, but has no sub-folders.")
+    raise ValueError(f"{root} must hold one sub-folder of images per class, but has no sub-folders.")
   for path in found:
     check_name("class folder", path.name)
   return found
@@ -114,5 +115,5 @@ def _images(folder: Path) -> list[Path]:
 def _decode(path: Path, image_size: int, grey: bool) -> np.ndarray:
   try:
     return decode(path, image_size, grey)
-  except Exception as error:  # Pillow's decoders raise of any kind, as they stumble over what is broken
-    raise ValueError(f"{path} must be an image, but cannot be decoded ({error}); mend or remove it.") from error
+  except Exception as error:  # Pillow's decoders raise errors of any type for damaged files
+    raise ValueError(f"{path} must be an image, but cannot be decoded ({error}); fix or remove it.") from error

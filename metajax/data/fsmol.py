@@ -1,7 +1,7 @@
-"""FS-Mol: whether a molecule is active in an assay, one task an assay, from a few measured molecules.
+"""FS-Mol: predicts whether a molecule is active in an assay, from a few measured molecules; one task per assay.
 
-Stanley et al., 2021, https://openreview.net/forum?id=701FtuyLlAd. A molecule is its stored count fingerprint of 2048
-bins, kept as its bins that are not zero; no chemistry library is needed.
+Stanley et al., 2021, https://openreview.net/forum?id=701FtuyLlAd. A molecule is represented by its precomputed count
+fingerprint of 2048 bins, stored sparsely; no chemistry library is needed.
 """
 
 import gzip
@@ -26,25 +26,25 @@ BINS = 2048
 _TASKS, _PRINTS, _SMILES = "fs-mol-smiles.tar.xz", "fingerprints.npz", "smiles.txt.gz"
 _FOLDERS = {"train": "train", "val": "valid", "test": "test"}
 _MAX_TASK_BYTES = 50_000_000  # unpacked, of one assay; the largest has less than 5 MB
-_FORMAT = 1  # of the cached arrays: to be raised whenever reading changes
+_FORMAT = 1  # version of the cached arrays; increase it whenever reading changes
 
 
 class Fingerprints(NamedTuple):
-  """Count fingerprints of `n` molecules; places that are not used have count 0."""
+  """Sparse count fingerprints of `n` molecules; unused entries have count 0."""
   bins: Array | np.ndarray  # [n, M] int16
   counts: Array | np.ndarray  # [n, M] uint8
 
 
 def load(split: str, *, data_dir: Path | str | None = None) -> GroupData:
-  """Returns the assays of a split: their molecules as `Fingerprints`, targets 1 for active and 0 for not.
+  """Returns the assays of a split: their molecules as `Fingerprints`, targets 1 for active and 0 for inactive.
 
   Args:
     split: train, val (FS-Mol's valid) or test.
-    data_dir: the folder with the tasks `fs-mol-smiles.tar.xz` and the molecules `smiles.txt.gz` and
-      `fingerprints.npz` (CSR: indices, counts, indptr), in itself or in `fsmol`; by default `$METAJAX_DATA_DIR`.
+    data_dir: the folder with the tasks `fs-mol-smiles.tar.xz` and the molecules `smiles.txt.gz` and `fingerprints.npz`
+      (CSR: indices, counts, indptr), directly or in its sub-folder `fsmol`; by default `$METAJAX_DATA_DIR`.
 
   Raises:
-    FileNotFoundError: if the files are in none of these places.
+    FileNotFoundError: if the files are in none of these folders.
     ValueError: for an unknown split, or files that are not FS-Mol.
   """
   check_split(split)
@@ -59,7 +59,7 @@ def load(split: str, *, data_dir: Path | str | None = None) -> GroupData:
 
 
 def dense(prints: Fingerprints) -> Array:
-  """Returns fingerprints of `N` molecules as `[N, 2048]` float32, the logarithm of one plus each count."""
+  """Returns fingerprints of `N` molecules as `[N, 2048]` float32: log(1 + count)."""
   rows = jnp.arange(prints.bins.shape[0], dtype=jnp.int32)[:, None]
   zeros = jnp.zeros((prints.bins.shape[0], BINS), jnp.float32)
   return zeros.at[rows, prints.bins.astype(jnp.int32)].add(jnp.log1p(prints.counts.astype(jnp.float32)))
@@ -67,11 +67,11 @@ def dense(prints: Fingerprints) -> Array:
 
 def _find(data_dir: Path | str | None) -> Path:
   root = data_dir or os.environ.get("METAJAX_DATA_DIR")
-  places = [Path(root).expanduser() / below for below in ("fsmol", "")] if root else []
-  for place in places:
-    if all((place / name).is_file() for name in (_TASKS, _PRINTS, _SMILES)):
-      return place
-  where = f" and found them in none of {', '.join(map(str, places))}" if places else ""
+  folders = [Path(root).expanduser() / below for below in ("fsmol", "")] if root else []
+  for folder in folders:
+    if all((folder / name).is_file() for name in (_TASKS, _PRINTS, _SMILES)):
+      return folder
+  where = f" and found them in none of {', '.join(map(str, folders))}" if folders else ""
   raise FileNotFoundError(f"Expected FS-Mol as {_TASKS}, {_PRINTS} and {_SMILES}{where}; set METAJAX_DATA_DIR to a "
                           "folder that holds them.")
 
@@ -81,7 +81,7 @@ def _read(folder: Path, split: str) -> dict[str, np.ndarray]:
   try:
     with gzip.open(folder / _SMILES, "rt", encoding="utf-8") as lines:
       molecules = {line.rstrip("\n"): row for row, line in enumerate(lines)}
-    # Opened here because numpy leaves a file open when it turns out to be no zip.
+    # Opened here because numpy leaves a file open if it is not a zip.
     with open(folder / _PRINTS, "rb") as prints, np.load(prints, allow_pickle=False) as stored:
       indices, counts, starts = (stored[name] for name in ("indices", "counts", "indptr"))
     steps = np.diff(starts.astype(np.int64), prepend=0, append=len(indices))
@@ -104,8 +104,8 @@ def _read(folder: Path, split: str) -> dict[str, np.ndarray]:
     if not tasks:
       raise ValueError(f"it holds no assay of {_FOLDERS[split]}")
   except (*download_lib.UNREADABLE, lzma.LZMAError, tarfile.TarError) as error:
-    raise ValueError(f"{folder} must hold FS-Mol, but {member or 'one of its files'} cannot be read ({error!r}); fetch "
-                     "it again.") from error
+    raise ValueError(f"{folder} must hold FS-Mol, but {member or 'one of its files'} cannot be read ({error!r}); "
+                     "download it again.") from error
   names = sorted(tasks)
   chosen = np.concatenate([tasks[name][0] for name in names])
   bins, molecule_counts = _padded(indices, counts, starts.astype(np.int64), chosen)
@@ -116,9 +116,9 @@ def _read(folder: Path, split: str) -> dict[str, np.ndarray]:
 
 def _padded(indices: np.ndarray, counts: np.ndarray, starts: np.ndarray, rows: np.ndarray
             ) -> tuple[np.ndarray, np.ndarray]:
-  """The rows of a sparse matrix, each with as many places as the longest has entries."""
+  """Some rows of a sparse matrix, padded to the number of entries of the longest."""
   lengths = (starts[1:] - starts[:-1])[rows]
-  places = np.arange(max(1, int(lengths.max(initial=0))))
-  there = places[None] < lengths[:, None]
-  at = np.where(there, starts[rows][:, None] + places[None], 0)
-  return np.where(there, indices[at], 0).astype(np.int16), np.where(there, counts[at], 0).astype(np.uint8)
+  columns = np.arange(max(1, int(lengths.max(initial=0))))
+  used = columns[None] < lengths[:, None]
+  at = np.where(used, starts[rows][:, None] + columns[None], 0)
+  return np.where(used, indices[at], 0).astype(np.int16), np.where(used, counts[at], 0).astype(np.uint8)

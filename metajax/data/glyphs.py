@@ -1,8 +1,8 @@
-"""Letters and digits rendered from fonts: real images for few-shot learning that need no download, only pip.
+"""Letters and digits rendered from fonts: images for few-shot learning that need only pip, no download.
 
-A class is a code point and its instances are font styles, so this is print: fourteen designs, far more regular than
-handwriting. Scripts are the split, so that no letter of a test task was seen in training: Latin with the digits is
-`train`, Greek `val`, Cyrillic `test`. Letters that look alike across scripts (A, Alpha) count once, as the first.
+A class is a code point, and its examples are font styles of fourteen designs, so they vary much less than handwriting.
+The classes are split by script, so that no letter of a test task was seen in training: Latin and the digits are
+`train`, Greek is `val`, Cyrillic is `test`. Letters that look alike across scripts (A, Alpha) count only as the first.
 """
 
 import hashlib
@@ -25,35 +25,35 @@ _SPLIT_OF_SCRIPT = {"DIGIT": "train", "LATIN": "train", "GREEK": "val", "CYRILLI
 _FAMILIES = ("arimo", "eb-garamond", "fira-code", "fira-sans", "ibm-plex-mono", "ibm-plex-sans", "jetbrains-mono",
              "literata", "noto-sans", "open-sans", "roboto", "roboto-slab", "source-sans-3", "source-serif-4")
 _WEIGHTS = (300.0, 700.0)  # the two instances taken of each variable font
-# One em box for all: were each glyph scaled to fill its image, o and O, v and V would be one class.
+# One em box for all glyphs: if each were scaled to fill its image, o and O, v and V would look the same.
 _EM, _CANVAS, _BASELINE, _SIDE = 48, 84, 56, 28
-_FORMAT = 1  # of the cached arrays: to be raised whenever rendering or selection changes
+_FORMAT = 1  # version of the cached arrays; increase it whenever rendering or selection changes
 
 
 class _Style(NamedTuple):
   path: Path
-  axes: tuple[float, ...]  # in the font's own order; () for a font that does not vary
+  axes: tuple[float, ...]  # in the font's own order; () for a static font
   covered: frozenset[int]  # code points
 
 
 def load(split: str) -> ClassData:
   """The classes of `split` ('train' Latin and digits, 'val' Greek, 'test' Cyrillic), sorted by code point.
 
-  The first call renders for several seconds and keeps the result in the user's cache.
+  The first call renders for several seconds and stores the result in the user's cache.
 
   Returns:
     `examples` [20 * classes, 28, 28, 1] uint8 with ink 255 and paper 0, all 20 of a class distinct; `names` such as
     'U+0041 LATIN CAPITAL LETTER A'.
 
   Raises:
-    ValueError: an unknown split.
-    FileNotFoundError: the fonts, the extra `metajax[glyphs]`, are not installed.
+    ValueError: for an unknown split.
+    FileNotFoundError: if the fonts, the extra `metajax[glyphs]`, are not installed.
   """
   if split not in SPLITS:
-    raise ValueError(f'The glyphs have the splits {", ".join(SPLITS)}, not {split!r}; give one of these.')
+    raise ValueError(f'The split of the glyphs must be one of {", ".join(SPLITS)}, not {split!r}.')
   folders = _folders()
   fonts = ", ".join(f'{family} {metadata.version(f"fontpkg-{family}")}' for family in _FAMILIES)
-  # Outlines, rasteriser and the table of letters: whatever could change a pixel or a class.
+  # Everything that could change a pixel or a class: outlines, rasteriser and the table of letters.
   key = f'{_FORMAT}; {fonts}; {PIL.__version__}; {features.version("freetype2")}; {unicodedata.unidata_version}'
   arrays = download_lib.cached_arrays(
       download_lib.cache_dir() / f"glyphs-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz",
@@ -69,18 +69,18 @@ def load(split: str) -> ClassData:
 
 
 def _folders() -> dict[str, Path]:
-  """The folder of font files of each family, found without importing anything."""
+  """The folder of font files of each family, found without importing the packages."""
   specs = {f"fontpkg-{family}": util.find_spec(f'fontpkg_{family.replace("-", "_")}') for family in _FAMILIES}
   missing = [name for name, spec in (specs | {"fonttools": util.find_spec("fontTools")}).items() if spec is None]
   if missing:
-    raise FileNotFoundError(f"The glyphs are rendered from the fonts of {len(_FAMILIES)} packages, of which "
+    raise FileNotFoundError(f"The glyphs are rendered from the fonts of {len(_FAMILIES)} packages, but "
                             f'{", ".join(missing)} cannot be found; run: pip install "metajax[glyphs]".')
   return {name: Path(spec.origin).parent / "files" for name, spec in specs.items() if spec and spec.origin}
 
 
 def _styles(folders: Mapping[str, Path]) -> list[_Style]:
-  """All styles, one of each family in turn, so that the first 20 images of a class show every design."""
-  from fontTools.ttLib import TTFont  # an optional dependency, which a cached result does not need
+  """All styles, with the families interleaved, so that the first 20 images of a class show every design."""
+  from fontTools.ttLib import TTFont  # an optional dependency, not needed if the result is cached
   by_family = []
   for folder in folders.values():
     styles = []
@@ -94,7 +94,7 @@ def _styles(folders: Mapping[str, Path]) -> list[_Style]:
         if not axes:
           styles.append(_Style(path, (), covered))
     by_family.append(styles)
-  # Each family starts at another of its styles: else the first round would be light italics, as files are sorted.
+  # Families start at different styles: otherwise the first round would be all light italics, because files are sorted.
   return [styles[(turn + 3 * first) % len(styles)]
           for turn in range(max(map(len, by_family))) for first, styles in enumerate(by_family) if turn < len(styles)]
 
@@ -119,7 +119,7 @@ def _render_all(styles: Sequence[_Style]) -> dict[str, np.ndarray]:
 
 
 def _script(point: int) -> str:
-  """The script of a letter or ASCII digit that Unicode does not compose from others, else ''."""
+  """The script of a letter or ASCII digit that has no Unicode decomposition, otherwise ''."""
   character = chr(point)
   script = unicodedata.name(character, "").split(" ")[0]
   letter = unicodedata.category(character).startswith("L") or character in "0123456789"
@@ -133,7 +133,7 @@ def _render(font: ImageFont.FreeTypeFont, character: str) -> bytes:
 
 
 def _lookalikes(bitmaps: Mapping[int, Mapping[int, bytes]]) -> dict[int, int]:
-  """For each code point the lowest one that it looks like: the same image in half of their common styles or more."""
+  """The lowest lookalike of each code point: one with the same image in at least half of their common styles."""
   same: dict[tuple[int, int], int] = {}
   for number in set().union(*bitmaps.values()):
     points_of: dict[bytes, list[int]] = {}
@@ -141,8 +141,8 @@ def _lookalikes(bitmaps: Mapping[int, Mapping[int, bytes]]) -> dict[int, int]:
       if number in bitmaps[point]:
         points_of.setdefault(bitmaps[point][number], []).append(point)
     for group in points_of.values():
-      for place, high in enumerate(group):
-        for low in group[:place]:
+      for index, high in enumerate(group):
+        for low in group[:index]:
           same[low, high] = same.get((low, high), 0) + 1
   lowest = {point: point for point in bitmaps}
   for (low, high), count in sorted(same.items()):

@@ -1,9 +1,8 @@
-"""Benchmarks whose images are the user's and whose classes are published: miniImageNet, tieredImageNet, CUB.
+"""Benchmarks with published lists of classes and images provided by the user: miniImageNet, tieredImageNet, CUB.
 
-Their images may not be passed on, so they are read from a folder `<root>/<class>/<image>` of the user's, by the lists
-of classes. Vinyals et al., 2016, as split by Ravi & Larochelle, 2017 (https://openreview.net/forum?id=rJY0-Kcll):
-64 / 16 / 20 classes; Ren et al., 2018 (https://arxiv.org/abs/1803.00676): 351 / 97 / 160; CUB as in torchmeta:
-100 / 50 / 50.
+Their images may not be redistributed, so they are read from a folder `<root>/<class>/<image>` of the user. Vinyals et
+al., 2016, as split by Ravi & Larochelle, 2017 (https://openreview.net/forum?id=rJY0-Kcll): 64 / 16 / 20 classes; Ren et
+al., 2018 (https://arxiv.org/abs/1803.00676): 351 / 97 / 160; CUB as in torchmeta: 100 / 50 / 50.
 """
 
 from importlib import resources
@@ -18,18 +17,18 @@ PROTOCOLS = ("miniimagenet", "tieredimagenet", "cub")
 
 
 def load(root: Path | str, split: str, *, protocol: str, image_size: int = 84) -> ClassData:
-  """Returns the classes of one split, in the order of their names, and all images that the folder has of each.
+  """Returns the classes of one split, sorted by name, with all images in their folders.
 
   Args:
-    root: with a sub-folder for each class: ImageNet's numbers such as n01532829, or CUB's such as
-      001.Black_footed_Albatross. Other sub-folders are not looked at.
+    root: a folder with a sub-folder for each class, named by ImageNet id such as n01532829, or by CUB class such as
+      001.Black_footed_Albatross. Other sub-folders are ignored.
     split: train, val or test.
     protocol: miniimagenet, tieredimagenet (whose groups are super-classes) or cub.
-    image_size: as for `folders.load`, whose errors are those for images.
+    image_size: as in `folders.load`.
 
   Raises:
     FileNotFoundError: if there is no such folder, or it lacks a class of the list.
-    ValueError: for an unknown split or protocol, or an image that cannot be decoded.
+    ValueError: for an unknown split or protocol, or if an image cannot be decoded.
   """
   check_split(split)
   groups = class_list(protocol)[split]
@@ -45,13 +44,13 @@ def load(root: Path | str, split: str, *, protocol: str, image_size: int = 84) -
 
 
 def class_list(protocol: str) -> Mapping[str, Mapping[str, str]]:
-  """Returns for train, val and test the classes, each with its super-class ('' where there are none).
+  """Returns the classes of train, val and test, each with its super-class ('' without super-classes).
 
   Raises:
     ValueError: for an unknown protocol.
   """
   if protocol not in PROTOCOLS:
-    raise ValueError(f"there are the lists of {', '.join(PROTOCOLS)}, not of {protocol!r}; give one of these.")
+    raise ValueError(f"there are class lists of {', '.join(PROTOCOLS)}, not of {protocol!r}; give one of these.")
   stored: Mapping[str, Sequence[str] | Mapping[str, Sequence[str]]] = json.loads(
       (resources.files("metajax.data") / "splits" / f"{protocol}.json").read_text("utf-8"))
   lists = {split: {name: group for group, names in (part.items() if isinstance(part, Mapping) else [("", part)])

@@ -1,7 +1,7 @@
 """Classification from an .npz file with the arrays `inputs [n, ...]` and `targets [n]`.
 
-Optionally `names`, of the classes 0, 1, ..., and `split [n]` of the words train, val and test; without `split` the
-classes are shared by a fixed draw.
+Optional arrays are `names`, the names of classes 0, 1, ..., and `split [n]`, the words train, val or test; without
+`split`, the classes are split at random with a fixed seed.
 """
 
 from pathlib import Path
@@ -17,20 +17,20 @@ def load(path: Path | str, split: str, *, shares: tuple[float, float, float] = (
   """Returns the classes of one split of a file of arrays.
 
   Args:
-    path: of the file.
+    path: the path of the file.
     split: train, val or test.
-    shares, seed: how classes are shared where the file has no splits, as in `split_classes`.
+    shares, seed: how classes are split if the file has no splits, as in `split_classes`.
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it cannot be read, lacks an array, holds what no labelled set can, or two splits share a class.
+    ValueError: if it cannot be read, lacks an array, is not a valid labelled set, or two splits have a class in common.
   """
   check_split(split)
   path = Path(path).expanduser()
   if not path.is_file():
     raise FileNotFoundError(f"expected an .npz with the arrays inputs and targets, but there is no file {path}.")
   try:
-    # Never a pickle: a file of data must not run code.
+    # Never a pickle: a data file must not run code.
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
       check_fits(sum(info.file_size for info in stored.zip.infolist()))
       arrays = {key: stored[key] for key in ("inputs", "targets", "names", "split") if key in stored.files}
@@ -44,12 +44,12 @@ def load(path: Path | str, split: str, *, shares: tuple[float, float, float] = (
   if "split" not in arrays:
     data = from_arrays(arrays["inputs"], arrays["targets"], f"{source} of a fixed draw (seed {seed}).", names)
     return split_classes(data, split, shares=shares, seed=seed)
-  of_each = arrays["split"]
-  if of_each.shape != arrays["targets"].shape or not np.isin(of_each, SPLITS).all():
+  split_of = arrays["split"]
+  if split_of.shape != arrays["targets"].shape or not np.isin(split_of, SPLITS).all():
     raise ValueError(f"the array split of {path} must give each target one of the words {', '.join(SPLITS)}.")
-  check_disjoint({name: np.unique(arrays["targets"][of_each == name]).astype(str).tolist() for name in SPLITS},
+  check_disjoint({name: np.unique(arrays["targets"][split_of == name]).astype(str).tolist() for name in SPLITS},
                  str(path))
-  rows = of_each == split
+  rows = split_of == split
   if not rows.any():
     raise ValueError(f"{path} has no example in its {split} split.")
   return from_arrays(arrays["inputs"][rows], arrays["targets"][rows], source + ".", names)

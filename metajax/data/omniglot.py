@@ -1,9 +1,9 @@
 """Omniglot (Lake et al., 2015), read from its two official zips: 1,623 hand-written characters, 20 drawers each.
 
 The split into 1028/172/423 classes is that of Vinyals et al. (2016); `splits/omniglot_vinyals.json` lists its `val` and
-`test` characters by alphabet, and all others are `train`. By alphabet, as Lake et al. divide them, the 20 evaluation
-alphabets are `test`, and of the 30 background alphabets every sixth is `val` (our choice), the others `train`.
-Rotations, which make four classes of one, are an augmentation and are not done here.
+`test` characters by alphabet, and all others are `train`. When split by alphabet, as by Lake et al., the 20 evaluation
+alphabets are `test`; every sixth of the 30 background alphabets is `val` (our choice), the others are `train`.
+Rotated copies as additional classes are an augmentation (`class_tasks(rotations=True)`).
 """
 
 import hashlib
@@ -35,8 +35,8 @@ _OFFICIAL = {
     "images_evaluation.zip": (6462886, "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee"),
 }
 _MEMBER = re.compile(r"[^/]+/(?P<name>[^/]+/character\d\d)/(?P<id>\d{4})_(?P<drawer>\d\d)\.png")
-_MAX_MEMBER_BYTES = 100_000  # the largest drawing has 486; anything near this limit is not Omniglot
-_FORMAT = 1  # of the cached arrays: to be raised whenever decoding changes
+_MAX_MEMBER_BYTES = 100_000  # the largest drawing has 486; a file near this limit is not Omniglot
+_FORMAT = 1  # version of the cached arrays; increase it whenever decoding changes
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
                Image.DecompressionBombError)
 
@@ -46,22 +46,22 @@ def load(split: str, *, image_size: int = 28, data_dir: Path | str | None = None
   """The classes of `split` ('train', 'val' or 'test'), sorted by character number, 20 drawings each.
 
   Args:
-    image_size: the side to which the drawings of 105 pixels are reduced, by Lanczos filter.
-    data_dir: the folder with the two zips, in itself, in `omniglot` or in `omniglot/python`; if given, no other place
-      is tried. Without it: `$METAJAX_DATA_DIR`, then the user's cache, then the official download into that cache.
-    download: whether the network may be used.
-    by_alphabet: split as Lake et al. do, so that no alphabet is in two splits, and not as Vinyals et al.
+    image_size: the side that the drawings of 105 pixels are resized to, with a Lanczos filter.
+    data_dir: the folder with the two zips, directly, in its sub-folder `omniglot` or in `omniglot/python`; if given, no
+      other folder is tried. By default: `$METAJAX_DATA_DIR`, then the user's cache, then the official download into it.
+    download: whether downloading is allowed.
+    by_alphabet: split by alphabet, as Lake et al., instead of as Vinyals et al.
 
   Returns:
     `examples` [20 * classes, image_size, image_size, 1] uint8 with ink 255 and paper 0; `names`
     'Alphabet/characterNN', `groups` the alphabets.
 
   Raises:
-    FileNotFoundError: the zips are in none of these places and cannot be downloaded.
-    ValueError: an unknown split, an image size outside [1, 105], or a zip that is broken or is not Omniglot.
+    FileNotFoundError: if the zips are in none of these folders and cannot be downloaded.
+    ValueError: for an unknown split, an image size outside [1, 105], or a zip that is damaged or is not Omniglot.
   """
   if split not in SPLITS:
-    raise ValueError(f'Omniglot has the splits {", ".join(SPLITS)}, not {split!r}; give one of these.')
+    raise ValueError(f'The split of Omniglot must be one of {", ".join(SPLITS)}, not {split!r}.')
   if type(image_size) is not int or not 1 <= image_size <= _SIDE:
     raise ValueError(f"image_size must be an integer from 1 to {_SIDE}, the size of the drawings, not {image_size!r}.")
   folder = _find(data_dir, download)
@@ -84,20 +84,20 @@ def load(split: str, *, image_size: int = 28, data_dir: Path | str | None = None
 
 
 def places(data_dir: Path | str | None) -> list[Path]:
-  """Where Omniglot's files may be: in the folder, or else in `$METAJAX_DATA_DIR` and in the user's cache."""
+  """The folders to search for Omniglot's files: the given one, or `$METAJAX_DATA_DIR` and the user's cache."""
   root = data_dir or os.environ.get("METAJAX_DATA_DIR")
   found = [Path(root).expanduser() / below for below in ("omniglot/python", "omniglot", "")] if root else []
-  # Who names a folder in the call wants those files or an error, never others.
+  # If the caller names a folder, files elsewhere must not be used.
   return found if data_dir else [*found, download_lib.cache_dir() / "omniglot"]
 
 
 def _find(data_dir: Path | str | None, download: bool) -> Path:
-  """The first folder that holds both zips; the cache, filled from the network, is the last."""
+  """The first folder that holds both zips; the last is the cache, filled by download."""
   cache = download_lib.cache_dir() / "omniglot"
-  tried = places(data_dir)
-  for place in tried:
-    if all((place / name).is_file() for name in _CLASSES):
-      return place
+  folders = places(data_dir)
+  for folder in folders:
+    if all((folder / name).is_file() for name in _CLASSES):
+      return folder
   refused = None
   if not data_dir and download:
     try:
@@ -109,12 +109,12 @@ def _find(data_dir: Path | str | None, download: bool) -> Path:
       refused = error
   raise FileNotFoundError(
       f'Expected the Omniglot zips {" and ".join(_CLASSES)} and found no pair of them in '
-      f'{", ".join(map(str, tried))}; set METAJAX_DATA_DIR to a folder that holds both'
-      + (f", or mend the download: {refused}" if refused else ", or let them be downloaded.")) from refused
+      f'{", ".join(map(str, folders))}; set METAJAX_DATA_DIR to a folder that holds both'
+      + (f", or fix the download: {refused}" if refused else ", or allow the download.")) from refused
 
 
 def _alphabets(names: Sequence[str]) -> Mapping[str, str]:
-  """The split of each class that is not in train, by alphabet; the background's characters have the lower numbers."""
+  """The split of each class that is not in train, by alphabet; background characters have the lower numbers."""
   background = names[:_CLASSES["images_background.zip"]]
   chosen = sorted({name.split("/")[0] for name in background})[5::6]
   return ({name: "val" for name in background if name.split("/")[0] in chosen}
@@ -128,7 +128,7 @@ def _held_out(names: Sequence[str]) -> Mapping[str, str]:
               for alphabet, splits in listed.items() for split, numbers in splits.items() for number in numbers}
   if missing := sorted(held_out.keys() - set(names)):
     raise ValueError(f"The Omniglot zips must hold every class of the split of Vinyals et al. (2016), but lack "
-                     f"{len(missing)} of them, {missing[0]} first; fetch the official zips.")
+                     f"{len(missing)} of them, {missing[0]} first; download the official zips.")
   return held_out
 
 
@@ -139,7 +139,7 @@ def _decode_all(paths: Sequence[Path], classes: Sequence[int], image_size: int) 
     part = _decode_zip(path, expected, image_size)
     if twice := sorted(found.keys() & part.keys()):
       raise ValueError(f"{path} must not hold the characters of {paths[0]}, but has number {twice[0]} as well; "
-                       "fetch the official zips.")
+                       "download the official zips.")
     found |= part
   numbers = sorted(found)
   return {"images": np.stack([found[number][1] for number in numbers]),
@@ -163,15 +163,15 @@ def _decode_zip(path: Path, classes: int, image_size: int) -> dict[int, tuple[st
     raise
   except _UNREADABLE as error:
     raise ValueError(f'{path} must be a zip of the Omniglot drawings, but {member or "its table of contents"} cannot '
-                     f"be read ({error}); fetch the official file again.") from error
+                     f"be read ({error}); download the official file again.") from error
 
 
 class _Layout(ValueError):
-  """The zip can be read but holds something else than it should."""
+  """The zip can be read but has unexpected contents."""
 
 
 def _index(archive: zipfile.ZipFile, path: Path, classes: int) -> dict[int, tuple[str, list[str]]]:
-  """The name and the members, by drawer, of each character; nothing is unpacked before this has found them all."""
+  """The name and the members, by drawer, of each character; nothing is unpacked until all have been found."""
   found: dict[int, tuple[str, list[str]]] = {}
   for info in sorted(archive.infolist(), key=lambda info: info.filename):
     match = _MEMBER.fullmatch(info.filename)
@@ -179,28 +179,28 @@ def _index(archive: zipfile.ZipFile, path: Path, classes: int) -> dict[int, tupl
       continue
     if info.file_size > _MAX_MEMBER_BYTES:
       raise _Layout(f"{path} must hold drawings of at most {_MAX_MEMBER_BYTES} bytes, but {info.filename} declares "
-                    f"{info.file_size}; fetch the official file.")
+                    f"{info.file_size}; download the official file.")
     name, members = found.setdefault(int(match["id"]), (match["name"], []))
     if name != match["name"] or int(match["drawer"]) != len(members) + 1:
       raise _Layout(f"{path} must hold each character once, with drawers 01 to {_DRAWERS}, but {info.filename} does "
-                    "not continue that row; fetch the official file.")
+                    "not continue that row; download the official file.")
     members.append(info.filename)
   drawings = sum(len(members) for _, members in found.values())
   if len(found) != classes or any(len(members) != _DRAWERS for _, members in found.values()):
     raise _Layout(f"{path} must hold {classes} characters by {_DRAWERS} drawers each, but has {len(found)} characters "
-                  f"and {drawings} drawings; fetch the official file.")
+                  f"and {drawings} drawings; download the official file.")
   return found
 
 
 def decode(png: bytes, image_size: int) -> np.ndarray:
   """One drawing, [image_size, image_size] uint8, ink 255.
 
-  Raises ValueError, or an error of Pillow's, if it is no drawing of Omniglot's.
+  Raises ValueError, or an error of Pillow, if it is not a drawing of Omniglot.
   """
   with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-    # Checked before the pixels are unpacked, which a small file can have far too many of.
+    # Checked before decoding, because a small file can declare far too many pixels.
     if image.size != (_SIDE, _SIDE):
       raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels instead of {_SIDE} x {_SIDE}")
-    # Grey first: Pillow reduces a two-level image by the nearest pixel, whatever filter is asked for.
+    # Converted to grey first: Pillow resizes two-level images by nearest neighbour, whatever the filter.
     grey = ImageChops.invert(image.convert("L"))
   return np.asarray(grey.resize((image_size, image_size), Image.Resampling.LANCZOS))

@@ -1,6 +1,6 @@
-"""A CSV or Parquet table with a group column: one task a group, regression or classification.
+"""A CSV or Parquet table with a group column: one task per group, regression or classification.
 
-Inputs, and the targets of a regression, are standardised by the mean and spread of the training groups.
+Inputs, and the targets of a regression, are standardised by the mean and standard deviation of the training groups.
 """
 
 from pathlib import Path
@@ -16,29 +16,29 @@ from metajax.tasks.groups import GroupData, by_group
 
 
 class Table(NamedTuple):
-  """The groups of each split, and what their numbers mean."""
+  """The groups of each split, and the meaning of their columns."""
   splits: dict[str, GroupData]  # train, val and test
-  columns: tuple[str, ...]  # the inputs, in order
-  classes: tuple[str, ...]  # of the target; none for a regression
-  target_scale: float  # one unit of a regression's targets, in the table's own units
+  columns: tuple[str, ...]  # the names of the inputs, in order
+  classes: tuple[str, ...]  # the classes of the target; empty for a regression
+  target_scale: float  # standard deviation that the targets of a regression were divided by
 
 
 def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (), classification: bool = False,
          split: str = "", shares: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0) -> Table:
-  """Returns the groups of a table, shared into train, val and test.
+  """Returns the groups of a table, split into train, val and test.
 
   Args:
     path: a file `.csv` with a header, or `.parquet`.
     group: the column that names the task of each row.
     target: the column to predict.
     inputs: the columns to predict it from; by default all other columns, which must be numbers.
-    classification: whether the target names a class, a number or a word; otherwise it is a real number.
-    split: a column with the words train, val and test; by default the groups are shared by a fixed draw.
-    shares, seed: of that draw.
+    classification: whether the target is a class, given as a number or a word; otherwise it is a real number.
+    split: a column with the words train, val and test; by default the groups are split at random with a fixed seed.
+    shares, seed: the fractions and the seed of the random split.
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it cannot be read, lacks a column, or a cell is missing or no number (named by row and column).
+    ValueError: if it cannot be read, lacks a column, or a cell is missing or not a number (row and column are named).
   """
   path = Path(path).expanduser()
   if not path.is_file():
@@ -62,20 +62,20 @@ def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (
       raise ValueError(f"column {target!r} of {path} names {len(classes)} class, but there must be 2 or more.")
   else:
     targets = _numbers(table, target, path)[:, None]
-  of_row = _splits(table, groups, split, shares, seed, path)
+  split_of = _splits(table, groups, split, shares, seed, path)
   for name in SPLITS:
-    if not (of_row == name).any():
+    if not (split_of == name).any():
       raise ValueError(f"{path} has no row in its {name} split; give it more groups or other shares.")
   scale = 1.0
-  train = of_row == "train"
+  train = split_of == "train"
   features, _ = _standardised(features, train)
   if not classification:
     targets, scale = _standardised(targets, train)
   splits = {}
   for name in SPLITS:
-    rows = of_row == name
+    rows = split_of == name
     splits[name] = by_group(features[rows], targets[rows], groups[rows],
-                            f"Table {path.name}, one task a {group}, the {name} groups.")
+                            f"Table {path.name}, one task per {group}, the {name} groups.")
   return Table(splits, chosen, classes, scale)
 
 
@@ -96,7 +96,7 @@ def _read(path: Path) -> pyarrow.Table:
 
 def _read_parquet(path: Path) -> pyarrow.Table:
   about = parquet.read_metadata(path)
-  check_fits(8 * about.num_rows * about.num_columns)  # equal cells take next to nothing in the file
+  check_fits(8 * about.num_rows * about.num_columns)  # a small file can hold very many equal cells
   return parquet.read_table(path)
 
 
@@ -131,15 +131,15 @@ def _splits(table: pyarrow.Table, groups: np.ndarray, column: str, shares: tuple
     check_disjoint({split: np.unique(groups[words == split]).tolist() for split in SPLITS}, str(path))
     return words
   names = np.unique(groups)
-  groups_alone = from_arrays(np.zeros(len(names), np.uint8), names)
+  one_per_group = from_arrays(np.zeros(len(names), np.uint8), names)
   split_of = {name: split for split in SPLITS
-              for name in split_classes(groups_alone, split, shares=shares, seed=seed).names}
+              for name in split_classes(one_per_group, split, shares=shares, seed=seed).names}
   return np.asarray([split_of[name] for name in groups])
 
 
 def _standardised(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]:
-  """Values `[n, columns]` less the mean over the training rows, in units of their spread; and the last spread."""
+  """Values `[n, columns]` standardised by the training rows; and the standard deviation of the last column."""
   wide = values[train].astype(np.float64)
   mean, spread = wide.mean(axis=0), wide.std(axis=0)
-  spread = np.where(spread > 0, spread, 1.0)  # a column that is constant in training says nothing there
+  spread = np.where(spread > 0, spread, 1.0)  # for columns that are constant in training
   return ((values - mean) / spread).astype(np.float32), float(spread[-1])

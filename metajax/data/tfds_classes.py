@@ -1,7 +1,7 @@
-"""Classes of images or vectors from any tensorflow-datasets builder by name, read without TensorFlow; and the way back.
+"""Classes of images or vectors from any tensorflow-datasets builder, read without TensorFlow; and writing such data.
 
-Data prepared as array_record is read whether or not TensorFlow is installed, with the same result: images are decoded
-by Pillow. `store` writes what any reader returns so, which tfds then reads without the code of a builder.
+Data prepared as array_record is read with the same result whether or not TensorFlow is installed: images are decoded by
+Pillow. `store` writes the result of any reader in this format, which tfds can read without a builder's code.
 """
 
 import functools
@@ -17,7 +17,7 @@ from metajax.data import download as download_lib
 from metajax.data.folders import check_pixels, decode
 from metajax.tasks.class_data import SPLITS, ClassData, check_disjoint, check_split, split_classes
 
-_FORMAT = 3  # of the cached arrays: to be raised whenever decoding changes
+_FORMAT = 3  # version of the cached arrays; increase it whenever decoding changes
 _MANY = 4096  # examples read at a time
 
 
@@ -25,17 +25,17 @@ def load(name: str, split: str, *, image_size: int = 84, data_dir: Path | str | 
          shares: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0) -> ClassData:
   """Returns the classes of one split of a data set that was prepared as array_record.
 
-  Where the data set has the splits train, val and test with no class in common, as those of `store`, they are kept.
-  Otherwise all its splits are put together and the classes shared by a fixed draw. Examples of a class are in the order
-  of the feature `rank` if there is one, else of a checksum: that of the files is of no meaning. It is of the bytes, but
-  of a PNG of its pixels, which TensorFlow and Pillow write down as different bytes.
+  If the data set has the splits train, val and test without a common class, as data sets of `store` do, they are kept.
+  Otherwise all its splits are merged, and the classes are split at random with a fixed seed. Examples of a class are
+  sorted by the feature `rank` if there is one, otherwise by a checksum, because the order of the files is arbitrary.
+  For PNGs, the checksum is that of the pixels, because TensorFlow and Pillow encode one image as different bytes.
 
   Args:
-    name: of the data set, with its config if it has one: `caltech_birds2011`, `visual_domain_decathlon/aircraft`.
-    split: train, val or test, of the classes.
-    image_size: the side of the squares that images are cropped and reduced to; vectors are as they are.
-    data_dir: where tfds keeps its data; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
-    shares, seed: how classes are shared, as in `split_classes`.
+    name: the name of the data set, with its config if any: `caltech_birds2011`, `visual_domain_decathlon/aircraft`.
+    split: train, val or test.
+    image_size: the side of the squares that images are cropped and resized to; vectors are not changed.
+    data_dir: the data folder of tfds; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
+    shares, seed: how classes are split, as in `split_classes`.
 
   Raises:
     FileNotFoundError: if the data set has not been prepared there.
@@ -48,7 +48,7 @@ def load(name: str, split: str, *, image_size: int = 84, data_dir: Path | str | 
   if features is None or "label" not in features or not {"image", "inputs"} & set(features):
     raise ValueError(f"the tfds data set {name} must have the features label and image, or label and inputs, but has "
                      f"{', '.join(features or ())}.")
-  # The digest of what was prepared is not to be had: its name, version, sizes and place must do.
+  # tfds gives no digest of the prepared data, so the cache key is made of its name, version, sizes and path.
   facts = {part: (info.num_examples, info.num_bytes) for part, info in builder.info.splits.items()}
   key = hashlib.sha256(repr((_FORMAT, builder.info.full_name, str(builder.data_path), sorted(facts.items()),
                              image_size)).encode()).hexdigest()[:16]
@@ -56,34 +56,34 @@ def load(name: str, split: str, *, image_size: int = 84, data_dir: Path | str | 
       download_lib.cache_dir() / f"tfds-{image_size}-{key}.npz", ("examples", "labels", "parts", "names", "groups"),
       lambda: _read(builder, sorted(facts), image_size))
   labels, parts = arrays["labels"], arrays["parts"]
-  called = getattr(features["label"], "names", None) or dict(zip(np.unique(labels).tolist(), arrays["names"].tolist()))
+  names = getattr(features["label"], "names", None) or dict(zip(np.unique(labels).tolist(), arrays["names"].tolist()))
   groups = dict(zip(np.unique(labels).tolist(), arrays["groups"].tolist()))
   by_part = {part: np.unique(labels[parts == number]).tolist() for number, part in enumerate(sorted(facts))}
-  met = [label for part in by_part.values() for label in part]
+  all_labels = [label for part in by_part.values() for label in part]
   source = f"tensorflow-datasets {builder.info.full_name}, the {split} classes"
-  if set(by_part) == set(SPLITS) and len(met) == len(set(met)):
+  if set(by_part) == set(SPLITS) and len(all_labels) == len(set(all_labels)):
     rows = parts == sorted(facts).index(split)
-    return _data(arrays["examples"][rows], labels[rows], called, groups, source + ".")
-  everything = _data(arrays["examples"], labels, called, groups, f"{source} of a fixed draw (seed {seed}).")
+    return _data(arrays["examples"][rows], labels[rows], names, groups, source + ".")
+  everything = _data(arrays["examples"], labels, names, groups, f"{source} of a fixed draw (seed {seed}).")
   return split_classes(everything, split, shares=shares, seed=seed)
 
 
 def store(name: str, splits: Mapping[str, ClassData], data_dir: Path | str) -> Path:
   """Writes labelled images or vectors as a tfds data set in array_record, and returns its folder.
 
-  Its features are image (PNG) or inputs, label (numbered through all splits), name and group of the class, and rank
-  within it. Needs no TensorFlow; `load(name, split, data_dir=data_dir)` gives the splits back.
+  Its features are `image` (PNG) or `inputs`, `label` (numbered across splits), `name` and `group` of the class, and
+  `rank` within the class. TensorFlow is not needed; `load(name, split, data_dir=data_dir)` reads the splits back.
 
   Args:
-    name: of the data set, letters, digits and underscores.
+    name: the name of the data set: letters, digits and underscores.
     splits: by name, such as train, val and test; `examples` of one size, images `[n, H, W, 1 or 3]` uint8, or
       vectors `[n, features]` uint8 or float32.
-    data_dir: where tfds keeps its data.
+    data_dir: the data folder of tfds.
 
   Raises:
-    ValueError: if there is no split, examples are neither of these or not of one size, or a class is in two splits.
+    ValueError: if there is no split, examples have another type or differ in size, or a class is in two splits.
   """
-  import tensorflow_datasets as tfds  # not needed by those who read other data, and slow to import
+  import tensorflow_datasets as tfds  # optional, and slow to import
   check_disjoint({split: data.names for split, data in splits.items()}, name)
   kinds = {(data.examples.shape[1:], data.examples.dtype.name) for data in splits.values()}
   shape, dtype = next(iter(kinds), ((), ""))
@@ -97,11 +97,11 @@ def store(name: str, splits: Mapping[str, ClassData], data_dir: Path | str) -> P
 
   def examples(split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     data, row = splits[split], 0
-    for label, (called, count) in enumerate(zip(data.names, data.counts.tolist())):
+    for label, (class_name, count) in enumerate(zip(data.names, data.counts.tolist())):
       for rank in range(count):
         yield f"{label}/{rank}", {
             "image" if images else "inputs": _png(data.examples[row]) if images else data.examples[row],
-            "label": first[split] + label, "rank": rank, "name": called,
+            "label": first[split] + label, "rank": rank, "name": class_name,
             "group": data.groups[label] if data.groups else ""}
         row += 1
 
@@ -115,11 +115,11 @@ def write(name: str, splits: Mapping[str, Callable[[], Iterator[tuple[str, dict[
   """Writes a tfds data set in array_record, and returns its folder.
 
   Args:
-    name: of the data set, letters, digits and underscores.
-    splits: by name, what makes an iterator over keys and examples.
-    features: of tfds, one for each entry of an example.
-    description: sentences.
-    data_dir: where tfds keeps its data.
+    name: the name of the data set: letters, digits and underscores.
+    splits: by name, a function that returns an iterator over keys and examples.
+    features: features of tfds, one for each entry of an example.
+    description: the description of the data set.
+    data_dir: the data folder of tfds.
   """
   import tensorflow_datasets as tfds
 
@@ -145,7 +145,7 @@ def write(name: str, splits: Mapping[str, Callable[[], Iterator[tuple[str, dict[
 
 
 def find(name: str, data_dir: Path | str | None = None) -> Any:
-  """Returns the builder of a data set that is there, from its files alone; errors as in `load`."""
+  """Returns the builder of a prepared data set, from its files only; errors as in `load`."""
   import tensorflow_datasets as tfds
   root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
   found = sorted(path.parent for pattern in ("*/dataset_info.json", "*/*/dataset_info.json")
@@ -163,7 +163,7 @@ def find(name: str, data_dir: Path | str | None = None) -> Any:
 
 
 def scan(builder: Any, part: str) -> Iterator[dict[str, Any]]:
-  """Returns an iterator over the examples of a split, in the order of its files; images are left undecoded."""
+  """Returns an iterator over the examples of a split, in the order of its files; images are not decoded."""
   import tensorflow_datasets as tfds
   skipped = {"image": tfds.decode.SkipDecoding()} if "image" in builder.info.features else None
   source = builder.as_data_source(split=part, decoders=skipped)
@@ -172,13 +172,10 @@ def scan(builder: Any, part: str) -> Iterator[dict[str, Any]]:
 
 
 def _read(builder: Any, parts: list[str], image_size: int) -> dict[str, np.ndarray]:
-  """Examples [n, ...], labels [n] and the numbers of their parts [n], in canonical order.
-
-  And the names and groups of the classes, sorted by label.
-  """
+  """Examples [n, ...], labels [n] and the indices of their splits [n], sorted; and names and groups of the classes."""
   features = builder.info.features
   rows: list[tuple[int, int, Any, Any]] = []
-  called: dict[int, tuple[str, str]] = {}
+  name_and_group: dict[int, tuple[str, str]] = {}
   image = features["image"] if "image" in features else None
   for number, part in enumerate(parts):
     for row in scan(builder, part):
@@ -190,11 +187,11 @@ def _read(builder: Any, parts: list[str], image_size: int) -> dict[str, np.ndarr
         raise ValueError(f"{builder.info.full_name} must hold images, but one of label {label} in {part} cannot be "
                          f"decoded ({error}).") from error
       rows.append((label, number, order, example))
-      called[label] = (row["name"].decode() if "name" in row else str(label),
-                       row["group"].decode() if "group" in row else "")
+      name_and_group[label] = (row["name"].decode() if "name" in row else str(label),
+                               row["group"].decode() if "group" in row else "")
   rows.sort(key=lambda row: row[:3])
-  words = {"names": np.asarray([called[label][0] for label in sorted(called)]),
-           "groups": np.asarray([called[label][1] for label in sorted(called)])}
+  words = {"names": np.asarray([name_and_group[label][0] for label in sorted(name_and_group)]),
+           "groups": np.asarray([name_and_group[label][1] for label in sorted(name_and_group)])}
   labels = {"labels": np.asarray([row[0] for row in rows]), "parts": np.asarray([row[1] for row in rows])}
   return {"examples": np.stack([row[3] for row in rows]), **labels, **words}
 
@@ -207,12 +204,12 @@ def _checksum(data: bytes) -> str:
   return hashlib.sha256(data).hexdigest()
 
 
-def _data(examples: np.ndarray, labels: np.ndarray, called: Any, groups: Mapping[int, str], source: str) -> ClassData:
-  """Examples sorted by label, as classes."""
+def _data(examples: np.ndarray, labels: np.ndarray, names: Any, groups: Mapping[int, str], source: str) -> ClassData:
+  """The data set of examples that are sorted by label."""
   classes, counts = np.unique(labels, return_counts=True)
-  names = tuple(str(called[number]) for number in classes.tolist())
-  of_class = tuple(groups[number] for number in classes.tolist())
-  return ClassData(examples, counts.astype(np.int32), names, source, of_class if any(of_class) else ())
+  class_names = tuple(str(names[number]) for number in classes.tolist())
+  class_groups = tuple(groups[number] for number in classes.tolist())
+  return ClassData(examples, counts.astype(np.int32), class_names, source, class_groups if any(class_groups) else ())
 
 
 def _png(image: np.ndarray) -> bytes:

@@ -1,4 +1,4 @@
-"""Tasks from rows that come in groups, such as FS-Mol's assays, as a data set of tensorflow-datasets, and back."""
+"""Writes and reads grouped rows, such as FS-Mol's assays, as a data set of tensorflow-datasets."""
 
 import functools
 import hashlib
@@ -13,33 +13,33 @@ from metajax.data import tfds_classes
 from metajax.tasks.class_data import check_disjoint
 from metajax.tasks.groups import GroupData
 
-_FORMAT = 1  # of the cached arrays: to be raised whenever reading changes
+_FORMAT = 1  # version of the cached arrays; increase it whenever reading changes
 
 
 def store(name: str, splits: Mapping[str, GroupData], data_dir: Path | str) -> Path:
   """Writes rows sorted by group as a tfds data set in array_record, and returns its folder.
 
-  Its features are inputs_0, inputs_1 and so on, the leaves of the inputs; target; group, its name; number, of the group
-  through all splits; and rank within it. `load` gives the splits back.
+  Its features are `inputs_0`, `inputs_1` and so on, the leaves of the inputs; `target`; `group`, the name of the group;
+  `number`, its number across splits; and `rank` within it. `load` reads the splits back.
 
   Args:
-    name: of the data set, letters, digits and underscores.
+    name: the name of the data set: letters, digits and underscores.
     splits: by name, each with inputs of one shape.
-    data_dir: where tfds keeps its data.
+    data_dir: the data folder of tfds.
 
   Raises:
-    ValueError: if there is no split, or a group is in two.
+    ValueError: if there is no split, or a group is in two splits.
   """
-  import tensorflow_datasets as tfds  # not needed by those who read other data, and slow to import
+  import tensorflow_datasets as tfds  # optional, and slow to import
   if not splits:
-    raise ValueError("a tfds data set is stored from one split or more, but there is none.")
+    raise ValueError("a tfds data set is stored from one split or more, but none was given.")
   check_disjoint({split: data.names for split, data in splits.items()}, name)
-  # A row of one split may have more places than one of another: where arrays are ragged, they end in zeros.
+  # Rows of different splits may differ in length; they are padded with zeros to the longest.
   shapes = [[leaf.shape[1:] for leaf in jax.tree.leaves(data.inputs)] for data in splits.values()]
   widest = [tuple(np.max(leaf, axis=0)) if leaf[0] else () for leaf in zip(*shapes)]
   some = next(iter(splits.values()))
-  features = {f"inputs_{place}": tfds.features.Tensor(shape=tuple(map(int, shape)), dtype=leaf.dtype, encoding="zlib")
-              for place, (shape, leaf) in enumerate(zip(widest, jax.tree.leaves(some.inputs)))}
+  features = {f"inputs_{index}": tfds.features.Tensor(shape=tuple(map(int, shape)), dtype=leaf.dtype, encoding="zlib")
+              for index, (shape, leaf) in enumerate(zip(widest, jax.tree.leaves(some.inputs)))}
   target = tfds.features.Tensor(shape=some.targets.shape[1:], dtype=some.targets.dtype)
   first = dict(zip(splits, np.cumsum([0, *(len(data.names) for data in splits.values())]).tolist()))
 
@@ -50,7 +50,7 @@ def store(name: str, splits: Mapping[str, GroupData], data_dir: Path | str) -> P
     for number, (group, count) in enumerate(zip(data.names, data.counts.tolist())):
       for rank in range(count):
         yield f"{number}/{rank}", {
-            **{f"inputs_{place}": leaf[row] for place, leaf in enumerate(leaves)}, "target": data.targets[row],
+            **{f"inputs_{index}": leaf[row] for index, leaf in enumerate(leaves)}, "target": data.targets[row],
             "group": group, "number": first[split] + number, "rank": rank}
         row += 1
 
@@ -74,10 +74,10 @@ def load(name: str, split: str, *, data_dir: Path | str | None = None) -> GroupD
   if split not in builder.info.splits:
     raise ValueError(f"the tfds data set {name} has the splits {', '.join(builder.info.splits)}, not {split!r}.")
   info = builder.info.splits[split]
-  places = sum(feature.startswith("inputs_") for feature in features)
+  num_leaves = sum(feature.startswith("inputs_") for feature in features)
   key = hashlib.sha256(repr((_FORMAT, builder.info.full_name, str(builder.data_path), split, info.num_examples,
                              info.num_bytes)).encode()).hexdigest()[:16]
-  names = tuple(f"inputs_{place}" for place in range(places))
+  names = tuple(f"inputs_{index}" for index in range(num_leaves))
   arrays = download_lib.cached_arrays(download_lib.cache_dir() / f"tfds-groups-{key}.npz",
                                       (*names, "targets", "counts", "groups"), lambda: _read(builder, split, names))
   return GroupData(tuple(arrays[each] for each in names), arrays["targets"], arrays["counts"],
@@ -88,7 +88,7 @@ def load(name: str, split: str, *, data_dir: Path | str | None = None) -> GroupD
 def _read(builder: Any, split: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
   rows = sorted(tfds_classes.scan(builder, split), key=lambda row: (int(row["number"]), int(row["rank"])))
   numbers, counts = np.unique([int(row["number"]) for row in rows], return_counts=True)
-  called = {int(row["number"]): row["group"].decode() for row in rows}
+  groups = {int(row["number"]): row["group"].decode() for row in rows}
   return {**{each: np.stack([row[each] for row in rows]) for each in names},
           "targets": np.stack([row["target"] for row in rows]), "counts": counts.astype(np.int32),
-          "groups": np.asarray([called[number] for number in numbers.tolist()])}
+          "groups": np.asarray([groups[number] for number in numbers.tolist()])}

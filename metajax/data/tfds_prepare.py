@@ -1,7 +1,7 @@
-"""Prepares a data set of tensorflow-datasets as array_record by its own builder, with TensorFlow or without.
+"""Prepares a data set of tensorflow-datasets as array_record with its own builder, with or without TensorFlow.
 
-The builders of tfds 4.9 use TensorFlow for little else than opening files and encoding images. Where it is not
-installed, a stand-in for these few functions takes its place while a data set is prepared, and is gone after.
+The builders of tfds 4.9 use TensorFlow for little more than opening files and encoding images. If it is not installed,
+a stub with these few functions replaces it while a data set is prepared.
 """
 
 import contextlib
@@ -20,18 +20,18 @@ from metajax.data.download import exclusive
 
 
 def prepare(name: str, *, data_dir: Path | str | None = None, manual_dir: Path | str | None = None) -> Path:
-  """Prepares a data set, unless it is there, and returns its folder, which `tfds_classes.load` reads.
+  """Prepares a data set, unless it is already prepared, and returns its folder, which `tfds_classes.load` reads.
 
   Args:
-    name: of the data set, with its config if it has one: `cifar100`, `visual_domain_decathlon/aircraft`.
-    data_dir: where tfds keeps its data; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
-    manual_dir: a folder with files fetched by other means, under the names by which tfds knows them; they are taken as
-      they are, in the place of downloads. Downloads are checked by tfds's own checksums.
+    name: the name of the data set, with its config if any: `cifar100`, `visual_domain_decathlon/aircraft`.
+    data_dir: the data folder of tfds; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
+    manual_dir: a folder with files downloaded by other means, under the file names of tfds. They are used without a
+      check, instead of downloads. Downloads are checked against the checksums of tfds.
 
   Raises:
-    ValueError: if tfds has no builder of this name, or its preparation fails, with the reason.
+    ValueError: if tfds has no builder of this name, or if preparation fails; the reason is given.
   """
-  import tensorflow_datasets as tfds  # not needed by those who read other data, and slow to import
+  import tensorflow_datasets as tfds  # optional, and slow to import
   with contextlib.nullcontext() if util.find_spec("tensorflow") else _without_tensorflow():
     try:
       builder = tfds.builder(name, file_format="array_record", **(
@@ -42,18 +42,18 @@ def prepare(name: str, *, data_dir: Path | str | None = None, manual_dir: Path |
     if manual_dir is not None:
       folder = Path(manual_dir).expanduser()
       settings["manual_dir"] = str(folder)
-      _take_as_they_are(builder, folder)
+      _accept_checksums(builder, folder)
     try:
-      with exclusive(Path(builder.data_path)):  # a second process waits, and then finds it there
+      with exclusive(Path(builder.data_path)):  # a second process waits, then finds the data prepared
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
-    except Exception as error:  # whatever a builder may raise, of which there are hundreds
+    except Exception as error:  # there are hundreds of builders, which may raise anything
       raise ValueError(f"the tfds data set {name} could not be prepared ({type(error).__name__}: "
                        f"{' '.join(str(error).split())[:300]}).") from error
   return Path(builder.data_path)
 
 
-def _take_as_they_are(builder: Any, folder: Path) -> None:
-  """Gives files of the folder the checksums they have, in memory: a re-packed archive is not the official one."""
+def _accept_checksums(builder: Any, folder: Path) -> None:
+  """Replaces the expected checksums, in memory, by those of the files in the folder, which may be re-packed."""
   from etils import epath
   from tensorflow_datasets.core.download import checksums
   known = type(builder).url_infos
@@ -64,7 +64,7 @@ def _take_as_they_are(builder: Any, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _without_tensorflow() -> Iterator[None]:
-  """A block in which tfds finds, for TensorFlow, what its builders need of it. By private names of tfds 4.9.10."""
+  """A block in which a stub replaces TensorFlow in tfds. It relies on private names of tfds 4.9.10."""
   from tensorflow_datasets.core.features import image_feature
   from tensorflow_datasets.core.utils import lazy_imports_utils
 
@@ -73,7 +73,7 @@ def _without_tensorflow() -> Iterator[None]:
 
   files = types.SimpleNamespace(
       GFile=opened, listdir=os.listdir, isdir=os.path.isdir, exists=os.path.exists, glob=glob.glob, walk=os.walk)
-  stand_in = types.SimpleNamespace(
+  stub = types.SimpleNamespace(
       io=types.SimpleNamespace(gfile=files), data=types.SimpleNamespace(Dataset=type("Dataset", (), {})),
       compat=types.SimpleNamespace(as_text=lambda text: text if isinstance(text, str) else text.decode()),
       __version__="0")
@@ -86,7 +86,7 @@ def _without_tensorflow() -> Iterator[None]:
 
   lazy = lazy_imports_utils.tensorflow.__dict__
   encoder = image_feature._ImageEncoder
-  before, lazy["_module"] = lazy.get("_module"), stand_in
+  before, lazy["_module"] = lazy.get("_module"), stub
   encoded, encoder._encode_image = encoder._encode_image, encode
   try:
     yield

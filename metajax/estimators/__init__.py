@@ -1,3 +1,3 @@
-"""Estimators: how the gradient of a step is made."""
+"""Estimators: how the gradient of a step is computed."""
 
 from metajax.estimators.differentiate import differentiate as differentiate

@@ -6,7 +6,7 @@ from metajax.types import Estimator, LossFunction, Objective
 
 
 def differentiate(objective: Objective | LossFunction) -> Estimator:
-  """Returns the estimator whose gradient is that of the objective, by reverse mode; it carries nothing."""
+  """Returns the estimator that differentiates the objective by reverse mode; it carries nothing."""
 
   def init(params, tasks, key):
     del params, tasks, key

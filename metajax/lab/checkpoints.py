@@ -1,7 +1,7 @@
-"""Checkpoints: Orbax, with a digest of every one and a way back to the newest that is whole.
+"""Checkpoints: Orbax, plus a digest of each checkpoint and a fallback to the newest intact one.
 
-Orbax restores flipped bits without a word, takes a stray empty folder for the latest step, and declines a save at or
-below the latest step by a return value alone. Hence the digest, the fallback, and the check of the return.
+Orbax silently restores flipped bits, mistakes a stray empty folder for the latest step, and reports a declined save (at
+or below the latest step) only by its return value. Hence the digest, the fallback, and the check of the return value.
 """
 
 import hashlib
@@ -25,53 +25,54 @@ T = TypeVar("T")
 
 
 class Damaged(Exception):
-  """There are checkpoints, and not one of them is whole."""
+  """There are checkpoints, but none of them is intact."""
 
 
 class Unsaved(Exception):
-  """A checkpoint could not be written; those before it are as they were."""
+  """A checkpoint could not be written; earlier ones are unchanged."""
 
 
 class Keep(NamedTuple):
-  """Which checkpoints stay: whatever one of the rules keeps."""
-  newest: int = 2
-  every: int = 0  # those of steps that this divides; 0: none
-  best: str = ""  # a metric, by which the one with the greatest is kept; of `-loss`, with the smallest
+  """Which checkpoints are kept: all that at least one of the rules keeps."""
+  newest: int = 2  # the number of newest checkpoints to keep
+  every: int = 0  # keep those whose step is a multiple of this; 0: none
+  best: str = ""  # keep the one with the largest value of this metric or, with a leading minus, the smallest
 
 
 class Restored(NamedTuple):
-  """A whole checkpoint."""
+  """An intact checkpoint."""
   step: int
   state: PyTree
   notes: PyTree  # as given to `save`
 
 
 class Checkpoints:
-  """The checkpoints of one run, in a folder of their own. A context manager; leaving it waits for the last save."""
+  """The checkpoints of one run, in their own folder. A context manager; leaving it waits for the last save."""
 
   def __init__(self, folder: Path | str, *, keep: Keep = Keep(), read_only: bool = False):
     """Opens or creates the folder.
 
-    With `read_only` the folder must exist, and nothing in it changes: another process may be saving to it.
+    With `read_only`, the folder must exist and is not changed: another process may be saving to it.
 
     Raises:
       ValueError: if `keep` does not keep the newest.
     """
     if keep.newest < 1 or keep.every < 0:
-      raise ValueError(f"at least the newest checkpoint is kept, but got {keep}.")
+      raise ValueError(f"at least the newest checkpoint is kept, but got {keep}; give newest=1 or more and every=0 or "
+                       "more.")
     sign, metric = (-1.0 if keep.best.startswith("-") else 1.0), keep.best.removeprefix("-")
-    # One that has not measured it, as those saved on preemption, is the worst.
+    # A checkpoint without the metric, such as one saved on preemption, counts as the worst.
     value = lambda metrics: sign * (metrics or {}).get(metric, -sign * math.inf)
     rules: list[Any] = [policies.LatestN(keep.newest)]
     rules += [policies.EveryNSteps(keep.every)] if keep.every else []
     best = policies.BestN(get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False)
     rules += [best] if keep.best else []
-    # Orbax's own read_only does the same with five lines of warnings. Without best_fn it would forget the metrics.
+    # Orbax's own read_only does the same, but prints five warnings. Without best_fn it would not keep the metrics.
     options = ocp.CheckpointManagerOptions(
         create=not read_only, cleanup_tmp_directories=not read_only, best_fn=value if keep.best else None,
         save_decision_policy=policies.FixedIntervalPolicy(1), preservation_policy=policies.AnyPreservationPolicy(rules),
-        # Folders made in the background that cannot be made leave threads which wait for them for minutes, and with
-        # them the process, on its way out.
+        # If folders are created in the background and that fails, threads wait for them for minutes and keep the
+        # process from exiting.
         async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False))
     self._folder = Path(folder).absolute()
     self._read_only = read_only
@@ -85,31 +86,31 @@ class Checkpoints:
     try:
       self.wait()
     except Unsaved:
-      if kind is None:  # otherwise the first fault is the one to tell of
+      if kind is None:  # otherwise the first error is raised
         raise
     finally:
       self._manager.close()
 
   def steps(self) -> list[int]:
-    """Returns the steps that have a checkpoint, whole or not, oldest first."""
+    """Returns the steps that have a checkpoint, intact or not, oldest first."""
     return sorted(self._manager.all_steps())
 
   def save(self, step: int, state: PyTree, metrics: Mapping[str, float] | None = None, notes: PyTree = None) -> None:
-    """Saves the state of a step, in the background; the arrays may be donated at once.
+    """Saves the state of a step in the background; its arrays may be donated immediately.
 
     Args:
       step: the number of steps done.
-      state: what to save.
-      metrics: what was measured of it.
-      notes: whatever JSON can hold.
+      state: the state to save.
+      metrics: the metrics of the state.
+      notes: anything that can be stored as JSON.
 
     Raises:
-      ValueError: if Orbax declines it, as it does for a step at or below the newest.
-      Unsaved: if this one, or the one before it, which was still being written, could not be.
+      ValueError: if Orbax declines the save, as it does for a step at or below the newest.
+      Unsaved: if this checkpoint, or the previous one that was still being written, could not be written.
     """
     self.check()
     measured = {name: float(value) for name, value in (metrics or {}).items()}
-    # The notes as text of their own, so that a flipped bit in them is seen, too.
+    # The notes are stored as text with their own digest, so that a flipped bit in them is detected too.
     text = json.dumps(notes)
     about = {"digest": digest(state), "metrics": measured, "notes": text, "notes_digest": _digest_of(text)}
     arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(about))
@@ -120,25 +121,25 @@ class Checkpoints:
                        "already; remove it, or save to another folder.")
 
   def wait(self) -> None:
-    """Waits for the last save to be whole on disk; raises Unsaved if it cannot be."""
+    """Waits until the last save is complete on disk; raises Unsaved if it failed."""
     self._written(self._manager.wait_until_finished)
 
   def check(self) -> None:
-    """Raises Unsaved if a save in the background has failed; does not wait for one that has not."""
+    """Raises Unsaved if a save in the background has failed; does not wait."""
     self._written(self._manager.check_for_errors)
 
   def restore(self, like: PyTree, *, at_most: float = math.inf) -> Restored | None:
-    """Returns the newest whole checkpoint, or None if there never was one.
+    """Returns the newest intact checkpoint, or None if there is no checkpoint.
 
-    Damaged ones that are newer are moved to the folder `<folder>-damaged`, to make way for the steps to come, unless
-    `read_only`.
+    Unless `read_only`, newer damaged ones are moved to the folder `<folder>-damaged`, so that their steps can be saved
+    again.
 
     Args:
-      like: a state of the same structure, shapes, dtypes and shardings.
-      at_most: the last step of interest; a reader's, since what is newer than it is no concern of a run.
+      like: a state with the same structure, shapes, dtypes and shardings.
+      at_most: ignore checkpoints of later steps; for readers only.
 
     Raises:
-      Damaged: if there are checkpoints, none of them whole; nothing is deleted.
+      Damaged: if there are checkpoints but none is intact; nothing is deleted.
     """
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
     faults = []
@@ -152,32 +153,32 @@ class Checkpoints:
             self._set_aside([newer for newer in self.steps() if newer > step])
           return Restored(step, restored.state, json.loads(about["notes"]))
         fault = "its contents do not match the digest they were saved with"
-      except Exception as error:  # Orbax raises many kinds for a damaged folder; whichever, an older one may be whole
+      except Exception as error:  # Orbax raises many types for a damaged folder; an older one may be intact
         fault = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
       faults.append(f"step {step} ({fault})")
-      logging.warning("checkpoint of step %d is damaged and passed over: %s", step, fault)
+      logging.warning("checkpoint of step %d is damaged and skipped: %s", step, fault)
     if faults:
       raise Damaged(f"no whole checkpoint is left; damaged: {'; '.join(faults)}. Nothing was deleted: restore the "
                     "folder from a copy, or start in another workdir.")
     return None
 
   def _written(self, action: Callable[[], T]) -> T:
-    """Returns what an action of Orbax's returns that writes, or tells of what an earlier one could not write."""
+    """Runs a write of Orbax; raises Unsaved if it, or an earlier one in the background, failed."""
     try:
       return action()
-    except Exception as error:  # of many kinds, some of them from another thread and another language
+    except Exception as error:  # of many types, some from other threads and from C++
       reason = str(error).splitlines()[0] if str(error) else type(error).__name__
       raise Unsaved(f"the checkpoint of step {self._saving} could not be written ({reason}); those before it are as "
-                    "they were. See that there is room and that the folder may be written, and give the same command "
+                    "they were. Check that the disk has space and the folder is writable, then give the same command "
                     "again.") from error
 
   def _set_aside(self, steps: list[int]) -> None:
     aside = self._folder.with_name(self._folder.name + "-damaged")
     for step in steps if is_writer() else []:
       aside.mkdir(exist_ok=True)
-      # A second accident at the same step must not overwrite the first.
-      place = next(aside / name for name in (f"{step}.{n}" for n in itertools.count()) if not (aside / name).exists())
-      shutil.move(self._folder / str(step), place)
+      # A second damaged checkpoint of the same step must not overwrite the first.
+      target = next(aside / name for name in (f"{step}.{n}" for n in itertools.count()) if not (aside / name).exists())
+      shutil.move(self._folder / str(step), target)
     if steps:
       wait("damaged checkpoints are set aside")
       self._manager.reload()

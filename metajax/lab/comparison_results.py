@@ -1,4 +1,4 @@
-"""The results of a comparison, from what was measured of each arm: means, intervals, paired differences."""
+"""The results of a comparison, from the measurements of each arm: means, intervals, paired differences."""
 
 from typing import Any, Mapping, NamedTuple, Sequence
 
@@ -6,18 +6,18 @@ import numpy as np
 
 from metajax.lab import statistics
 
-Found = dict[str, np.ndarray]  # all that was measured of an arm, see `compare._measure`
+Found = dict[str, np.ndarray]  # the measurements of an arm, see `compare._measure`
 
 
 class Sweep(NamedTuple):
-  """A setting of the test that takes several values, with the same trained models."""
+  """A setting of the test that is varied with the same trained models."""
   field: str
   values: tuple[Any, ...]
-  references: Mapping[str, Mapping[Any, float]] = {}  # by name and value, what others get, to be drawn beside
+  references: Mapping[str, Mapping[Any, float]] = {}  # by name and value, the results of other methods, for comparison
 
 
 def summarise(found: Mapping[str, Found], sweeps: Sequence[Sweep]) -> dict[str, Any]:
-  """Returns what is kept of a comparison, from what was measured of each arm; the first is the reference."""
+  """Returns the results of a comparison, given the measurements of each arm; the first arm is the reference."""
   reference = next(iter(found))
   first = found[reference]
   arms: dict[str, Any] = {}
@@ -32,8 +32,8 @@ def summarise(found: Mapping[str, Found], sweeps: Sequence[Sweep]) -> dict[str, 
         "diverged_trainings": int(arrays["diverged_trainings"])}
   swept = {}
   for sweep in sweeps:
-    rows = {name: [_against(arrays, first, f"sweep/{sweep.field}/{place}", None if name == reference else reference)
-                   for place in range(len(sweep.values))] for name, arrays in found.items()}
+    rows = {name: [_against(arrays, first, f"sweep/{sweep.field}/{index}", None if name == reference else reference)
+                   for index in range(len(sweep.values))] for name, arrays in found.items()}
     others = {name: [known.get(value) for value in sweep.values] for name, known in sweep.references.items()}
     swept[sweep.field] = {"values": list(sweep.values), "references": others, "arms": rows, "gains": {
         name: _gains(sweep, arrays, first) for name, arrays in found.items() if name != reference}}
@@ -41,7 +41,7 @@ def summarise(found: Mapping[str, Found], sweeps: Sequence[Sweep]) -> dict[str, 
 
 
 def _against(arrays: Found, first: Found, prefix: str, reference: str | None) -> dict[str, Any]:
-  """Returns the summary of each measure of an arm and, where it is not the reference, the difference to it."""
+  """Returns the summary of each measure of an arm and, unless it is the reference, its difference to the reference."""
   gone, first_gone = (statistics.diverged(each[f"{prefix}/loss"], first[f"{prefix}/loss"]) for each in (arrays, first))
   found: dict[str, Any] = {}
   for key in (key for key in arrays if key.startswith(f"{prefix}/")):
@@ -53,22 +53,22 @@ def _against(arrays: Found, first: Found, prefix: str, reference: str | None) ->
 
 
 def _gains(sweep: Sweep, arrays: Found, first: Found) -> dict[str, Any] | None:
-  """Returns, of the loss along a sweep of numbers, the two measures of Wu et al., 2025, section 5.3.
+  """Returns the two measures of Wu et al., 2025, section 5.3, for the loss along a sweep of numbers.
 
-  None where the reference's loss does not fall along it, as it does along a number of examples.
+  None if the lowest loss of the reference is at the start of the sweep; along a number of examples it is not.
   """
   if not all(isinstance(value, (int, float)) for value in sweep.values):
     return None
 
   def curves(each):  # [S, values]
-    losses = [[arrays[f"sweep/{sweep.field}/{place}/loss"] for arrays in (each, first)]
-              for place in range(len(sweep.values))]
+    losses = [[arrays[f"sweep/{sweep.field}/{index}/loss"] for arrays in (each, first)]
+              for index in range(len(sweep.values))]
     return np.stack([_masked(loss, statistics.diverged(loss, theirs)) for loss, theirs in losses], axis=1)
 
-  of_first, own = curves(first), curves(arrays)
-  if not np.argmin(of_first.mean(axis=0)):
+  reference, own = curves(first), curves(arrays)
+  if not np.argmin(reference.mean(axis=0)):
     return None
-  pairs = [statistics.gains(np.asarray(sweep.values), theirs, ours) for theirs, ours in zip(of_first, own)]
+  pairs = [statistics.gains(np.asarray(sweep.values), theirs, ours) for theirs, ours in zip(reference, own)]
   return {"relative_minimum": statistics.over_seeds(np.array([pair[0] for pair in pairs])),
           "spared": statistics.over_seeds(np.array([pair[1] for pair in pairs]))}
 
@@ -83,7 +83,7 @@ def _per_seed(values: np.ndarray) -> np.ndarray:
 
 
 def as_json(tree: Any) -> Any:
-  """Returns nested results as JSON has them: named tuples become mappings, and what is not finite becomes None."""
+  """Returns nested results in JSON form: named tuples become mappings, and non-finite values become None."""
   if hasattr(tree, "_asdict"):
     tree = tree._asdict()
   if isinstance(tree, Mapping):

@@ -1,4 +1,4 @@
-"""What a step costs before it is run: parameters, memory and arithmetic, of the traced and the compiled program."""
+"""The cost of a step before it is run: parameters, memory and FLOPs, from the traced and the compiled program."""
 
 import math
 import os
@@ -17,24 +17,24 @@ _SHAPE = re.compile(r"([a-z]+[0-9]*)\[([0-9,]*)\]")  # such as f32[64,5]
 
 
 class Cost(NamedTuple):
-  """Of one dispatch on one device; bytes and floating-point operations."""
-  parameters: int  # numbers that are trained
-  state_bytes: int  # parameters and optimizer
-  data_bytes: int  # arrays that tasks are made of, or examples read for them
-  working_bytes: int  # what the compiled program needs besides, at its peak
-  flops: int  # of matrix products and convolutions alone, a multiplication and an addition each counted
-  limit_bytes: int | None  # what the device has, if it tells
+  """The cost of one dispatch on one device, in bytes and floating-point operations."""
+  parameters: int  # the number of trained parameters
+  state_bytes: int  # parameters and optimizer state
+  data_bytes: int  # arrays that tasks are drawn from, or examples read ahead for them
+  working_bytes: int  # peak temporary memory of the compiled program
+  flops: int  # of matrix products and convolutions only; a multiply-add counts as two
+  limit_bytes: int | None  # the memory of the device, if known
 
 
 def measure(step: Callable[..., Any], state: Any, data: PyTree, params: PyTree, compiled: Any, beside: int = 0) -> Cost:
-  """Returns the cost of `step(state, data)`, traced, and of what it was compiled to.
+  """Returns the cost of `step(state, data)`, from its trace and its compiled program.
 
   Args:
     step: the function that was compiled.
     state, data: its arguments, or their shapes.
-    params: the part of the state that is trained.
+    params: the trained part of the state.
     compiled: `jax.jit(step).lower(state, data).compile()`.
-    beside: bytes of data that a device holds meanwhile, though the step does not take them.
+    beside: bytes of further data on the device that are not arguments of the step.
   """
   closed = jax.make_jaxpr(step)(state, data)
   return Cost(sum(leaf.size for leaf in jax.tree.leaves(params)), size(state), size(data) + beside,
@@ -44,16 +44,17 @@ def measure(step: Callable[..., Any], state: Any, data: PyTree, params: PyTree, 
 def flops(jaxpr: Any) -> int:
   """Returns the floating-point operations of the matrix products and convolutions of a traced program.
 
-  A loop counts as often as it turns, which the compiler's own count leaves out; one whose turns are not known counts
-  once, and of the branches of a condition the dearest counts.
+  The body of a loop counts once per iteration, unlike in the compiler's own count, or once if the number of iterations
+  is unknown. Of the branches of a conditional, the most expensive one counts.
   """
   return sum(_flops_of(equation) for equation in jaxpr.eqns)
 
 
 def collectives(compiled: Any) -> dict[str, list[int]]:
-  """Returns the bytes that each collective of a compiled program results in on one device, by kind.
+  """Returns the bytes that each collective of a compiled program produces on one device, by kind.
 
-  Kinds are XLA's: all-reduce, all-gather, reduce-scatter, collective-permute, all-to-all. One in a loop counts once.
+  Kinds are those of XLA: all-reduce, all-gather, reduce-scatter, collective-permute, all-to-all. A collective in a loop
+  counts once.
   """
   found: dict[str, list[int]] = {}
   for result, kind in _COLLECTIVE.findall(compiled.as_text()):
@@ -64,18 +65,18 @@ def collectives(compiled: Any) -> dict[str, list[int]]:
 
 
 def size(tree: PyTree) -> int:
-  """Returns the bytes of arrays, or of their shapes, on one device: where they are shared out, of its part."""
+  """Returns the bytes of arrays, or of their shapes, on one device; of sharded arrays, only the shard counts."""
   return sum(math.prod(_on_device(leaf)) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
 
 
 def words(count: int) -> str:
-  """Returns a number of bytes to be read, such as 1.5 MiB."""
+  """Returns a number of bytes in readable form, such as 1.5 MiB."""
   powers = min(3, max(0, count.bit_length() - 1) // 10)
   return f"{count / 1024**powers:.3g} {('bytes', 'KiB', 'MiB', 'GiB')[powers]}"
 
 
 def sentences(cost: Cost, steps: int, devices: int) -> list[str]:
-  """Returns what to print of the cost of a dispatch of `steps` steps on so many devices."""
+  """Returns sentences that describe the cost of a dispatch of `steps` steps on `devices` devices."""
   limit = f" of {words(cost.limit_bytes)}" if cost.limit_bytes else ""
   needed = cost.state_bytes + cost.data_bytes + cost.working_bytes
   return [f"{cost.parameters:,} parameters are trained.",
@@ -104,19 +105,19 @@ def _flops_of(equation: Any) -> int:
 
 
 def _parts(equation: Any) -> list[Any]:
-  """Returns the programs within an equation: a loop's body, the branches of a condition, the function of a call."""
+  """Returns the sub-programs of an equation: a loop's body, the branches of a conditional, the function of a call."""
   found = []
   for value in equation.params.values():
     for part in value if isinstance(value, (tuple, list)) else [value]:
-      part = getattr(part, "jaxpr", part)  # a closed one
+      part = getattr(part, "jaxpr", part)  # unwraps a closed jaxpr
       if hasattr(part, "eqns"):
         found.append(part)
   return found
 
 
 def _on_device(leaf: Any) -> tuple[int, ...]:
-  place = getattr(leaf, "sharding", None)
-  return place.shard_shape(leaf.shape) if place else leaf.shape
+  sharding = getattr(leaf, "sharding", None)
+  return sharding.shard_shape(leaf.shape) if sharding else leaf.shape
 
 
 def _bytes_of(dtype: str) -> int:
@@ -125,7 +126,7 @@ def _bytes_of(dtype: str) -> int:
 
 
 def _limit() -> int | None:
-  if jax.default_backend() == "cpu":  # which has no statistics, and among several processes fails to say so
+  if jax.default_backend() == "cpu":  # no statistics; with several processes, asking for them raises
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
   stats = jax.local_devices()[0].memory_stats()
   return stats["bytes_limit"] if stats and "bytes_limit" in stats else None

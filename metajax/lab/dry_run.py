@@ -1,4 +1,4 @@
-"""What a run would cost: its programs compiled, none of them run."""
+"""The cost of a run, estimated by compiling its program without running it."""
 
 import time
 from typing import Any, Callable
@@ -11,7 +11,7 @@ from metajax.training.loop import AHEAD
 
 
 def dry_run(recipe: Recipe, *, say: Callable[[str], Any] = print) -> cost.Cost:
-  """Returns the cost of a dispatch of `runs.train` on one device, compiled but not run, and says it; writes nothing."""
+  """Compiles a dispatch of `lab.run.train` without running it; reports and returns its cost on one device."""
   training = recipe.training
   steps = min(training.steps_per_dispatch, training.steps_per_row, training.steps)
   session = open_session(recipe)
@@ -22,14 +22,14 @@ def dry_run(recipe: Recipe, *, say: Callable[[str], Any] = print) -> cost.Cost:
   say(f"Compiled {steps} step(s) a dispatch in {time.monotonic() - start:.1f} s.")
   lists = {"Validation": recipe.val_tasks, "Test": recipe.test_tasks}
   listed = {name: tasks.data for name, tasks in lists.items() if tasks is not None}
-  waiting = AHEAD * cost.size(data.read) if feed else 0  # what was read for dispatches that wait while one runs
+  waiting = AHEAD * cost.size(data.read) if feed else 0  # the data of queued dispatches
   found = cost.measure(advance, state, data, state.params, compiled, beside=waiting + cost.size(listed))
   for sentence in cost.sentences(found, steps, session.mesh.size):
     say(sentence)
   say(_where("Training", recipe.train_tasks.data, "from where each step fetches its own" if feed is None else
              f"which reads {cost.words(cost.size(data.read))} ahead for each dispatch and device, {feed.way}"))
-  for name, lies in listed.items():
-    say(_where(name, lies, "from where each episode fetches its own"))
+  for name, arrays in listed.items():
+    say(_where(name, arrays, "from where each episode fetches its own"))
   return found
 
 

@@ -1,4 +1,4 @@
-"""A fork: a new workdir that goes on from where another run stands, under other settings."""
+"""A fork: a new workdir that continues from another run's checkpoint with different settings."""
 
 from pathlib import Path
 import shutil
@@ -14,27 +14,27 @@ from metajax.lab.session import first_state, restore
 
 def fork(source: Path | str, workdir: Path | str, recipe: Recipe, path: str, config: Mapping[str, Any],
          about: Mapping[str, Any], *, say: Callable[[str], Any] = print) -> Path:
-  """Makes the workdir one that goes on from the newest whole checkpoint of `source`; returns it.
+  """Creates a workdir that continues from the newest intact checkpoint of `source`; returns it.
 
-  It appears whole or not at all. If it is there already, with these settings, it is left as it is: the same command
-  again goes on with it. In `source` nothing changes.
+  The workdir is created atomically. If it already exists with these settings, it is left unchanged, so that the same
+  command resumes it. `source` is never changed.
 
   Args:
     source: the workdir of a run.
     workdir: a folder that does not exist, or is empty.
-    recipe: what the fork runs; its state must have the structure of the checkpoint.
+    recipe: the recipe of the fork; its state must have the structure of the checkpoint.
     path, config, about: as in `metajax.lab.workdir.claim`.
-    say: takes sentences.
+    say: called with messages.
 
   Raises:
-    ValueError: if there is nothing to go on from that fits, or the workdir is not free.
+    ValueError: if `source` has no checkpoint that fits, or the workdir is in use.
   """
   source, workdir = Path(source), Path(workdir)
   if (workdir / "run.json").exists():
     return workdirs.claim(workdir, path, config, about, say)
   workdirs.read(source)
   if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-    raise ValueError(f"a fork needs a workdir of its own, but {workdir} is not empty; name a new one.")
+    raise ValueError(f"a fork needs a new or empty workdir, but {workdir} is not empty; name another.")
   try:
     restored = restore(source, first_state(recipe, jax.random.key(recipe.seed)))
   except Damaged as error:
@@ -42,15 +42,15 @@ def fork(source: Path | str, workdir: Path | str, recipe: Recipe, path: str, con
   if restored is None:
     raise ValueError(f"workdir {source} has no checkpoint yet to fork from; train first.")
   if restored.step >= recipe.training.steps:
-    raise ValueError(f"workdir {source} stands at step {restored.step}, so there is nothing left to do in "
-                     f"{recipe.training.steps} steps; give more, --config.training.steps.")
+    raise ValueError(f"workdir {source} is already at step {restored.step}, so there is nothing left to do in "
+                     f"{recipe.training.steps} steps; give more with --config.training.steps.")
   partial = workdir.absolute().with_name(workdir.absolute().name + ".forking")
-  shutil.rmtree(partial, ignore_errors=True)  # of a fork that was cut short
+  shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted fork
   workdirs.claim(partial, path, config, {**about, "forked": {"from": str(source), "step": restored.step}})
   with Checkpoints(partial / "checkpoints") as checkpoints:
     checkpoints.save(restored.step, restored.state)
   if (source / "metrics.csv").exists():
-    shutil.copyfile(source / "metrics.csv", partial / "metrics.csv")  # rows of later steps go as training opens it
+    shutil.copyfile(source / "metrics.csv", partial / "metrics.csv")  # training drops the rows of later steps
   partial.replace(workdir)
   say(f"Forked from {source} at step {restored.step}.")
   return workdir

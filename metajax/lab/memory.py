@@ -1,4 +1,4 @@
-"""What a process does with the memory that one step frees and the next one needs."""
+"""Keeps the memory that one step frees for the next step, instead of returning it to the system."""
 
 import ctypes
 import os
@@ -6,22 +6,21 @@ import sys
 
 # glibc's malloc.h: https://man7.org/linux/man-pages/man3/mallopt.3.html
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
-_NEVER = -1  # to trim
+_NEVER = -1  # never trim
 
 
 def keep_freed_memory() -> bool:
-  """Asks the C library to keep what is freed, for all of this process, and returns whether it will.
+  """Makes the C library keep freed memory for this process; returns whether it will.
 
-  XLA:CPU takes what a step works in anew for each step. glibc gives blocks of more than 32 MiB back to the system, so
-  that every page of them is first cleared by the system and then written to. The command lines ask for it; ask for it
-  in a notebook that trains on a CPU, before anything is computed. What the process has needed at its peak it then
-  keeps. Nothing is changed where there is no glibc, or where the environment sets glibc's allocator already
-  (`MALLOC_...`, `GLIBC_TUNABLES`).
+  XLA:CPU allocates its working memory anew for each step. glibc returns blocks of more than 32 MiB to the system, which
+  must clear every page before it is used again. The command lines call this; call it in a notebook that trains on CPU,
+  before anything is computed. The process then keeps its peak memory. Nothing changes without glibc, or if the
+  environment already configures its allocator (`MALLOC_...`, `GLIBC_TUNABLES`).
   """
   if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
     return False
   change = getattr(ctypes.CDLL(None), "mallopt", None)
-  # One arena: those that glibc opens for further threads, and XLA:CPU allocates in its own, hold no block of more than
-  # 64 MiB and map each of these anew, whatever was asked for.
+  # One arena only: XLA:CPU allocates in its own threads. The extra arenas that glibc opens for threads hold no block of
+  # more than 64 MiB and map larger ones anew, whatever the other settings.
   settings = (_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER), (_ARENA_MAX, 1)
   return change is not None and all(change(*setting) for setting in settings)

@@ -1,4 +1,4 @@
-"""Pictures of a trained learner: it is run on a few tasks, and the arrays are handed to `reports`."""
+"""Figures of a trained learner: it is run on a few tasks, and `reports` draws the results."""
 
 from typing import Mapping
 
@@ -17,13 +17,13 @@ from metajax.types import Learner, Params, PerExample, PRNGKey, TaskDistribution
 
 def fit_picture(before: Learner, after: Mapping[str, Learner], params: Params, tasks: TaskDistribution, key: PRNGKey,
                 *, span: tuple[float, float]) -> Figure:
-  """Returns the fit of scalar functions on three tasks, before and after adaptation.
+  """Returns a figure of the fit to scalar functions on three tasks, before and after adaptation.
 
   Args:
-    before: the learner before it has adapted.
-    after: learners that have, by what is said of their curves, such as "after 1 step".
-    params: shared by all of them.
-    tasks: with inputs `[N, 1]`; its query set should cover `span` densely, for it draws the true function.
+    before: the learner without adaptation.
+    after: adapted learners, by the label of their curve, such as "after 1 step".
+    params: the parameters of all learners.
+    tasks: with inputs `[N, 1]`; the query set should cover `span` densely, because it draws the true function.
     key: for the tasks and the adaptation.
     span: the range of inputs to draw.
   """
@@ -51,7 +51,7 @@ def fit_picture(before: Learner, after: Mapping[str, Learner], params: Params, t
 
 
 def image_picture(learner: Learner, loss: PerExample, params: Params, tasks: TaskDistribution, key: PRNGKey) -> Figure:
-  """Returns one episode of images: its support set, its queries, and what the learner says of them."""
+  """Returns a figure of one episode of images: its support set, its queries, and the predictions of the learner."""
   episode = jax.tree.map(lambda leaf: leaf[0], sample_tasks(tasks, tasks.data, key, jnp.arange(1)))
   outputs = jax.jit(lambda params, episode: solve(learner, loss, {}, params, episode, key).outputs)(params, episode)
   support, query = jax.tree.map(np.asarray, tuple(episode))
@@ -61,11 +61,11 @@ def image_picture(learner: Learner, loss: PerExample, params: Params, tasks: Tas
 
 def map_picture(learner: Learner, params: Params, tasks: TaskDistribution, views: Views, key: PRNGKey, title: str,
                 num_tasks: int = 10) -> tuple[Figure, float]:
-  """Returns the task-representation map, and the silhouette of its clusters in [-1, 1].
+  """Returns the map of task representations, and the silhouette score of its clusters, in [-1, 1].
 
-  Models are learned from the subsets `views` of each of `num_tasks` tasks and from the whole of each task; their
-  representations are projected to two dimensions and coloured by task. Tight clusters are alignment, clusters far
-  apart are discrimination (Wu et al., 2025, section 5.1: ten tasks, ten subsets each).
+  Models are learned from the subsets `views` of each of `num_tasks` tasks, and from each whole task. Their
+  representations are projected to two dimensions and coloured by task. Tight clusters show alignment, distant clusters
+  discrimination (Wu et al., 2025, section 5.1: ten tasks with ten subsets each).
   """
   full, parts = make_task_models(learner, tasks, views, key, num_tasks)(params)
   models = np.concatenate([full[:, None], parts], axis=1)

@@ -1,7 +1,7 @@
-"""Preemption: a signal asks for a stop, training stops after a whole dispatch, and the same command goes on.
+"""Preemption: on a signal, training stops after the current dispatch; the same command resumes it.
 
-TPU pods, SLURM and Kubernetes send SIGTERM and, some seconds later, SIGKILL. Nothing depends on the grace: a run that
-is killed outright loses the steps since its last checkpoint and no more.
+TPU pods, SLURM and Kubernetes send SIGTERM and, some seconds later, SIGKILL. The grace period is not essential: a run
+that is killed immediately loses only the steps since its last checkpoint.
 """
 
 import contextlib
@@ -10,15 +10,15 @@ from types import FrameType
 from typing import Iterator
 
 REQUEUE = 75  # the exit code of a run that wants to be started again: EX_TEMPFAIL of sysexits.h
-INTERRUPTED = 130  # of one that a person stopped, as shells have it
+INTERRUPTED = 130  # the exit code after Ctrl-C, by the convention of shells
 
 
 class Preempted(Exception):
-  """A run stopped because it was asked to; all it did is saved, and the same command goes on with it."""
+  """A run stopped on request; everything is saved, and the same command resumes it."""
 
 
 class StopRequest:
-  """Whether a stop was asked for. Called, it answers; processes of one run may put a common answer in its place."""
+  """A callable that returns whether a stop was requested; `hosts.together` makes several processes agree on it."""
 
   def __init__(self) -> None:
     self._signal: int | None = None
@@ -28,11 +28,11 @@ class StopRequest:
 
   @property
   def exit_code(self) -> int:
-    """What to leave with: 75 to be started again, 130 after Ctrl-C."""
+    """The exit code: 130 after Ctrl-C, otherwise 75, which asks to be started again."""
     return INTERRUPTED if self._signal == signal.SIGINT else REQUEUE
 
   def receive(self, number: int, frame: FrameType | None = None) -> None:
-    """Takes a signal down. A second one of the same kind acts as it would have without us."""
+    """Records a signal, and restores the default handler for a second one of the same kind."""
     del frame
     self._signal = number
     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -40,7 +40,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-  """Within it SIGTERM and Ctrl-C are requests, and no longer the end. For the main thread only."""
+  """Within this context, SIGTERM and Ctrl-C request a stop instead of ending the process. Main thread only."""
   request = StopRequest()
   before = {number: signal.signal(number, request.receive) for number in (signal.SIGTERM, signal.SIGINT)}
   try:

@@ -1,4 +1,4 @@
-"""What a run is made with, as far as it decides the bits that come out: versions, commit, data, devices."""
+"""What determines a run's results bit for bit: versions, commit, data, devices."""
 
 from importlib import metadata
 from pathlib import Path
@@ -15,10 +15,10 @@ _PACKAGES = ("metajax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "n
 
 
 def provenance(data: PyTree, recipe: Path | str) -> dict[str, Any]:
-  """Returns what JSON can hold of the tools, the data and the machine.
+  """Returns versions, commits, a digest of the data, and the devices, as a JSON-compatible dict.
 
   Args:
-    data: the arrays that tasks are made of.
+    data: the arrays that tasks are drawn from.
     recipe: the file of the recipe.
   """
   devices = jax.devices()
@@ -30,7 +30,7 @@ def provenance(data: PyTree, recipe: Path | str) -> dict[str, Any]:
 
 
 def commit(file: Path) -> str | None:
-  """Returns the git commit that a file is at, with `, changed` if its repository differs from it, or None."""
+  """Returns the git commit of a file's repository, with `, changed` if there are local changes; None without git."""
   folder = file.absolute().parent
 
   def git(*words: str) -> str:
@@ -38,7 +38,7 @@ def commit(file: Path) -> str | None:
                           timeout=20).stdout.strip()
 
   try:
-    git("ls-files", "--error-unmatch", file.name)  # it may lie, untracked, within somebody else's repository
+    git("ls-files", "--error-unmatch", file.name)  # the file may be untracked, in an unrelated repository
     changed = git("status", "--porcelain", "--untracked-files=no")
     return git("rev-parse", "HEAD") + (", changed" if changed else "")
   except (OSError, subprocess.SubprocessError):

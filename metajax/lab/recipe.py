@@ -16,28 +16,28 @@ from metajax.types import Estimator, Learner, Objective, Params, PerExample, Per
 @dataclass
 class Training:
   """The outer loop."""
-  steps: int = 1000  # meta-steps in all
+  steps: int = 1000  # total number of meta-steps
   tasks_per_step: int = 32  # tasks in a meta-batch, over all devices
-  learning_rate: float = 1e-3  # of Adam, the outer optimizer
+  learning_rate: float = 1e-3  # learning rate of the outer optimizer, Adam
   steps_per_row: int = 50  # steps in one row of metrics.csv
   steps_per_dispatch: int = 50  # steps in one dispatch to the device; 1 where convolutions must not be in a loop
-  rows_per_checkpoint: int = 10  # rows between two checkpoints, and between two looks at the validation tasks
-  task_chunk: int = 0  # tasks mapped at a time; 0: all at once; -1: as the machine wants it
-  pmap: bool = False  # map tasks over devices with jax.pmap in the place of jax.shard_map
-  spread_state: bool = False  # let the devices share parameters and optimizer state: for big networks
-  clip_gradient: float = 0.0  # the largest norm of the gradient; 0: not clipped
-  skip_nonfinite: int = 0  # updates in a row that may be skipped where the gradient is not finite; 0: the run stops
-  keep_newest: int = 2  # checkpoints
-  keep_every: int = 0  # checkpoints of every so many steps are kept, too; 0: none
-  keep_best: str = ""  # and the best by a metric: val_accuracy, for the greatest, or -val_loss, for the smallest
+  rows_per_checkpoint: int = 10  # rows between two checkpoints, and between two validations
+  task_chunk: int = 0  # tasks mapped at a time; 0: all at once; -1: chosen for the machine
+  pmap: bool = False  # map tasks over devices with jax.pmap instead of jax.shard_map
+  spread_state: bool = False  # shard parameters and optimizer state over devices: for large networks
+  clip_gradient: float = 0.0  # maximum global norm of the gradient; 0: no clipping
+  skip_nonfinite: int = 0  # maximum number of consecutive updates skipped for non-finite gradients; 0: the run stops
+  keep_newest: int = 2  # number of newest checkpoints to keep
+  keep_every: int = 0  # also keep checkpoints whose step is a multiple of this; 0: none
+  keep_best: str = ""  # also keep the best by a metric: val_accuracy for the largest, -val_loss for the smallest
 
 
 @dataclass
 class Test:
   """The frozen lists of episodes."""
-  episodes: int = 600  # test episodes
-  val_episodes: int = 100  # episodes of each look at the validation tasks during training
-  seed: int = 0  # of the test list, apart from the training seed: all runs meet the same episodes
+  episodes: int = 600  # number of test episodes
+  val_episodes: int = 100  # episodes of each validation during training
+  seed: int = 0  # seed of the test list, separate from the training seed: all runs are tested on the same episodes
 
 
 def tasks_at_a_time(training: Training) -> int:
@@ -48,28 +48,28 @@ def tasks_at_a_time(training: Training) -> int:
 
 
 class Models(NamedTuple):
-  """What to look at where models of unseen tasks are compared: alignment, discrimination, clusters."""
-  tasks: TaskDistribution  # support and query together are a whole task
-  views: Views  # the subsets of it
+  """The tasks, subsets and distance with which models of unseen tasks are compared (alignment, discrimination)."""
+  tasks: TaskDistribution  # support and query together are the whole task
+  views: Views  # how subsets of a task are drawn
   distance: Distance  # phi
 
 
 class Recipe(NamedTuple):
   """Everything a run needs to know."""
-  learner: Learner  # the one that is trained
-  test_learner: Learner  # the one that is tested: the same, or with another number of inner steps
+  learner: Learner  # the learner that is trained
+  test_learner: Learner  # the learner that is tested: the same, or with a different number of inner steps
   objective: Objective | Estimator  # its axis_name is sharding.TASKS
   optimizer: optax.GradientTransformation
   loss: PerExample
   scores: Mapping[str, PerExample]
   train_tasks: TaskDistribution
-  val_tasks: TaskDistribution | None  # looked at during training, never trained on
+  val_tasks: TaskDistribution | None  # for validation during training; never trained on
   test_tasks: TaskDistribution
   training: Training
   test: Test
   seed: int
   pictures: Callable[[Params, PRNGKey], Mapping[str, Figure]]  # by file name
-  notes: str  # what must be said beside every result: the source of the data, the kind of normalisation
-  measures: Mapping[str, PerSet] = {}  # tested besides, of a query set as a whole; the first is what arms are judged by
-  models: Models | None = None  # None where representations are not compared
-  reading: Reading | None = None  # how to read ahead what training tasks leave on the host; None: each step fetches
+  notes: str  # stated with every result: the source of the data, the kind of normalisation
+  measures: Mapping[str, PerSet] = {}  # measures of whole query sets; arms are judged by the first
+  models: Models | None = None  # None if representations are not compared
+  reading: Reading | None = None  # how to read examples on the host ahead of training; None: each step fetches its own

@@ -1,10 +1,9 @@
-"""Several seeds of one recipe, trained by one compiled program: the seed is an axis of the state.
+"""Trains several seeds of one recipe with one compiled program: the seed is an axis of the state.
 
-Seed `s` starts from the parameters and meets the tasks of `runs.train` with that seed. `S` seeds go through one
-program at once, shared out between devices, and vmapped where there are more seeds than devices; on CPU those of a core
-are mapped in turn, since eight vmapped seeds of MAML leave its cache (measured: 0.95 ms a step and seed, against 0.52).
-Where a step is large, seeds go one by one through the same program. One whose training diverges goes on as NaN and
-disturbs no other.
+Seed `s` has the initial parameters and the tasks of `lab.run.train` with that seed. `S` seeds are sharded over devices;
+those of one device are vmapped. On CPU they are mapped one after the other, because eight vmapped seeds of MAML do not
+fit the cache (measured: 0.95 ms per step and seed, against 0.52). If a step is large, seeds go through the program one
+by one. A seed that diverges continues with NaN and does not affect the others.
 """
 
 from contextlib import closing
@@ -28,22 +27,22 @@ from metajax.training.step import FAULT, TrainState, make_steps
 from metajax.types import Params
 
 SEEDS = "seeds"  # the name of the mapped axis
-_SMALL = 10_000  # parameters; up to here a step is over before cores could share it
+_SMALL = 10_000  # parameters; steps of smaller networks are too short to be split over cores
 
 Say = Callable[[str], Any]
 
 
 class Trained(NamedTuple):
-  """What a training of `S` seeds leaves."""
+  """The result of training `S` seeds."""
   params: Params  # leaves [S, ...], on the host
   metrics: dict[str, np.ndarray]  # by name, [rows, S]; and `step` [rows]
-  seconds: float  # a step of one seed took, median over the rows
-  memory: int  # bytes that a device needs for the seeds that go at once
-  total: float  # seconds that all steps of all seeds took, those before an interruption among them
+  seconds: float  # time per step and seed, median over the rows
+  memory: int  # bytes that a device needs for the seeds that are trained at once
+  total: float  # seconds of all steps of all seeds, including those before an interruption
 
 
 def at_once(recipe: Recipe, num_seeds: int) -> int:
-  """Returns how many seeds should go at once: all, but on CPU only where the network is small."""
+  """Returns how many seeds to train at once: all, or one for large networks on CPU."""
   state = jax.eval_shape(lambda: first_state(recipe, jax.random.key(0)))
   size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   return num_seeds if jax.default_backend() != "cpu" or size <= _SMALL else 1
@@ -51,24 +50,25 @@ def at_once(recipe: Recipe, num_seeds: int) -> int:
 
 def train(recipe: Recipe, seeds: Sequence[int], folder: Path, *, group: int, vmapped: bool | None = None,
           say: Say = print) -> Trained:
-  """Trains the seeds, going on from the checkpoints of a folder.
+  """Trains the seeds, resuming from the checkpoints in a folder.
 
   Args:
-    recipe: its own seed counts for nothing.
-    seeds: which.
-    folder: of checkpoints and metrics, one folder within for each group of seeds.
-    group: how many go at once, at least 1.
-    vmapped: whether the seeds of a device are vmapped or mapped in turn; by default vmapped, but not on CPU.
+    recipe: the recipe; its own seed is ignored.
+    seeds: the seeds.
+    folder: the folder of checkpoints and metrics, with one subfolder for each group of seeds.
+    group: how many seeds are trained at once, at least 1.
+    vmapped: whether the seeds of a device are vmapped, or mapped one after the other; by default vmapped except on CPU.
 
   Raises:
     ValueError: if there are no seeds, or the group is not positive.
-    metajax.lab.checkpoints.Damaged: if there are checkpoints but none is whole.
+    metajax.lab.checkpoints.Damaged: if there are checkpoints but none is intact.
   """
   if not seeds or group < 1:
-    raise ValueError(f"training needs at least one seed and one seed at a time, but got {list(seeds)} and {group}.")
+    raise ValueError("training needs at least one seed, and groups of at least 1, but got the seeds "
+                     f"{list(seeds)} and groups of {group}.")
   vmapped = jax.default_backend() != "cpu" if vmapped is None else vmapped
   parts = [list(seeds[start:start + group]) for start in range(0, len(seeds), group)]
-  programs: dict[tuple[int, int], Any] = {}  # of the seeds and steps of a dispatch: compiled once for all groups
+  programs: dict[tuple[int, int], Any] = {}  # by number of seeds and of steps: compiled once for all groups
   trained = [_train_group(recipe, part, folder / f"seeds_{part[0]}_to_{part[-1]}", programs, vmapped, say)
              for part in parts]
   join = lambda *leaves: np.concatenate(leaves)
@@ -84,12 +84,12 @@ def _train_group(recipe: Recipe, seeds: list[int], folder: Path, programs: dict[
                  vmapped: bool, say: Say) -> Trained:
   training = recipe.training
   mesh = _mesh(len(seeds), training.tasks_per_step)
-  place = lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
+  put = lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
   keys = [root_keys(seed) for seed in seeds]
   start = [first_state(recipe, key.init) for key in keys]
-  state = place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *start), PartitionSpec(SEEDS))
-  key_data = place(jnp.stack([jax.random.key_data(key.train) for key in keys]), PartitionSpec(SEEDS))
-  data = place(recipe.train_tasks.data, PartitionSpec())
+  state = put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *start), PartitionSpec(SEEDS))
+  key_data = put(jnp.stack([jax.random.key_data(key.train) for key in keys]), PartitionSpec(SEEDS))
+  data = put(recipe.train_tasks.data, PartitionSpec())
 
   def program(num_steps):
     which = len(seeds), num_steps
@@ -103,7 +103,7 @@ def _train_group(recipe: Recipe, seeds: list[int], folder: Path, programs: dict[
     restored = checkpoints.restore(state)
     state = state if restored is None else restored.state
     done = int(np.asarray(state.step)[0])
-    program(min(training.steps_per_dispatch, training.steps_per_row, training.steps))  # not on the clock
+    program(min(training.steps_per_dispatch, training.steps_per_row, training.steps))  # compiled before timing starts
     period = training.rows_per_checkpoint * training.steps_per_row
     with closing(CsvWriter(folder / "metrics.csv", done)) as writer, Progress(
         training.steps, start_step=done, tasks_per_step=training.tasks_per_step * len(seeds)) as progress:
@@ -139,7 +139,7 @@ def _row(program: Callable[[int], Any], state: TrainState, data: Any, key_data: 
   found = jax.device_get(means)
   seconds = time.monotonic() - began
   average = lambda name: np.average([each[name] for each in found], axis=0, weights=weights)
-  with np.errstate(invalid="ignore"):  # of seeds that have diverged
+  with np.errstate(invalid="ignore"):  # diverged seeds are NaN
     return state, {name: average(name) for name in found[0]}, seconds
 
 
@@ -157,20 +157,20 @@ def _advance(recipe: Recipe, mesh: Mesh, num_steps: int, vmapped: bool) -> Any:
       return jax.vmap(one, in_axes=(0, None, 0))(states, data, key_data)
     if key_data.shape[0] > 1:
       return lax.map(lambda state_and_key: one(state_and_key[0], data, state_and_key[1]), (states, key_data))
-    # One alone is neither: a batched convolution is slower even where the batch is one, and so is one in a loop.
+    # A single seed is not mapped: batched convolutions are slower even for a batch of one, and so are those in a loop.
     state, metrics = one(jax.tree.map(lambda leaf: leaf[0], states), data, key_data[0])
     return jax.tree.map(lambda leaf: leaf[None], (state, metrics))
 
-  spread = PartitionSpec(SEEDS)
-  mapped = jax.shard_map(several, mesh=mesh, in_specs=(spread, PartitionSpec(), spread), out_specs=spread,
-                         check_vma=False)  # as in sharding.over_tasks, and for its reason
+  sharded = PartitionSpec(SEEDS)
+  mapped = jax.shard_map(several, mesh=mesh, in_specs=(sharded, PartitionSpec(), sharded), out_specs=sharded,
+                         check_vma=False)  # for the same reason as in sharding.over_tasks
   return jax.jit(mapped, donate_argnums=0)
 
 
 def _mesh(num_seeds: int, num_tasks: int) -> Mesh:
-  """Returns the devices, first between the seeds, which have nothing to tell each other, then between the tasks.
+  """Returns a mesh that shards seeds first, which need no communication, and then the tasks of a seed.
 
-  Cores are shared out between seeds alone: those of a single seed work together on it without being told.
+  CPU devices shard seeds only: XLA already uses all cores for a single seed.
   """
   devices = jax.devices()
   across = max(n for n in range(1, len(devices) + 1) if num_seeds % n == 0)

@@ -1,7 +1,7 @@
-"""What a comparison of two ways of training can say: intervals over seeds and over episodes, differences in pairs.
+"""Statistics of a comparison: confidence intervals over seeds and over episodes, and paired differences.
 
-`S` seeds, `E` test episodes; results are `[S, E]`, one number for each model on each episode. Models of two arms that
-share a seed, and all models on the same episode, are pairs. NumPy and scipy alone; no JAX.
+`S` seeds, `E` test episodes; results are `[S, E]`, one value for each model on each episode. Results of two arms are
+paired by seed and by episode. Uses only NumPy and SciPy, not JAX.
 """
 
 from typing import NamedTuple
@@ -9,39 +9,39 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-_FAR = 100.0  # times the 95th percentile of the reference: a task whose loss is further off has diverged
+_FAR = 100.0  # a loss above this multiple of the reference's 95th percentile has diverged
 
 
 class Mean(NamedTuple):
-  """A mean with half the width of its 95 % interval."""
+  """A mean with half the width of its 95 % confidence interval."""
   mean: float
-  interval: float  # NaN where there is one number only
+  interval: float  # NaN for a single value
 
 
 class Summary(NamedTuple):
   """One arm's results on the test episodes."""
-  over_seeds: Mean  # of the mean over episodes: what another training would give
-  over_episodes: Mean  # of the mean over seeds: what other test episodes would give
-  median: float  # over seeds and episodes, diverged ones among them
-  diverged: float  # share of seeds times episodes
+  over_seeds: Mean  # over seeds, of means over episodes: the variation between trainings
+  over_episodes: Mean  # over episodes, of means over seeds: the variation between test episodes
+  median: float  # over seeds and episodes, including diverged ones
+  diverged: float  # fraction of (seed, episode) pairs
 
 
 class Difference(NamedTuple):
-  """An arm less the reference, in pairs, on tasks that diverged in neither."""
+  """The paired difference between an arm and the reference, on tasks that diverged in neither."""
   over_seeds: Mean
-  p_value: float  # of the paired t-test over seeds, two-sided; NaN where it cannot be had
+  p_value: float  # of the two-sided paired t-test over seeds; NaN if undefined
   over_episodes: Mean
-  seeds: int  # how many pairs there were
+  seeds: int  # the number of pairs
 
 
 def diverged(losses: np.ndarray, reference: np.ndarray) -> np.ndarray:
-  """Returns `[S, E]`, whether a model came to nothing on a task.
+  """Returns `[S, E]`, whether a model diverged on a task.
 
-  A loss counts as diverged if it is not finite or more than 100 times the 95th percentile of the reference's.
+  A loss has diverged if it is non-finite, or more than 100 times the 95th percentile of the reference's losses.
 
   Args:
-    losses: `[S, E]` of an arm.
-    reference: `[S, E]` of the arm that it is compared with.
+    losses: `[S, E]`, the losses of an arm.
+    reference: `[S, E]`, the losses of the reference arm.
   """
   finite = reference[np.isfinite(reference)]
   limit = _FAR * float(np.percentile(finite, 95)) if finite.size else np.inf
@@ -50,11 +50,11 @@ def diverged(losses: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def summary(values: np.ndarray, gone: np.ndarray) -> Summary:
-  """Returns what there is to say of one arm.
+  """Returns the summary of one arm.
 
   Args:
     values: `[S, E]`, a loss or a score.
-    gone: `[S, E]`, whether a task has diverged; it is left out of the means and counted apart.
+    gone: `[S, E]`, whether a task has diverged; such tasks are left out of the means and counted separately.
   """
   kept = np.where(gone, np.nan, np.asarray(values, np.float64))
   ordered = np.where(np.isnan(values), np.inf, values)
@@ -63,38 +63,39 @@ def summary(values: np.ndarray, gone: np.ndarray) -> Summary:
 
 
 def difference(values: np.ndarray, gone: np.ndarray, reference: np.ndarray, reference_gone: np.ndarray) -> Difference:
-  """Returns what there is to say of an arm beside the reference; all arguments `[S, E]`, as in `summary`.
+  """Returns the difference of an arm to the reference; all arguments are `[S, E]`, as in `summary`.
 
   Raises:
-    ValueError: if the shapes differ, for then there are no pairs.
+    ValueError: if the shapes differ, so that there are no pairs.
   """
   if np.shape(values) != np.shape(reference):
-    raise ValueError(f"results that are compared in pairs need one shape [seeds, episodes], but they are "
-                     f"{list(np.shape(values))} and {list(np.shape(reference))}.")
+    raise ValueError(f"paired results must have one shape [seeds, episodes], but they are "
+                     f"{list(np.shape(values))} and {list(np.shape(reference))}; use the same seeds and episodes.")
   gaps = np.where(gone | reference_gone, np.nan, np.asarray(values, np.float64) - np.asarray(reference, np.float64))
-  of_seeds = _means(gaps, axis=1)
-  of_seeds = of_seeds[np.isfinite(of_seeds)]
-  return Difference(over_seeds(of_seeds), p_value(of_seeds), over_episodes(_means(gaps, axis=0)), len(of_seeds))
+  by_seed = _means(gaps, axis=1)
+  by_seed = by_seed[np.isfinite(by_seed)]
+  return Difference(over_seeds(by_seed), p_value(by_seed), over_episodes(_means(gaps, axis=0)), len(by_seed))
 
 
 def gains(counts: np.ndarray, plain: np.ndarray, ours: np.ndarray) -> tuple[float, float]:
   """Returns the two measures of in-context learning of Wu et al., 2025, section 5.3.
 
-  The lowest error relative to the plain learner's lowest; and how many examples more (fewer if negative) it takes to
-  reach the plain learner's lowest than that one took, NaN if it never gets there.
+  The first is the lowest error, relative to the lowest error of the plain learner. The second is how many more examples
+  (fewer if negative) it takes to reach the plain learner's lowest error than the plain learner itself took; NaN if that
+  error is never reached.
 
   Args:
-    counts: `[n]`, rising numbers of examples.
-    plain, ours: `[n]`, the errors after so many.
+    counts: `[n]`, increasing numbers of examples.
+    plain, ours: `[n]`, the errors after `counts` examples.
   """
   lowest = float(np.min(plain))
-  there = np.flatnonzero(ours <= lowest)
-  spared = float(counts[there[0]] - counts[int(np.argmin(plain))]) if there.size else float("nan")
+  reached = np.flatnonzero(ours <= lowest)
+  spared = float(counts[reached[0]] - counts[int(np.argmin(plain))]) if reached.size else float("nan")
   return float(np.min(ours) / lowest) if lowest > 0 else float("nan"), spared
 
 
 def over_seeds(values: np.ndarray) -> Mean:
-  """Returns the mean of a few independent numbers, with Student's 95 % interval; those not finite are left out."""
+  """Returns the mean of a few independent values with its 95 % t interval; non-finite values are left out."""
   values = np.asarray(values, np.float64)
   values = values[np.isfinite(values)]
   if len(values) < 2:
@@ -104,7 +105,7 @@ def over_seeds(values: np.ndarray) -> Mean:
 
 
 def over_episodes(values: np.ndarray) -> Mean:
-  """Returns the mean of many independent numbers, with 1.96 standard errors; those not finite are left out."""
+  """Returns the mean of many independent values with 1.96 standard errors; non-finite values are left out."""
   values = np.asarray(values, np.float64)
   values = values[np.isfinite(values)]
   if len(values) < 2:
@@ -113,18 +114,18 @@ def over_episodes(values: np.ndarray) -> Mean:
 
 
 def p_value(gaps: np.ndarray) -> float:
-  """Returns the two-sided p-value of Student's test that paired differences `[S]` have mean zero.
+  """Returns the two-sided p-value of the t-test that paired differences `[S]` have mean zero.
 
-  NaN with fewer than two; 1 where all are zero.
+  NaN for fewer than two differences; 1 if all are zero.
   """
   if len(gaps) < 2:
     return float("nan")
-  if np.all(gaps == gaps[0]):  # no spread: scipy would warn, and say 0 or NaN
+  if np.all(gaps == gaps[0]):  # zero variance: scipy would warn, and return 0 or NaN
     return 1.0 if gaps[0] == 0 else float("nan")
   return float(stats.ttest_1samp(gaps, 0.0).pvalue)
 
 
 def _means(values: np.ndarray, axis: int) -> np.ndarray:
-  """Returns means that leave NaN out; NaN where there is nothing else."""
+  """Returns means that ignore NaN; NaN where all values are NaN."""
   count = np.sum(~np.isnan(values), axis=axis)
   return np.where(count > 0, np.nansum(values, axis=axis) / np.maximum(count, 1), np.nan)

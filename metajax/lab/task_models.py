@@ -1,6 +1,6 @@
-"""Models that a trained learner learns of tasks it has never met, and how they lie: aligned, discriminated, clustered.
+"""Task models of a trained learner on unseen tasks, and their geometry: alignment, discrimination, clusters.
 
-`T` tasks, `K` subsets of each, `D` numbers of a representation. Wu et al., 2025, section 5.1.
+`T` tasks, `K` subsets of each, `D` dimensions of a representation. Wu et al., 2025, section 5.1.
 """
 
 from typing import Callable, NamedTuple
@@ -18,11 +18,11 @@ from metajax.types import Learner, Params, PRNGKey, TaskDistribution
 
 
 class Geometry(NamedTuple):
-  """How models of unseen tasks lie."""
-  d_in: np.ndarray  # [T, K], of each subset's model to that of the whole task
-  d_out: np.ndarray  # [T (T - 1) / 2], of the whole tasks' models to each other
-  silhouette: float  # of tasks as clusters, mean over groups of ten tasks; near 1 where they part
-  calinski_harabasz: float  # the same: variance between tasks over that within
+  """Distances between models of unseen tasks, and how well tasks form clusters."""
+  d_in: np.ndarray  # [T, K], from the model of each subset to the model of its whole task
+  d_out: np.ndarray  # [T (T - 1) / 2], between the models of whole tasks
+  silhouette: float  # with tasks as clusters, mean over groups of ten tasks; near 1 if they are well separated
+  calinski_harabasz: float  # likewise; variance between tasks over variance within tasks
 
 
 def make_task_models(learner: Learner, tasks: TaskDistribution, views: Views, key: PRNGKey, num_tasks: int
@@ -31,9 +31,9 @@ def make_task_models(learner: Learner, tasks: TaskDistribution, views: Views, ke
 
   Args:
     learner: a learner.
-    tasks: where the tasks come from; a whole task is its support and query sets.
+    tasks: the task distribution; a whole task is its support and query sets.
     views: how subsets are drawn.
-    key: for tasks, subsets and whatever the learner draws.
+    key: for tasks, subsets and random draws of the learner.
     num_tasks: `T`.
   """
   key_tasks, key_adapt, key_represent = jax.random.split(key, 3)
@@ -43,7 +43,7 @@ def make_task_models(learner: Learner, tasks: TaskDistribution, views: Views, ke
     support, query = zero_padding(episode.support), zero_padding(episode.query)
 
     def learn(examples):
-      # Each set is embedded by itself: what counts is what a learner makes of a subset that comes alone.
+      # Each set is embedded separately, as if the learner had been given this subset only.
       features = learner.embed(params, examples.inputs, examples.mask)
       adapted = learner.adapt(params, examples._replace(inputs=features), key_learn)
       leaves = jax.tree.leaves(learner.represent(params, adapted, key_represent))
@@ -65,16 +65,16 @@ def make_task_models(learner: Learner, tasks: TaskDistribution, views: Views, ke
 
 
 def geometry(full: np.ndarray, parts: np.ndarray, distance: Distance, tasks_per_group: int = 10) -> Geometry:
-  """Returns how models `full [T, D]` and `parts [T, K, D]` lie.
+  """Returns the geometry of the models `full [T, D]` and `parts [T, K, D]`.
 
-  Clusters are those of the paper, ten tasks of ten subsets; their scores are means over as many groups as there are.
+  Cluster scores are computed as in the paper, for groups of ten tasks with ten subsets each, and averaged over groups.
 
   Raises:
-    ValueError: if there are fewer than two tasks, or fewer than two subsets of a task.
+    ValueError: if there are fewer than two tasks, or fewer than two subsets per task.
   """
   if len(full) < 2 or parts.shape[1] < 2:
-    raise ValueError(f"clusters need at least 2 tasks of at least 2 subsets, but there are {len(full)} of "
-                     f"{parts.shape[1]}.")
+    raise ValueError(f"clusters need at least 2 tasks with at least 2 subsets each, but there are {len(full)} tasks "
+                     f"with {parts.shape[1]} subsets.")
   d_in = jax.jit(jax.vmap(jax.vmap(distance, (0, None))))(jnp.asarray(parts), jnp.asarray(full))
   to_all = jax.jit(lambda full: lax.map(lambda one: jax.vmap(distance, (None, 0))(one, full), full))
   pairs = np.asarray(to_all(jnp.asarray(full)))[np.triu_indices(len(full), 1)]
@@ -85,13 +85,15 @@ def geometry(full: np.ndarray, parts: np.ndarray, distance: Distance, tasks_per_
 
 
 def clusters(parts: np.ndarray) -> tuple[float, float]:
-  """Returns silhouette and Calinski-Harabasz index of `parts [T, K, D]`, the task being the cluster; NaN if not finite.
+  """Returns the silhouette score and Calinski-Harabasz index of `parts [T, K, D]`, with tasks as clusters.
+
+  Both are NaN if any value is non-finite.
   """
-  from sklearn import metrics  # half a second, which only a comparison should take
+  from sklearn import metrics  # takes half a second to import, which only comparisons should pay
   num_tasks, num_views, _ = parts.shape
   models = np.asarray(parts, np.float64).reshape(num_tasks * num_views, -1)
   if not np.all(np.isfinite(models)):
     return float("nan"), float("nan")
-  models = models - models.mean(axis=0)  # weights are theta plus a little: it is the little that counts
+  models = models - models.mean(axis=0)  # adapted weights are theta plus a small update, which is what matters
   labels = np.repeat(np.arange(num_tasks), num_views)
   return float(metrics.silhouette_score(models, labels)), float(metrics.calinski_harabasz_score(models, labels))

@@ -1,7 +1,7 @@
-"""A workdir belongs to one run: it remembers the run's recipe and config, and refuses any other.
+"""A workdir belongs to one run: it stores the run's recipe and config, and refuses any other.
 
-It remembers, too, what the run was made with (`provenance`): other data are refused as another config is; another
-version, commit or machine is told.
+It also stores the provenance of the run: a change of the data is refused like a change of the config; a change of
+versions, commit or machine is only reported.
 """
 
 import json
@@ -20,18 +20,18 @@ _PARTIAL = _FILE + ".partial"
 
 def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any], about: Mapping[str, Any] | None = None,
           say: Callable[[str], Any] = print) -> Path:
-  """Makes the workdir this run's, or checks that it already is; returns it.
+  """Claims the workdir for this run, or checks that it already belongs to it; returns it.
 
   Args:
-    workdir: a folder, created if need be.
+    workdir: a folder, created if necessary.
     recipe: the path of the recipe.
     config: its settings, as nested mappings of numbers, strings, booleans, lists and None.
-    about: what the run is made with, of the same kind; `data`, if it is there, must not change.
-    say: takes a sentence if something else of it has changed, with which the run goes on.
+    about: the provenance of the run, of the same form; its `data`, if present, must not change.
+    say: called with a message if anything else in it has changed; the run then continues.
 
   Raises:
     ValueError: if the folder belongs to a run with another recipe, other settings or other data (each is named), if it
-      holds files but no run, if it is a bucket, or if it cannot be written. Nothing in it is touched.
+      holds files but no run, if it is a bucket, or if it cannot be written. The folder is not changed.
   """
   workdir = Path(workdir)
   if re.match(r"\w{2,}:", str(workdir)):
@@ -44,7 +44,7 @@ def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any], about: Ma
       return workdir
     if workdir.exists() and not workdir.is_dir():
       raise ValueError(f"workdir {workdir} is a file; name a folder.")
-    # A partial file is what a claim left that was cut short; there was no run yet.
+    # A partial file was left by an interrupted claim; there was no run yet.
     if workdir.is_dir() and any(path.name != _PARTIAL for path in workdir.iterdir()):
       raise ValueError(f"workdir {workdir} holds files but no run ({_FILE} is missing); name a new or an empty folder.")
     workdir.mkdir(parents=True, exist_ok=True)
@@ -58,19 +58,19 @@ def read(workdir: Path | str) -> dict[str, Any]:
   """Returns `{"recipe": ..., "config": ...}` of the run in a workdir.
 
   Raises:
-    ValueError: if there is no run, or its file is damaged.
+    ValueError: if there is no run, or `run.json` is damaged.
   """
   run = _load(Path(workdir))
   return {"recipe": run["recipe"], "config": run["config"]}
 
 
 def write_text(path: Path, text: str) -> None:
-  """Writes a whole text file or, whatever happens, leaves what was there."""
+  """Writes a text file atomically: on failure, the previous file is kept."""
   _replace(path, lambda file: file.write(text.encode("utf-8")))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
-  """Writes a whole `.npz` file or, whatever happens, leaves what was there."""
+  """Writes an `.npz` file atomically: on failure, the previous file is kept."""
   named: dict[str, Any] = dict(arrays)
   _replace(path, lambda file: (np.savez_compressed if compressed else np.savez)(file, **named))
 
@@ -103,10 +103,11 @@ def _check_same(workdir: Path, old: dict[str, Any], new: dict[str, Any], say: Ca
   differences = _differences(old, new) + data
   if differences:
     raise ValueError(f"workdir {workdir} belongs to another run: {'; '.join(differences)}. Give the same settings to "
-                     f"go on with it, or name another workdir; --fork={workdir} goes on from it there.")
+                     f"resume it, or name another workdir; --fork={workdir} continues from it there.")
   others = [difference for difference in changed if difference not in data]
   if others:
-    say(f"Going on with other tools than the run was begun with, so perhaps not to the same bits: {'; '.join(others)}.")
+    say("Resuming in an environment that has changed, so results may not be identical bit for bit: "
+        f"{'; '.join(others)}.")
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

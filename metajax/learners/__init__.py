@@ -1,4 +1,4 @@
-"""Learners, one algorithm a file."""
+"""Learners, one algorithm per file."""
 
 from metajax.learners.anil import anil as anil
 from metajax.learners.cnaps import cnaps as cnaps

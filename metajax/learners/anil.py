@@ -18,8 +18,8 @@ def anil(body: Network, head: Network, loss: PerExample, *, optimizer: optax.Gra
 
   Args:
     body: inputs `[N, ...]` to features `[N, D]`, shared by all tasks.
-    head: features to outputs; its weights are what a task adapts.
-    loss, optimizer, num_steps, first_order: of the inner loop, as in `maml`.
+    head: features to outputs; its weights are adapted to each task.
+    loss, optimizer, num_steps, first_order: the inner loop, as in `maml`.
 
   Raises:
     ValueError: if `num_steps` is negative.

@@ -1,4 +1,4 @@
-"""The mean of each class's features: what metric-based learners know of a task, and their psi."""
+"""The mean of each class's features: the task model of metric-based learners, and their psi."""
 
 import jax
 import jax.numpy as jnp
@@ -8,24 +8,23 @@ from metajax.types import Array, Examples
 
 
 def one_hot(examples: Examples, num_classes: int, dtype: jnp.dtype) -> Array:
-  """Returns `[N, C]`, a one at each example's class; rows of padding are zero. ValueError if targets are no classes."""
+  """Returns one-hot labels `[N, C]`, zero in rows of padding. Raises ValueError if the targets are not classes."""
   if examples.targets.ndim != 1 or not jnp.issubdtype(examples.targets.dtype, jnp.integer):
-    raise ValueError(f"a classifier needs integer targets [examples], but a task's are {examples.targets.dtype}"
+    raise ValueError(f"a classifier needs integer targets [examples], but a task has {examples.targets.dtype}"
                      f"{list(examples.targets.shape)}; number the classes from 0.")
   labels = jax.nn.one_hot(examples.targets, num_classes, dtype=dtype)
   return jnp.where(examples.mask[:, None], labels, jnp.zeros_like(labels))
 
 
 def class_means(examples: Examples, num_classes: int) -> tuple[Array, Array]:
-  """Returns the mean of each class's inputs `[N, D]` as `[C, D]`, zero for an absent one, and which are present `[C]`.
-  """
+  """Returns class means `[C, D]` of inputs `[N, D]`, zero for absent classes, and which classes are present `[C]`."""
   members = one_hot(examples, num_classes, examples.inputs.dtype)
   counts = jnp.sum(members, axis=0)
   return members.T @ examples.inputs / jnp.maximum(counts, 1)[:, None], counts > 0
 
 
 def check_num_classes(num_classes: int) -> None:
-  """Raises ValueError if there are fewer than 2 classes to tell apart."""
+  """Raises ValueError for fewer than 2 classes."""
   check_integers(num_classes=num_classes)
   if num_classes < 2:
-    raise ValueError(f"a classifier tells at least 2 classes apart, but num_classes is {num_classes}.")
+    raise ValueError(f"a classifier needs at least 2 classes, but num_classes is {num_classes}.")

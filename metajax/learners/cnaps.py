@@ -1,9 +1,9 @@
-"""CNAPs: one pass over a task generates the FiLM parameters of a shared network, and a classifier on its features.
+"""CNAPs: one pass over a task generates FiLM parameters for a shared network, and a classifier on its features.
 
 Requeima et al., 2019, https://arxiv.org/abs/1906.07697 (a linear classifier, generated from class means); Bateni et
 al., Improved Few-Shot Visual Classification, 2020, https://arxiv.org/abs/1912.03432 (Simple CNAPS: Mahalanobis
-distances). psi is the generated FiLM parameters or the task embedding they are generated from: the ConML paper can be
-read either way.
+distances). psi is either the generated FiLM parameters or the task embedding that they are generated from: the ConML
+paper is ambiguous.
 """
 
 from typing import Callable, NamedTuple
@@ -19,8 +19,8 @@ from metajax.types import Array, Examples, FilmNetwork, Learner, Network, PyTree
 
 
 class Adapted(NamedTuple):
-  """What CNAPs knows of a task."""
-  embedding: Array  # [E], the mean code of its examples
+  """The task model of CNAPs."""
+  embedding: Array  # [E], the mean code of the task's examples
   film: Array  # [num_film]
   head: PyTree  # the classifier
 
@@ -36,10 +36,10 @@ def mahalanobis(examples: Examples, num_classes: int) -> Mahalanobis:
   """Returns class means and precisions of features `[N, D]` (Bateni et al., eqs. 2-3).
 
   `Q_c = l S_c + (1 - l) S + I` with `l = n_c / (n_c + 1)`, `S_c` the covariance of the class's `n_c` examples and `S`
-  that of all; covariances divide by one less than the number of examples, and are zero for a single one.
+  that of all examples. Covariances of n examples divide by n - 1; that of a single example is zero.
   """
   dtype = examples.inputs.dtype
-  wide = jnp.float64 if dtype == jnp.float64 else jnp.float32  # the Cholesky factor of half a float is not to be had
+  wide = jnp.float64 if dtype == jnp.float64 else jnp.float32  # Cholesky does not support half precision
   examples = examples._replace(inputs=examples.inputs.astype(wide))
   features = examples.inputs
   size = features.shape[1]
@@ -75,8 +75,8 @@ def simple_cnaps(backbone: FilmNetwork, set_encoder: Network, generator: Network
     backbone: images to features, modulated by FiLM.
     set_encoder: images `[N, ...]` to codes `[N, E]`, computed once per example; their mean is the task embedding.
     generator: embeddings `[1, E]` to FiLM parameters `[1, backbone.num_film]`.
-    num_classes: `C`, the most classes that a task has.
-    represent_embedding: psi is the task embedding, rather than the FiLM parameters generated from it.
+    num_classes: `C`, the maximum number of classes in a task.
+    represent_embedding: psi is the task embedding instead of the FiLM parameters generated from it.
 
   Raises:
     ValueError: for fewer than 2 classes.
@@ -96,12 +96,12 @@ def simple_cnaps(backbone: FilmNetwork, set_encoder: Network, generator: Network
 
 def cnaps(backbone: FilmNetwork, set_encoder: Network, generator: Network, classifier: Network, *, num_classes: int,
           represent_embedding: bool = False) -> Learner:
-  """Returns the CNAPs learner, whose classifier is linear, generated class by class.
+  """Returns the CNAPs learner, whose linear classifier is generated class by class.
 
   Args:
     classifier: class means `[C, D]` to the weights and bias of a linear classifier `[C, D + 1]`.
 
-  The other arguments and the errors are those of `simple_cnaps`.
+  The other arguments and errors are those of `simple_cnaps`.
   """
 
   def make_head(params, examples):
@@ -131,7 +131,7 @@ def _film_learner(backbone: FilmNetwork, set_encoder: Network, generator: Networ
     return {**params, "generator": generator.init(keys[2], codes[:1]), "head": init_head(keys[3], features)}
 
   def embed(params, inputs, mask):
-    # Codes do not depend on the task; features do, through FiLM, so the images come along.
+    # Codes do not depend on the task. Features do, through FiLM, so the images are passed on.
     return {"code": set_encoder.apply(params["set_encoder"], inputs, mask), "image": inputs}
 
   def adapt(params, examples, key):

@@ -1,4 +1,4 @@
-"""Conditional neural processes: a task model is one vector, the mean of the encoded examples.
+"""Conditional neural processes: the task model is one vector, the mean of the encoded examples.
 
 Garnelo et al., 2018, https://arxiv.org/abs/1807.01613, eqs. 3-5, with a deterministic output. psi is that vector.
 """
@@ -16,8 +16,8 @@ def cnp(encoder: Network, decoder: Network, *, num_outputs: int = 1, num_classes
   """Returns the conditional-neural-process learner, on flat inputs `[N, features]`.
 
   Args:
-    encoder: pairs of input and target `[N, features + outputs]` to `[N, D]`.
-    decoder: pairs of task vector and input `[Q, D + features]` to outputs.
+    encoder: concatenated input and target `[N, features + outputs]` to `[N, D]`.
+    decoder: concatenated task vector and input `[Q, D + features]` to outputs.
     num_outputs: width of the targets `[N, num_outputs]`, for regression.
     num_classes: `C`, for integer targets `[N]` instead, which are encoded one-hot.
   """

@@ -1,8 +1,8 @@
-"""Implicit MAML: the task model is the minimum of a regularised loss, and the meta-gradient that of the minimum.
+"""Implicit MAML: the task model minimises a regularised loss, and the minimum is differentiated implicitly.
 
-`w* = argmin_w F(w, theta)` with `F = L(w) + strength/2 |w - theta|^2`; however it was found, its derivative follows
-from the implicit function theorem, `dw* = -(d2F/dw2)^-1 d(dF/dw)`, with no inner loop to differentiate. The linear
-system is solved by jax's conjugate gradients. Rajeswaran et al., Meta-Learning with Implicit Gradients, 2019,
+`w* = argmin_w F(w, theta)` with `F = L(w) + strength/2 |w - theta|^2`. The implicit function theorem gives its
+derivative, `dw* = -(d2F/dw2)^-1 d(dF/dw)`, without differentiating through the inner loop. The linear system is solved
+with JAX's conjugate gradients. Rajeswaran et al., Meta-Learning with Implicit Gradients, 2019,
 https://arxiv.org/abs/1909.04630, eqs. 3-6. psi is the adapted weights.
 """
 
@@ -23,12 +23,12 @@ def imaml(network: Network, loss: PerExample, *, strength: float, optimizer: opt
   """Returns the implicit MAML learner.
 
   Args:
-    network: adapted whole.
+    network: all of its weights are adapted.
     loss: `(outputs [N, ...], targets [N, ...]) -> [N]`.
-    strength: of the pull towards the shared weights, positive (lambda in the paper; 2.0 for its images).
-    optimizer: of the inner problem; the closer it comes to the minimum, the better the meta-gradient.
-    num_steps: of the optimizer.
-    solver_steps: of conjugate gradients.
+    strength: strength of the regularisation towards the shared weights, positive (the paper's lambda; 2.0 for images).
+    optimizer: optimizer of the inner problem; the closer it gets to the minimum, the better the meta-gradient.
+    num_steps: steps of the optimizer.
+    solver_steps: steps of conjugate gradients.
 
   Raises:
     ValueError: if `strength` is not positive or a number of steps is negative.
@@ -53,7 +53,7 @@ def imaml(network: Network, loss: PerExample, *, strength: float, optimizer: opt
     step = lambda carry, _: (descend(optimizer, slope(carry[0], *fixed), carry[1], carry[0]), None)
     minimum = lax.scan(step, (fixed[0], optimizer.init(fixed[0])), length=num_steps)[0][0]
     curvature = lambda direction: jax.jvp(lambda w: slope(w, *fixed), (minimum,), (direction,))[1]
-    # Its value is (almost) zero at the minimum; its derivative is that of the minimum.
+    # The Newton step is (almost) zero at the minimum; its derivative is minus that of the minimum.
     newton, _ = cg(curvature, slope(minimum, params, examples), tol=1e-8, maxiter=solver_steps)
     return jax.tree.map(lambda w, n: w - (n - lax.stop_gradient(n)), minimum, newton)
 

@@ -1,7 +1,7 @@
-"""Model-agnostic meta-learning: a task model is the shared weights after a few steps of an optimizer on the task.
+"""Model-agnostic meta-learning: the task model is the shared weights after a few steps of an optimizer on the task.
 
-`N` support examples, `Q` queries. Finn et al., 2017, https://arxiv.org/abs/1703.03400. psi is the adapted weights
-themselves, all of them (Wu et al., 2025, Table 1).
+`N` support examples, `Q` queries. Finn et al., 2017, https://arxiv.org/abs/1703.03400. psi is all adapted weights
+(Wu et al., 2025, Table 1).
 """
 
 import functools
@@ -23,20 +23,21 @@ from metajax.types import Examples, Learner, Network, Params, PerExample
 def adapt(apply, loss: PerExample, params: Params, examples: Examples, *, optimizer: optax.GradientTransformation,
           num_steps: int, first_order: bool = False, first_gradient: Params | None = None,
           unroll: bool = False, mixed_mode: bool = False) -> Params:
-  """Returns the weights after `num_steps` steps down the mean loss of the examples.
+  """Returns the weights after `num_steps` steps of the optimizer on the mean loss of the examples.
 
   Args:
     apply: `(params, inputs [N, ...], mask [N]) -> outputs [N, ...]`.
     loss: `(outputs [N, ...], targets [N, ...]) -> [N]`.
     params: the weights to start from.
     examples: the task's examples.
-    optimizer: any optax optimizer. Adam needs `eps_root > 0`, or its meta-gradient is NaN where a gradient is zero.
-    num_steps: at least 0; the loop is unrolled up to one step, scanned with rematerialisation above.
-    first_order: take the gradient as a constant when differentiating through the step (FOMAML, section 5.2).
-    first_gradient: that of the first step, where it is known already.
-    unroll: unroll the loop whatever the number of steps, and compute nothing twice: faster where the network is small,
-      but the memory grows with the steps.
-    mixed_mode: differentiate each step's gradient forwards (`mixed_gradient`); the result is the same but for rounding.
+    optimizer: any optax optimizer. Adam needs `eps_root > 0`; otherwise its meta-gradient is NaN where a gradient is
+      zero.
+    num_steps: at least 0. One step is unrolled; more are scanned with rematerialisation.
+    first_order: treat the gradient as a constant when differentiating through the step (FOMAML, section 5.2).
+    first_gradient: the gradient of the first step, if it is already known.
+    unroll: always unroll the loop, without rematerialisation: faster for small networks, but memory grows with the
+      number of steps.
+    mixed_mode: differentiate each step's gradient in forward mode (`mixed_gradient`); results differ only by rounding.
   """
 
   def step(carry, _=None, gradient=None):
@@ -50,7 +51,7 @@ def adapt(apply, loss: PerExample, params: Params, examples: Examples, *, optimi
   carry = (params, optimizer.init(params))
   if first_gradient is not None:
     carry, num_steps = step(carry, gradient=first_gradient)[0], num_steps - 1
-  # One step has nothing to save by recomputing it; and no step is no loop.
+  # Rematerialising a single step saves nothing, and no step needs no loop.
   if unroll or num_steps == 0 or num_steps == 1 and first_gradient is None:
     for _ in range(num_steps):
       carry = step(carry)[0]
@@ -63,8 +64,9 @@ def adapt_both(apply, loss: PerExample, params: Params, support: Examples, query
                unroll: bool = False, mixed_mode: bool = False) -> tuple[Params, Params]:
   """Returns the weights adapted to the support set, and those adapted to support and query together.
 
-  Both begin at the same weights, where the gradient on the union is the mean of those on the two parts, weighted by
-  their sizes: the support's is computed once for both. For networks whose outputs depend on their own input alone.
+  Both start from the same weights, where the gradient on the union is the mean of the gradients on the two sets,
+  weighted by size. The first gradient on the support set is therefore computed only once. Valid for networks whose
+  outputs depend only on their own input.
 
   Args:
     apply, loss, params, optimizer, first_order, unroll, mixed_mode: as in `adapt`.
@@ -74,20 +76,20 @@ def adapt_both(apply, loss: PerExample, params: Params, support: Examples, query
   gradient = functools.partial(task_gradient, apply, loss, params, mixed_mode=mixed_mode)
   if support.mask.shape == query.mask.shape:  # as one batch
     both = jax.vmap(gradient)(jax.tree.map(lambda *parts: jnp.stack(parts), support, query))
-    # By split, whose transpose puts the parts side by side; that of an index adds each to zeros.
+    # Split, because its transpose is a concatenation; the transpose of indexing adds each part to zeros.
     parts = jax.tree.map(lambda leaf: [part[0] for part in lax.split(leaf, (1, 1))], both)
     on_support, on_query = jax.tree.transpose(jax.tree.structure(both), None, parts)
   else:
     on_support, on_query = gradient(support), gradient(query)
   sizes = jnp.sum(support.mask), jnp.sum(query.mask)
-  share = sizes[0] / jnp.maximum(sum(sizes), 1)
-  on_both = jax.tree.map(lambda s, q: q + (s - q) * share.astype(s.dtype), on_support, on_query)
+  weight = sizes[0] / jnp.maximum(sum(sizes), 1)
+  on_both = jax.tree.map(lambda s, q: q + (s - q) * weight.astype(s.dtype), on_support, on_query)
 
-  def go_on(examples, first_gradient):
+  def continued(examples, first_gradient):
     return adapt(apply, loss, params, examples, optimizer=optimizer, num_steps=num_steps, first_order=first_order,
                  first_gradient=first_gradient, unroll=unroll, mixed_mode=mixed_mode)
 
-  return go_on(support, on_support), go_on(union(support, query), on_both)
+  return continued(support, on_support), continued(union(support, query), on_both)
 
 
 def task_gradient(apply, loss: PerExample, weights: Params, examples: Examples, mixed_mode: bool = False) -> Params:
@@ -102,14 +104,14 @@ def task_gradient(apply, loss: PerExample, weights: Params, examples: Examples, 
 
 
 @jax.custom_jvp
-def _moved(params: Params, adapted: Params) -> Params:
-  """Returns the adapted weights, whose derivative with respect to the shared ones is taken to be the identity."""
+def _first_order(params: Params, adapted: Params) -> Params:
+  """Returns the adapted weights, with the identity as their derivative with respect to the shared weights."""
   del params
   return adapted
 
 
-@_moved.defjvp
-def _moved_derivative(primals, tangents):
+@_first_order.defjvp
+def _first_order_derivative(primals, tangents):
   return primals[1], tangents[0]
 
 
@@ -117,7 +119,7 @@ def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransfo
          first_order: bool = False, unroll: bool = False, mixed_mode: bool = False) -> Learner:
   """Returns the MAML learner; with `first_order`, FOMAML. Arguments as in `adapt`.
 
-  To FOMAML the whole way from the shared weights to the adapted ones is a constant (section 5.2).
+  FOMAML treats the whole update, from the shared to the adapted weights, as a constant (section 5.2).
 
   Raises:
     ValueError: if `num_steps` is negative.
@@ -131,16 +133,16 @@ def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransfo
     del key  # nothing is drawn
     adapted = adapt(network.apply, loss, start(params), examples, optimizer=optimizer, num_steps=num_steps,
                     unroll=unroll, mixed_mode=mixed_mode)
-    return _moved(params, adapted) if first_order else adapted
+    return _first_order(params, adapted) if first_order else adapted
 
   def adapt_task_both(params, support, query, key):
     del key
     both = adapt_both(network.apply, loss, start(params), support, query, optimizer=optimizer, num_steps=num_steps,
                       unroll=unroll, mixed_mode=mixed_mode)
-    return tuple(_moved(params, adapted) for adapted in both) if first_order else both
+    return tuple(_first_order(params, adapted) for adapted in both) if first_order else both
 
   def predict(params, adapted, inputs, mask):
-    del params  # all is in the adapted weights
+    del params  # the adapted weights are complete
     return network.apply(adapted, inputs, mask)
 
   return ignore_padding(Learner(network.init, identity_embed, adapt_task, predict, identity_represent,

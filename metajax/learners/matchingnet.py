@@ -1,4 +1,4 @@
-"""Matching networks: a query takes the labels of the support examples that it resembles.
+"""Matching networks: a query takes the labels of similar support examples.
 
 `p(y | x) = sum_i softmax_i(cosine(x, x_i)) y_i`. Vinyals et al., 2016, https://arxiv.org/abs/1606.04080, eqs. 1-2; with
 full-context embeddings, section 2.1.2 and appendix A. psi is the class means in label order (Wu et al., 2025, Table 1).
@@ -16,7 +16,7 @@ from metajax.types import Array, Examples, Learner, Network
 
 
 class Memory(NamedTuple):
-  """What a matching network knows of a task: its support set."""
+  """The task model of a matching network: the support set."""
   features: Array  # [N, D]
   labels: Array  # [N, C], zero in rows of padding
   mask: Array  # [N]
@@ -24,9 +24,9 @@ class Memory(NamedTuple):
 
 
 class FullContext(nn.Module):
-  """Embeddings that know of the whole support set: `g` by a bidirectional LSTM over it, `f` by attention to it."""
+  """Embeddings in the context of the support set: `g` by a bidirectional LSTM over it, `f` by attention to it."""
   size: int
-  reads: int  # steps of attention of a query
+  reads: int  # attention steps per query
   dtype: jnp.dtype
 
   def setup(self):
@@ -35,7 +35,7 @@ class FullContext(nn.Module):
     self.reader = nn.OptimizedLSTMCell(self.size, dtype=self.dtype)
 
   def encode(self, features: Array, mask: Array) -> Array:
-    """Returns `g` of each support example `[N, D]`; padding comes last in the reading order, and is not read."""
+    """Returns `g` of each support example `[N, D]`; padding is sorted last and not read by the LSTM."""
     order = jnp.argsort(~mask, stable=True)
     lengths = jnp.sum(mask)[None]
     ordered = features[order][None]
@@ -61,11 +61,11 @@ class FullContext(nn.Module):
 
 
 def predict(memory: Memory, features: Array, temperature: float) -> Array:
-  """Returns log probabilities `[Q, C]` in nats, for queries' features `[Q, D]`."""
+  """Returns log probabilities `[Q, C]` in nats, given the queries' features `[Q, D]`."""
   similarity = _unit(features) @ _unit(memory.features).T / temperature
   similarity = jnp.where(memory.mask[None, :], similarity, jnp.full((), -1e9, similarity.dtype))
   probabilities = jax.nn.softmax(similarity, axis=1) @ memory.labels
-  # A class without support examples has probability zero: its logarithm is bounded, so that gradients are too.
+  # A class without support examples has probability zero; a bounded logarithm keeps gradients finite.
   return jnp.log(probabilities + 1e-6)
 
 
@@ -74,9 +74,10 @@ def matchingnet(network: Network, *, num_classes: int, temperature: float = 0.1,
 
   Args:
     network: inputs to features `[N, D]`, shared by all tasks.
-    num_classes: `C`, the most classes that a task has.
-    temperature: of the attention over cosine similarities; 1 in the paper, smaller learns faster.
-    full_context: steps of attention of the full-context embeddings (the support order matters then); 0 is without.
+    num_classes: `C`, the maximum number of classes in a task.
+    temperature: temperature of the attention over cosine similarities; 1 in the paper, smaller learns faster.
+    full_context: attention steps of the full-context embeddings, which depend on the order of the support set; 0
+      disables them.
 
   Raises:
     ValueError: for fewer than 2 classes, a temperature that is not positive, or a negative number of steps.

@@ -1,7 +1,7 @@
-"""Meta-SGD: MAML whose inner learning rates are learned along with the weights.
+"""Meta-SGD: MAML with inner learning rates that are learned along with the weights.
 
-Li et al., 2017, https://arxiv.org/abs/1707.09835: a rate for each parameter. Antoniou et al., How to train your MAML,
-2019, https://arxiv.org/abs/1810.09502, section 4: a rate for each layer and step. psi is the adapted weights.
+Li et al., 2017, https://arxiv.org/abs/1707.09835: one rate per parameter. Antoniou et al., How to train your MAML,
+2019, https://arxiv.org/abs/1810.09502, section 4: one rate per layer and step. psi is the adapted weights.
 """
 
 import jax
@@ -18,8 +18,8 @@ def scale_by_rates(rates: PyTree, per_step: bool) -> optax.GradientTransformatio
   """Returns the optax transformation that multiplies updates by learned rates.
 
   Args:
-    rates: the structure of the updates; leaves of their shapes or, if `per_step`, of shape `[steps]`.
-    per_step: take the entry of the step at hand; the last one serves all steps beyond.
+    rates: a tree of the updates' structure; leaves have the updates' shapes or, if `per_step`, the shape `[steps]`.
+    per_step: use the entry of the current step; later steps use the last entry.
   """
 
   def init(params):
@@ -43,12 +43,12 @@ def metasgd(network: Network, loss: PerExample, *, initial_rate: float,
   """Returns the Meta-SGD learner; its parameters are `{"weights", "rates"}`.
 
   Args:
-    network: adapted whole.
+    network: all of its weights are adapted.
     loss: `(outputs [N, ...], targets [N, ...]) -> [N]`.
-    initial_rate: every rate to begin with.
-    optimizer: any optax optimizer, whose updates the rates multiply; by default gradient descent of rate 1.
-    num_steps: at least 1.
-    per_step: a rate for each layer and step, instead of one for each parameter.
+    initial_rate: the initial value of every rate.
+    optimizer: any optax optimizer; the rates multiply its updates. By default gradient descent of rate 1.
+    num_steps: at least 0, or 1 with rates per step.
+    per_step: one rate per layer and step, instead of one per parameter.
     first_order: as in `maml`.
 
   Raises:

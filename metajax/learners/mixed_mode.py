@@ -1,4 +1,4 @@
-"""A gradient that is itself differentiated forwards: the mixed mode of MixFlow-MG.
+"""A gradient that is itself differentiated in forward mode: the mixed mode of MixFlow-MG.
 
 Kemaev et al., Scalable Meta-Learning via Mixed-Mode Differentiation, ICML 2025, https://arxiv.org/abs/2505.00793.
 """
@@ -14,14 +14,14 @@ from metajax.types import Array, PyTree
 def mixed_gradient(function: Callable[[PyTree, PyTree], Array], weights: PyTree, rest: PyTree) -> PyTree:
   """Returns the gradient of `function(weights, rest)`, a scalar, with respect to the weights.
 
-  A derivative of this gradient along `v`, as reverse mode asks for it, is by the symmetry of second derivatives that of
-  the whole gradient in the direction `v` of the weights: one forward derivative over the reverse one, of which nothing
-  need be kept. Exact but for rounding; has itself no forward-mode derivative.
+  Reverse mode needs vector-Jacobian products of this gradient. Second derivatives are symmetric, so a product with `v`
+  is the derivative of the full gradient when the weights move along `v`. It is computed by forward mode over reverse
+  mode, which stores no intermediate values. Exact up to rounding. The result has no forward-mode derivative.
 
   Args:
-    function: of nothing that is differentiated but its two arguments.
-    weights: of real numbers.
-    rest: all else; what it has of real numbers gets its derivative, too.
+    function: must not close over anything that is differentiated.
+    weights: a pytree of reals.
+    rest: all other arguments; its real leaves are differentiated too.
   """
 
   @jax.custom_vjp

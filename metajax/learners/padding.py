@@ -1,6 +1,6 @@
-"""What stands in padding reaches no learner: it is zero before anything is computed.
+"""Learners never see the values in padding: they are set to zero before anything is computed.
 
-Leaving a row out of a sum is not enough, for the gradient of what was computed of it is zero times NaN, which is NaN.
+Leaving a row out of a sum is not enough: if the row holds NaN, its gradient is zero times NaN, which is NaN.
 """
 
 from metajax.examples import zero_padding, zero_rows
@@ -8,7 +8,7 @@ from metajax.types import Learner
 
 
 def ignore_padding(learner: Learner) -> Learner:
-  """Returns the learner as one that gets zeros for whatever inputs, features and targets padding has."""
+  """Returns the same learner with the inputs, features and targets of padding set to zero."""
 
   def embed(params, inputs, mask):
     return learner.embed(params, zero_rows(inputs, mask), mask)
@@ -19,11 +19,11 @@ def ignore_padding(learner: Learner) -> Learner:
   def predict(params, adapted, features, mask):
     return learner.predict(params, adapted, zero_rows(features, mask), mask)
 
-  blind, both = learner._replace(embed=embed, adapt=adapt, predict=predict), learner.adapt_both
+  masked, both = learner._replace(embed=embed, adapt=adapt, predict=predict), learner.adapt_both
   if both is None:
-    return blind
+    return masked
 
   def adapt_both(params, support, query, key):
     return both(params, zero_padding(support), zero_padding(query), key)
 
-  return blind._replace(adapt_both=adapt_both)
+  return masked._replace(adapt_both=adapt_both)

@@ -1,7 +1,7 @@
-"""A shorter representation, by a random projection: an approximation of ConML for models with very many weights.
+"""A shorter representation by random projection: an approximation of ConML for models with many weights.
 
-Distances of projected vectors are those of the vectors up to a relative error of about `sqrt(2 / size)` each, whatever
-their length (Johnson & Lindenstrauss, 1984).
+Projection preserves squared distances up to a relative error of about `sqrt(2 / size)`, whatever the length of the
+vectors (Johnson & Lindenstrauss, 1984).
 """
 
 import jax
@@ -11,17 +11,17 @@ from metajax.types import Array, Learner, PRNGKey, PyTree
 
 
 def project(tree: PyTree, size: int, key: PRNGKey) -> Array:
-  """Returns `R e / sqrt(size)`, `[size]`, for the vector e that the tree stands for and a normal matrix R.
+  """Returns `R e / sqrt(size)`, `[size]`, where e is the tree as one vector and R a matrix of standard normals.
 
   Args:
     tree: a pytree of real arrays.
-    size: how many numbers are left.
-    key: of R: projections of two trees compare if their keys are equal.
+    size: the length of the projection.
+    key: the key of R; projections of two trees are comparable only if their keys are equal.
   """
 
   def row(key):
     keys = jax.random.split(key, len(jax.tree.leaves(tree)))
-    # A row of R at a time, so that R is never held as a whole.
+    # One row of R at a time, so that R is never held in memory.
     dots = [jnp.vdot(jax.random.normal(key, leaf.shape, leaf.dtype), leaf)
             for key, leaf in zip(keys, jax.tree.leaves(tree))]
     return sum(dots[1:], dots[0])
@@ -30,7 +30,7 @@ def project(tree: PyTree, size: int, key: PRNGKey) -> Array:
 
 
 def with_projection(learner: Learner, *, size: int, seed: int = 0) -> Learner:
-  """Returns the same learner with its representation projected on `size` random directions, the same for all tasks.
+  """Returns the same learner with its representation projected onto `size` random directions, shared by all tasks.
 
   Raises:
     ValueError: if `size` is not positive.

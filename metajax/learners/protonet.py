@@ -1,4 +1,4 @@
-"""Prototypical networks: a class is the mean of its embedded examples.
+"""Prototypical networks: each class is represented by the mean of its embedded examples.
 
 `N` support examples, `Q` queries, `C` classes, `D` features. Snell et al., Prototypical Networks for Few-shot
 Learning, 2017, https://arxiv.org/abs/1703.05175. psi is the class means in label order (Wu et al., 2025, Table 1).
@@ -18,9 +18,9 @@ _ABSENT = -1e9  # the logit of a class without examples: never predicted, and fi
 
 
 class Prototypes(NamedTuple):
-  """What ProtoNet knows of a task."""
-  means: Array  # [C, D]
-  present: Array  # [C] bool; False = no example of this class, whose mean is zero
+  """The task model of ProtoNet."""
+  means: Array  # [C, D], zero for absent classes
+  present: Array  # [C] bool; False for a class without examples
 
 
 def adapt(examples: Examples, num_classes: int) -> Prototypes:
@@ -30,12 +30,12 @@ def adapt(examples: Examples, num_classes: int) -> Prototypes:
 
 def predict(prototypes: Prototypes, features: Array, distance: distances.Distance, temperature: Array | float = 1.0
             ) -> Array:
-  """Returns logits `[Q, C]` in nats, the negative distance of each query's features `[Q, D]` to each prototype.
+  """Returns logits `[Q, C]` in nats: the negative distance of each query's features `[Q, D]` to each prototype.
 
-  Divided by the temperature.
+  Distances are divided by the temperature.
   """
   to_all = jax.vmap(distance, in_axes=(None, 0))
-  # Distances are summed in float32 at least; the logits are of the features' dtype.
+  # Distances are accumulated in float32 or wider; the logits have the features' dtype.
   logits = -jax.vmap(to_all, in_axes=(0, None))(features, prototypes.means).astype(features.dtype) / temperature
   return jnp.where(prototypes.present[None, :], logits, jnp.full_like(logits, _ABSENT))
 
@@ -46,13 +46,14 @@ def protonet(network: Network, *, num_classes: int, distance: distances.Distance
 
   Args:
     network: the embedding, shared by all tasks and computed once per example.
-    num_classes: `C`, the most classes that a task has.
-    distance: between a query and a prototype; Snell et al. use the squared Euclidean.
-    learned_temperature: divide distances by a learned temperature that starts here, positive; by default there is
-      none, and the parameters are the network's. The cosine distance, in [0, 2], wants one (0.1 is common).
+    num_classes: `C`, the maximum number of classes in a task.
+    distance: between a query and a prototype; Snell et al. use the squared Euclidean distance.
+    learned_temperature: positive initial value of a learned temperature that divides the distances. None for no
+      temperature; the parameters are then those of the network. The cosine distance, in [0, 2], needs one (commonly
+      0.1).
 
   Raises:
-    ValueError: if there are fewer than 2 classes.
+    ValueError: for fewer than 2 classes, or a temperature that is not positive.
 
   >>> import jax, jax.numpy as jnp
   >>> from metajax import Network, examples, learners
@@ -84,17 +85,17 @@ def protonet(network: Network, *, num_classes: int, distance: distances.Distance
     return ignore_padding(Learner(network.init, network.apply, adapt_task, predict_task, represent))
 
   if learned_temperature <= 0:
-    raise ValueError(f"a temperature is positive, but learned_temperature is {learned_temperature}.")
+    raise ValueError(f"learned_temperature must be positive, but it is {learned_temperature}.")
 
   def init(key, inputs):
-    # Its logarithm is learned, so that it stays positive.
+    # The logarithm is learned, so that the temperature stays positive.
     return {"network": network.init(key, inputs), "log_temperature": jnp.log(jnp.float32(learned_temperature))}
 
   def embed(params, inputs, mask):
     return network.apply(params["network"], inputs, mask)
 
-  def predict_warm(params, prototypes, features, mask):
+  def predict_scaled(params, prototypes, features, mask):
     del mask
     return predict(prototypes, features, distance, jnp.exp(params["log_temperature"]).astype(features.dtype))
 
-  return ignore_padding(Learner(init, embed, adapt_task, predict_warm, represent))
+  return ignore_padding(Learner(init, embed, adapt_task, predict_scaled, represent))

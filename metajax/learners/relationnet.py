@@ -1,7 +1,7 @@
 """Relation networks: a learned comparison of a query with each class.
 
-Sung et al., Learning to Compare, 2018, https://arxiv.org/abs/1711.06025: the features of a class are summed, joined to
-the query's, and scored by a relation module. psi is the class features in label order.
+Sung et al., Learning to Compare, 2018, https://arxiv.org/abs/1711.06025: the features of a class are summed,
+concatenated with the query's, and scored by a relation module. psi is the class features in label order.
 """
 
 import jax
@@ -16,12 +16,12 @@ from metajax.types import Learner, Network
 def relationnet(network: Network, relation: Network, *, num_classes: int) -> Learner:
   """Returns the relation-network learner.
 
-  A class's features are averaged, not summed, so that shots may differ between classes and from training to test.
+  Class features are averaged instead of summed, so that shots may differ between classes and from training to test.
 
   Args:
     network: inputs to features `[N, D]`, shared by all tasks.
-    relation: pairs of features `[M, 2 D]` to scores `[M, 1]`; they serve as logits.
-    num_classes: `C`, the most classes that a task has.
+    relation: pairs of features `[M, 2 D]` to scores `[M, 1]`, which are the logits.
+    num_classes: `C`, the maximum number of classes in a task.
 
   Raises:
     ValueError: for fewer than 2 classes.

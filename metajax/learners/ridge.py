@@ -1,4 +1,4 @@
-"""Ridge regression on shared features: the task model is a closed form (R2-D2).
+"""Ridge regression on shared features: the task model has a closed form (R2-D2).
 
 Bertinetto et al., Meta-learning with Differentiable Closed-form Solvers, 2019, https://arxiv.org/abs/1805.08136,
 eqs. 4-6: `W = X^T (X X^T + lambda I)^-1 Y`, with lambda, and the scale and bias of the predictions, learned. The
@@ -15,7 +15,7 @@ from metajax.types import Array, Examples, Learner, Network
 
 
 def solve(features: Array, targets: Array, mask: Array, penalty: Array) -> Array:
-  """Returns the weights `[D, outputs]` that minimise `|X W - Y|^2 + penalty |W|^2` over the examples not masked out.
+  """Returns the weights `[D, outputs]` that minimise `|X W - Y|^2 + penalty |W|^2` over the unmasked examples.
 
   Args:
     features: `[N, D]`.
@@ -24,10 +24,10 @@ def solve(features: Array, targets: Array, mask: Array, penalty: Array) -> Array
     penalty: positive scalar.
   """
   dtype = features.dtype
-  wide = jnp.float64 if dtype == jnp.float64 else jnp.float32  # the Cholesky factor of half a float is not to be had
+  wide = jnp.float64 if dtype == jnp.float64 else jnp.float32  # Cholesky does not support half precision
   features = jnp.where(mask[:, None], features, jnp.zeros_like(features)).astype(wide)
   targets = jnp.where(mask[:, None], targets, jnp.zeros_like(targets)).astype(wide)
-  # Rows of padding are zero: they add their own diagonal to the system and nothing to the weights.
+  # Rows of padding are zero: they add only a diagonal entry to the system, and nothing to the weights.
   gram = features @ features.T + penalty.astype(wide) * jnp.eye(features.shape[0], dtype=wide)
   return (features.T @ cho_solve(cho_factor(gram, lower=True), targets)).astype(dtype)
 
@@ -38,7 +38,7 @@ def ridge(network: Network, *, num_classes: int | None = None, initial_penalty: 
   Args:
     network: inputs to features `[N, D]`, shared by all tasks; a constant feature is appended.
     num_classes: `C`, for classification by regression on one-hot labels; None for regression on targets `[N, outputs]`.
-    initial_penalty: lambda to begin with, positive.
+    initial_penalty: initial lambda, positive.
 
   Raises:
     ValueError: for fewer than 2 classes, or a penalty that is not positive.
@@ -50,7 +50,7 @@ def ridge(network: Network, *, num_classes: int | None = None, initial_penalty: 
 
   def init(key, inputs):
     zero = jnp.zeros(())
-    # Logarithms are learned, so that penalty and scale stay positive.
+    # Logarithms are learned, so that the penalty and the scale stay positive.
     return {"network": network.init(key, inputs), "log_penalty": zero + jnp.log(initial_penalty),
             "log_scale": zero, "bias": zero}
 

@@ -1,4 +1,4 @@
-"""Networks that know nothing of meta-learning."""
+"""Networks, independent of meta-learning."""
 
 from metajax.networks.conv4 import conv4 as conv4
 from metajax.networks.linen import from_linen as from_linen

@@ -1,8 +1,8 @@
 """The four-layer convolutional network of few-shot learning.
 
-Four blocks of 3x3 convolution, normalisation, ReLU and halving of the resolution. ProtoNet flattens what is left and
-has no head (Snell et al., 2017); MAML's network for Omniglot halves by stride 2 in the convolution, averages over
-space, and has a linear head (Finn et al., 2017).
+Four blocks of 3x3 convolution, normalisation, ReLU and downsampling by 2. ProtoNet's network flattens the final
+activations and has no head (Snell et al., 2017); MAML's network for Omniglot downsamples by strided convolution,
+averages over space, and has a linear head (Finn et al., 2017).
 """
 
 import functools
@@ -22,7 +22,7 @@ from metajax.types import Array, Network
 
 
 class Conv4(nn.Module):
-  """Images `[N, H, W, channels]`, or mixtures of two, to `[N, num_outputs]`, without a head to flat features."""
+  """Images `[N, H, W, channels]`, or mixtures of two, to outputs `[N, num_outputs]` or, without a head, features."""
   filters: int
   num_outputs: int | None
   normalise: normalisation.Normalise
@@ -54,16 +54,16 @@ class Conv4(nn.Module):
 
 def block(x: Array, mask: Array, normalise: normalisation.Normalise, scale: Array | None, bias: Array, max_pool: bool
           ) -> Array:
-  """Returns what a block makes of its convolution: normalised, scaled and shifted, rectified and, if asked for, pooled.
+  """Returns a block's convolution outputs after normalisation, scale, bias, ReLU and, optionally, pooling.
 
-  All of these but the pooling are monotone in `x` in each channel of an example, rising or falling by the sign of the
-  scale. So pooling first is the same function, and the rest is done on a quarter of the activations.
+  All of these but the pooling are monotone in `x` in each channel of an example, increasing or decreasing by the sign
+  of the scale. So pooling first gives the same function, with the rest computed on a quarter of the activations.
 
   Args:
     x: `[N, H, W, C]`.
     mask: `[N]`.
     normalise: as in `conv4`.
-    scale, bias: `[1, 1, 1, C]`; no scale is one.
+    scale, bias: `[1, 1, 1, C]`; the scale may be None, for no scaling.
     max_pool: whether to halve height and width.
   """
   kept = pool(x, None if scale is None else jnp.sign(scale)) if max_pool else x
@@ -81,13 +81,13 @@ def conv4(num_outputs: int | None = None, *, filters: int = 64,
   """Returns a Conv4.
 
   Args:
-    num_outputs: units of the linear head; None leaves the head off and returns the features.
+    num_outputs: units of the linear head; None omits the head and returns the features.
     filters: channels of each block, commonly 64 or 32.
     normalise: `normalisation.batch_statistics`, `normalisation.group(n)` or `normalisation.none`.
-    max_pool: halve by 2x2 max-pooling; otherwise by stride 2 in the convolution.
+    max_pool: downsample by 2x2 max-pooling; otherwise by convolutions with stride 2.
     average: average the last activations over space instead of flattening them.
-    weights: "per_task" where a learner adapts them, always right; "shared" where all tasks share them, as in metric
-      learners: faster on CPU, and without forward-mode derivatives.
+    weights: "per_task" if a learner adapts them (always correct), "shared" if all tasks share them, as in metric-based
+      learners (faster on CPU, but without forward-mode derivatives).
 
   Raises:
     ValueError: for other `weights`.

@@ -1,7 +1,7 @@
-"""A small residual network whose activations a task can scale and shift (FiLM).
+"""A small residual network whose activations are scaled and shifted per task (FiLM).
 
 Perez et al., FiLM, 2018, https://arxiv.org/abs/1709.07871: after each normalisation, channel c becomes
-`(1 + gamma_c) x_c + beta_c`. CNAPs puts it behind every convolution of a ResNet (Requeima et al., 2019).
+`(1 + gamma_c) x_c + beta_c`. CNAPs applies it after every convolution of a ResNet (Requeima et al., 2019).
 """
 
 from typing import Sequence
@@ -16,7 +16,7 @@ from metajax.types import FilmNetwork
 
 
 class FilmResNet(nn.Module):
-  """Stages of one residual block each, halving the resolution, and an average over space."""
+  """Stages of one residual block each, which halve the resolution, then an average over space."""
   filters: Sequence[int]
   normalise: normalisation.Normalise
 
@@ -47,12 +47,12 @@ class FilmResNet(nn.Module):
 
 def film_resnet(filters: Sequence[int] = (32, 64, 64, 64), *,
                 normalise: normalisation.Normalise = normalisation.group(8)) -> FilmNetwork:
-  """Returns the network, images `[N, H, W, channels]` to features `[N, filters[-1]]`.
+  """Returns a network that maps images `[N, H, W, channels]` to features `[N, filters[-1]]`.
 
   Args:
-    filters: channels of each stage; each halves the resolution.
-    normalise: how activations are normalised. Batch statistics would make a support example's features depend on the
-      others; group normalisation does not.
+    filters: channels of each stage; each stage halves the resolution.
+    normalise: how activations are normalised. With batch statistics, the features of a support example would depend on
+      the others; with group normalisation they do not.
   """
   module = FilmResNet(tuple(filters), normalise)
   num_film = 4 * sum(filters)

@@ -1,4 +1,4 @@
-"""From a flax module to the two pure functions of a `Network`."""
+"""Turns a Flax module into the two pure functions of a `Network`."""
 
 from flax import linen as nn
 import jax
@@ -8,11 +8,11 @@ from metajax.types import Network
 
 
 def from_linen(module: nn.Module, *, independent: bool = False) -> Network:
-  """Returns the network of a flax module whose `__call__` takes `(inputs [N, ...], mask [N])`.
+  """Returns the network of a Flax module whose `__call__` takes `(inputs [N, ...], mask [N])`.
 
   Args:
     module: the module.
-    independent: whether each output depends on its own input alone (`Network.independent`).
+    independent: whether each output depends on its own input only (`Network.independent`).
 
   >>> import jax, jax.numpy as jnp
   >>> from flax import linen

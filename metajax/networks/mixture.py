@@ -1,7 +1,7 @@
-"""Two examples in one place, to be mixed between two layers of a network (manifold mixup; Verma et al., 2019).
+"""Pairs of examples that are mixed between two layers of a network (manifold mixup; Verma et al., 2019).
 
-Networks that go layer by layer (mlp, conv4) take a `Mixture [N, ...]` for inputs: both go through the layers before
-the one at which they are mixed, by the same weights; what comes out is the mixture's.
+mlp and conv4 accept a `Mixture [N, ...]` as inputs: both examples of a pair pass through the layers before the one at
+which they are mixed, with the same weights; the outputs are those of the mixture.
 """
 
 from typing import Callable, NamedTuple
@@ -12,9 +12,9 @@ from metajax.types import Array
 
 
 class Mixture(NamedTuple):
-  """`N` pairs of examples; a pair is mixed, `weight` of one and `1 - weight` of the other, before layer `stage`.
+  """`N` pairs of examples; a pair is mixed, with weights `weight` and `1 - weight`, before layer `stage`.
 
-  Stage 0 is the input; one beyond the network's layers is its last activations.
+  Stage 0 mixes the inputs; a stage beyond the last layer mixes the last activations.
   """
   one: Array  # [N, ...]
   other: Array  # [N, ...]
@@ -23,7 +23,7 @@ class Mixture(NamedTuple):
 
 
 def through(x: Array | Mixture, stage: int, layer: Callable[[Array], Array]) -> Array | Mixture:
-  """Returns what comes out of a layer, the number `stage` of its network, for an input or a mixture of two."""
+  """Returns the output of layer number `stage` of a network, for an input or a mixture of two."""
   if not isinstance(x, Mixture):
     return layer(x)
   one = _mixed(x, x.stage == stage)
@@ -31,17 +31,17 @@ def through(x: Array | Mixture, stage: int, layer: Callable[[Array], Array]) -> 
 
 
 def mixed(x: Array | Mixture, stages: int) -> Array:
-  """Returns the last activations of a network of so many layers; a mixture is one from here on."""
+  """Returns the last activations of a network of `stages` layers, with mixtures mixed at the latest here."""
   return _mixed(x, x.stage >= stages) if isinstance(x, Mixture) else x
 
 
 def first(x: Array | Mixture) -> Array:
-  """Returns an array of the shape and type of the inputs."""
+  """Returns an array with the shape and dtype of the inputs."""
   return x.one if isinstance(x, Mixture) else x
 
 
 def _mixed(x: Mixture, here: Array) -> Array:
-  # The other one stays as it is, unmixed, and is of no meaning after.
+  # `other` is not mixed; it is not used any more.
   weight = jnp.where(here, x.weight, jnp.ones_like(x.weight)).astype(x.one.dtype)
   weight = weight.reshape(-1, *[1] * (x.one.ndim - 1))
   return weight * x.one + (1 - weight) * x.other

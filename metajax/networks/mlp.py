@@ -28,7 +28,7 @@ class MLP(nn.Module):
 
   @nn.compact
   def __call__(self, inputs, mask):
-    del mask  # an example meets no other
+    del mask  # examples do not interact
     x = inputs
     layer = functools.partial(nn.Dense, param_dtype=mixture.first(inputs).dtype, kernel_init=self.kernel_init,
                               dot_general=self._dot_general)
@@ -42,7 +42,7 @@ class MLP(nn.Module):
     return self.activation(dense(_flat(x)))
 
   def _dot_general(self, inputs, kernel, dimension_numbers, precision=None):
-    del dimension_numbers, precision  # always those of a product of two matrices
+    del dimension_numbers, precision  # always those of a matrix product
     return products.small(inputs, kernel) if self.weights == "per_task" else jnp.matmul(inputs, kernel)
 
 
@@ -53,12 +53,12 @@ def mlp(hidden: Sequence[int], num_outputs: int, *, activation: Callable[[jax.Ar
   Args:
     hidden, num_outputs: at least 1 each.
     activation: after each hidden layer.
-    kernel_init: of all kernels.
-    weights: "per_task" where a learner adapts them, always right, and faster on CPU where layers are small; "shared"
-      where all tasks share them.
+    kernel_init: initialiser of all kernels.
+    weights: "per_task" if a learner adapts them (always correct, and faster on CPU for small layers), "shared" if all
+      tasks share them.
 
   Raises:
-    ValueError: if a layer has no unit; for other `weights`.
+    ValueError: if a layer has no units; for other `weights`.
   """
   check_weights(weights)
   for width in (*hidden, num_outputs):

@@ -1,10 +1,10 @@
-"""Normalisation of activations `[N, H, W, C]`, a choice that every result must name.
+"""Normalisation of activations `[N, H, W, C]`; results should state which one is used.
 
-The statistics are those of `x [N, H, W, C]`; what is normalised with them is `values [N, h, w, C]`, if given, which is
-less work where `values` are what pooling has left of `x`.
+Statistics are computed from `x [N, H, W, C]`. If `values [N, h, w, C]` are given, they are normalised instead of `x`,
+which saves work if `values` are the pooled `x`.
 
-`batch_statistics` makes a prediction depend on the other examples it is made with: evaluation is then transductive,
-as it is in MAML's, Reptile's and ProtoNet's own code. `group` and `none` treat every example by itself.
+With `batch_statistics`, a prediction depends on the other examples in its batch: evaluation is then transductive, as in
+the published code of MAML, Reptile and ProtoNet. `group` and `none` treat examples independently.
 """
 
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ import jax.numpy as jnp
 
 from metajax.types import Array
 
-# (activations x [N, H, W, C], mask [N], values [N, h, w, C] = x) -> values, by an increasing function in each channel
-# of each example.
+# (activations x [N, H, W, C], mask [N], values [N, h, w, C] = x) -> normalised values. The function must be increasing
+# in each channel of each example.
 Normalise = Callable[..., Array]
 
 EPSILON = 1e-5
 
 
 def batch_statistics(x: Array, mask: Array, values: Array | None = None) -> Array:
-  """Normalises each channel by its mean and variance over the examples at hand that are not padding."""
+  """Normalises each channel by its mean and variance over the examples of the batch that are not padding."""
   return ((x if values is None else values) - _mean(x, mask)) * lax.rsqrt(_variance(x, mask) + EPSILON)
 
 
 def _mean(x: Array, mask: Array) -> Array:
-  # Summed over space first: the mask then meets [N, C] numbers instead of all activations.
+  # Summed over space first, so that the mask is applied to [N, C] values instead of all activations.
   per_example = jnp.sum(x, axis=(1, 2))
   kept = jnp.where(mask[:, None], per_example, jnp.zeros_like(per_example))
   size = jnp.maximum(jnp.sum(mask), 1).astype(x.dtype) * (x.shape[1] * x.shape[2])
@@ -40,12 +40,12 @@ def _variance(x: Array, mask: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class group:  # noqa: N801, it is used as a function that returns a function
-  """Normalises each example by itself, over space and `num_groups` groups of channels (Wu & He, 2018)."""
+class group:  # noqa: N801, used as a function that returns a function
+  """Normalises each example separately, over space and `num_groups` groups of channels (Wu & He, 2018)."""
   num_groups: int
 
   def __call__(self, x: Array, mask: Array, values: Array | None = None) -> Array:
-    del mask  # an example meets no other
+    del mask  # examples do not interact
     if x.shape[-1] % self.num_groups:
       raise ValueError(f"group normalisation needs a number of groups that divides the {x.shape[-1]} channels, "
                        f"but got {self.num_groups}.")
@@ -57,11 +57,11 @@ class group:  # noqa: N801, it is used as a function that returns a function
 
 
 def none(x: Array, mask: Array, values: Array | None = None) -> Array:
-  """Returns the activations as they are."""
+  """Returns the activations unchanged."""
   del mask
   return x if values is None else values
 
 
 def independent(normalise: Normalise) -> bool:
-  """Returns whether a normalisation is known to treat every example by itself."""
+  """Returns whether a normalisation is known to treat examples independently."""
   return normalise is none or isinstance(normalise, group)

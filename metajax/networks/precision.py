@@ -1,4 +1,4 @@
-"""Arithmetic in a narrower type than the weights are kept in."""
+"""Mixed precision: arithmetic in a narrower dtype than that of the weights."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,10 @@ from metajax.types import Network, PyTree
 
 
 def computing_in(network: Network, dtype: jnp.dtype) -> Network:
-  """Returns the network with its arithmetic in `dtype`, commonly bfloat16, its weights and outputs as wide as before.
+  """Returns the network with its arithmetic in `dtype`, commonly bfloat16; weights and outputs keep their dtype.
 
-  Weights and inputs are rounded on their way in, so gradients, the inner loop's too, come out in the weights' own type.
+  Weights and inputs are cast inside the network, so gradients, those of the inner loop included, have the dtype of the
+  weights.
   """
 
   def apply(params, inputs, mask):

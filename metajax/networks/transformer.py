@@ -1,6 +1,6 @@
-"""A decoder transformer over tokens whose places and sight are given, as in-context learning needs.
+"""A decoder transformer over tokens with given positions and attention mask, for in-context learning.
 
-GPT-2's blocks (layer norm first, GELU, learned positions), a linear read-in and read-out; no dropout. `L` tokens.
+GPT-2's blocks (pre-layer-norm, GELU, learned positions), a linear read-in and read-out; no dropout. `L` tokens.
 Sizes as in Garg et al., 2022, https://arxiv.org/abs/2208.01066: tiny (3 layers, 2 heads, width 64), small (6, 4, 128),
 standard (12, 8, 256).
 """
@@ -15,18 +15,18 @@ SIZES = {"tiny": (3, 2, 64), "small": (6, 4, 128), "standard": (12, 8, 256)}
 
 
 class Block(nn.Module):
-  """Attention and a two-layer network, each added to what comes in."""
+  """Attention and a two-layer network, each with a residual connection."""
   heads: int
 
   @nn.compact
-  def __call__(self, x, sight):
+  def __call__(self, x, attends):
     length, width = x.shape
     size = width // self.heads
     normed = nn.LayerNorm(dtype=x.dtype)(x)
     query, key, value = jnp.split(nn.Dense(3 * width, dtype=x.dtype, kernel_init=_init())(normed), 3, axis=-1)
     split = lambda y: y.reshape(length, self.heads, size).transpose(1, 0, 2)
     scores = split(query) @ split(key).transpose(0, 2, 1) / size**0.5
-    scores = jnp.where(sight[None], scores, jnp.full((), -1e9, scores.dtype))
+    scores = jnp.where(attends[None], scores, jnp.full((), -1e9, scores.dtype))
     mixed = (jax.nn.softmax(scores, axis=-1) @ split(value)).transpose(1, 0, 2).reshape(length, width)
     x = x + nn.Dense(width, dtype=x.dtype, kernel_init=_init())(mixed)
     hidden = nn.gelu(nn.Dense(4 * width, dtype=x.dtype, kernel_init=_init())(nn.LayerNorm(dtype=x.dtype)(x)))
@@ -42,42 +42,43 @@ class Transformer(nn.Module):
   num_outputs: int
 
   @nn.compact
-  def __call__(self, tokens, places, sight):
-    positions = self.param("positions", _init(), (self.max_tokens, self.width))
-    # A place beyond the last has no position: NaN, where an index would have been clamped to the last one.
-    at_places = positions.at[places].get(mode="fill", fill_value=jnp.nan)
-    x = nn.Dense(self.width, dtype=tokens.dtype)(tokens) + at_places.astype(tokens.dtype)
+  def __call__(self, tokens, positions, attends):
+    table = self.param("positions", _init(), (self.max_tokens, self.width))
+    # Positions out of range give NaN; plain indexing would clamp them to the last one.
+    embedded = table.at[positions].get(mode="fill", fill_value=jnp.nan)
+    x = nn.Dense(self.width, dtype=tokens.dtype)(tokens) + embedded.astype(tokens.dtype)
     for _ in range(self.layers):
-      x = Block(self.heads)(x, sight)
+      x = Block(self.heads)(x, attends)
     return nn.Dense(self.num_outputs, dtype=x.dtype)(nn.LayerNorm(dtype=x.dtype)(x))
 
 
 def transformer(num_outputs: int, *, max_tokens: int, layers: int, heads: int, width: int) -> SequenceNetwork:
-  """Returns a decoder transformer; see `SIZES` for usual `(layers, heads, width)`.
+  """Returns a decoder transformer; see `SIZES` for common `(layers, heads, width)`.
 
   Args:
-    num_outputs: of a token.
+    num_outputs: outputs per token.
     max_tokens: the number of learned positions; a prompt of N examples and a query needs `2 N + 1`.
-    layers, heads, width: its size.
+    layers, heads, width: the size of the transformer.
 
   Raises:
-    ValueError: if the heads do not divide the width; from `init`, if there are more tokens than positions.
+    ValueError: if `heads` does not divide `width`; from `init`, if there are more tokens than positions.
   """
   if width % heads:
-    raise ValueError(f"the heads of a transformer must divide its width, but {heads} does not divide {width}.")
+    raise ValueError(f"the heads of a transformer must divide its width, but {heads} does not divide {width}; change "
+                     "one of them.")
   module = Transformer(layers, heads, width, max_tokens, num_outputs)
 
   def init(key, tokens):
     length = tokens.shape[0]
     if length > max_tokens:
-      raise ValueError(f"a transformer has a position for each token, but it is given {length} tokens and "
+      raise ValueError(f"a transformer needs a position for each token, but it is given {length} tokens and "
                        f"max_tokens={max_tokens}; give it fewer tokens or a larger max_tokens.")
-    with jax.numpy_dtype_promotion("standard"):  # flax's layer norm is not strict within
+    with jax.numpy_dtype_promotion("standard"):  # flax's layer norm promotes dtypes internally
       return module.init(key, tokens, jnp.zeros(length, jnp.int32), jnp.ones((length, length), bool))["params"]
 
-  def apply(params, tokens, places, sight):
+  def apply(params, tokens, positions, attends):
     with jax.numpy_dtype_promotion("standard"):
-      return module.apply({"params": params}, tokens, places, sight)
+      return module.apply({"params": params}, tokens, positions, attends)
 
   return SequenceNetwork(init, apply, max_tokens)
 

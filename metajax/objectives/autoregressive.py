@@ -1,9 +1,9 @@
-"""In-context learning's objective: the loss at every place of the prompt, and ConML with the dummy input.
+"""The objective of in-context learning: the loss at every index of the prompt, and ConML with the dummy input.
 
-`L = mean over places of l(y_i, f(x_1, y_1, ..., x_i)) + lambda (D_in - D_out)`. Garg et al., 2022; Wu et al., 2025,
-Algorithm 5. The prompt is all of the task, support and query; the view is its first half, K = 1. Dummy inputs after the
-half and after the whole ride along in the pass that the loss needs anyway: causal attention has read the half prompt
-on its way, so that ConML costs two tokens.
+`L = mean over i of l(y_i, f(x_1, y_1, ..., x_i)) + lambda (D_in - D_out)`. Garg et al., 2022; Wu et al., 2025,
+Algorithm 5. The prompt is the whole task, support and query; the view is its first half, K = 1. Both representations
+come from the forward pass of the loss: two dummy inputs are appended, one attending to the first half of the prompt and
+one to all of it. ConML therefore costs only two more tokens.
 """
 
 from typing import Callable, Mapping
@@ -19,7 +19,7 @@ from metajax.objectives.task_map import TaskMap, at_once
 from metajax.types import Array, Objective, Params, PerExample
 
 # (params, inputs [N, d], targets [N, ...], mask [N], queries [Q, d], seen [Q])
-#   -> outputs along the prompt [N, m] and for the queries [Q, m], each of which has seen so many examples
+#   -> outputs along the prompt [N, m] and for the queries [Q, m], where query q follows the first seen[q] examples
 Read = Callable[[Params, Array, Array, Array, Array, Array], tuple[Array, Array]]
 
 
@@ -28,23 +28,23 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
                    align: bool = True, discriminate: bool = True,
                    dummy: Callable[..., Array] = jax.random.normal, task_map: TaskMap = at_once,
                    axis_name: str | None = None) -> Objective:
-  """Returns the objective; its metrics are those of `conml` with a weight, those of `episodic` without.
+  """Returns the objective; its metrics are those of `conml` if there is a weight, otherwise those of `episodic`.
 
   Args:
     read: such as `functools.partial(learners.in_context.read, network)`.
     loss: `(outputs [N, m], targets [N, ...]) -> [N]`.
-    scores: further measures of the same form, averaged over the places and reported under their names.
-    weight: lambda; the paper takes 0.02.
+    scores: further measures of the same form, averaged over the prompt and reported under their names.
+    weight: lambda; the paper uses 0.02.
     distance: phi, on outputs at the dummy input.
     align: whether D_in is minimised.
-    discriminate: whether D_out is maximised. Both distances are measured either way, where there is a weight.
-    dummy: draws `u` of a given shape, like the inputs.
+    discriminate: whether D_out is maximised. With a weight, both distances are reported either way.
+    dummy: draws the dummy input `u`, given a key and a shape.
     task_map: how tasks are mapped.
-    axis_name: the mapped axis over which the tasks are spread over devices, if any.
+    axis_name: the mapped axis over which tasks are sharded over devices, if any.
 
   Raises:
-    ValueError: if there is a weight but neither term is chosen; and, when called, what `read` raises, such as for a
-      prompt that is too long for the network.
+    ValueError: if there is a weight but neither term is chosen. When called, errors of `read` are passed on, such as
+      for a prompt that is too long for the network.
   """
   contrast = Contrast(weight, distance, align, discriminate)
   if weight:
@@ -60,14 +60,14 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
 
     def task(params, episode):
       whole = zero_padding(union(*episode))
-      count = jnp.sum(whole.mask)  # of the points in use, which a curriculum makes fewer
+      count = jnp.sum(whole.mask)  # points in use; fewer early in a curriculum
       seen = jnp.stack([count, count // 2])[:dummies.shape[0]]
       outputs, read_off = read(params, whole.inputs, whole.targets, whole.mask, dummies, seen)
       mean = lambda measure: masked_mean(measure(outputs, whole.targets), whole.mask)
       return mean(loss), {name: mean(score) for name, score in scores.items()}, read_off
 
     if not weight:
-      episodic_loss, mean_scores = task_map.mean(lambda *task_of: task(*task_of)[:2], params, episodes)
+      episodic_loss, mean_scores = task_map.mean(lambda *arguments: task(*arguments)[:2], params, episodes)
       return episodic_loss, {"loss": episodic_loss, "episodic_loss": episodic_loss, **mean_scores}
     losses, all_scores, read_off = task_map.each(task, params, episodes)
     episodic_loss = jnp.mean(losses)

@@ -1,7 +1,7 @@
-"""ConML: the episodic objective plus a contrast between the models that a learner learns.
+"""ConML: the episodic objective plus a contrast between the learned task models.
 
-A model learned from part of a task should be like the one learned from all of it (alignment, D_in), and unlike those
-of other tasks (discrimination, D_out): `L = L_episodic + lambda (D_in - D_out)`.
+A model learned from part of a task should be close to the model learned from all of it (alignment, D_in), and far from
+the models of other tasks (discrimination, D_out): `L = L_episodic + lambda (D_in - D_out)`.
 Wu et al., Learning to Learn with Contrastive Meta-Objective, 2025, eq. 4 and Algorithm 4,
 https://arxiv.org/abs/2410.05975.
 """
@@ -28,12 +28,12 @@ Contrastive = Callable[[PyTree, PyTree, distances.Distance, str | None], Array]
 
 
 class Contrast(NamedTuple):
-  """The contrastive part of an objective, `lambda (D_in - D_out)`, with either term switched off at will."""
+  """The contrastive part of an objective, `lambda (D_in - D_out)`; either term can be switched off."""
   weight: float  # lambda
   distance: distances.Distance  # phi
   align: bool = True  # whether D_in is minimised
   discriminate: bool = True  # whether D_out is maximised; needs at least two tasks in the meta-batch
-  loss: Contrastive | None = None  # another contrastive loss in the place of D_in - D_out, such as `contrast.info_nce`
+  loss: Contrastive | None = None  # a contrastive loss instead of D_in - D_out, such as `contrast.info_nce`
 
 
 def check_contrast(contrast: Contrast) -> None:
@@ -45,16 +45,16 @@ def check_contrast(contrast: Contrast) -> None:
 
 def add_contrast(contrast: Contrast, axis_name: str | None, plain: Array, full: PyTree, views: PyTree
                  ) -> tuple[Array, Metrics]:
-  """Returns `plain + lambda (D_in - D_out)` and its parts: the assembly of ConML for every objective.
+  """Returns `plain + lambda (D_in - D_out)` and its metrics; every ConML objective is assembled here.
 
-  Both distances are reported whether or not they are part of the loss, but `d_out` not for a single task: it has none.
+  Both distances are reported whether or not they are part of the loss. A single task has no `d_out`.
 
   Args:
-    contrast: what to add.
-    axis_name: the mapped axis over which the tasks are spread, if any; the contrast is over all.
-    plain: the loss without it, a scalar.
-    full: `e* [T, D]`, of the whole tasks.
-    views: `e [T, K, D]`, of their views.
+    contrast: the contrastive part.
+    axis_name: the mapped axis over which tasks are sharded, if any; the contrast is over the tasks of all devices.
+    plain: the loss without the contrast, a scalar.
+    full: `e* [T, D]`, the representations of the whole tasks.
+    views: `e [T, K, D]`, the representations of their views.
   """
   d_in = equations.inner_task_distance(full, views, contrast.distance, axis_name)
   measured = {"d_in": d_in}
@@ -81,23 +81,24 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
     learner: any learner; its `represent` is psi.
     loss: `(outputs [Q, ...], targets [Q, ...]) -> [Q]`.
     scores: further measures of the same form, averaged and reported under their names.
-    weight: lambda. The paper: 0.1 for images, 0.02 in context. With 0 the distances are only measured.
-    views: how subsets are drawn from the union of support and query (`objectives.views`). None takes the support set
-      itself, K = 1: the paper's default, whose model the episodic loss needs anyway.
-    distance: phi, on two representations.
-    align, discriminate: which of the two terms are trained.
-    contrastive: another contrastive loss of the same arguments as `contrast.contrastive_loss`, such as
-      `contrast.info_nce`, in the place of D_in - D_out.
-    stop_full_gradient: take e*, the representation of the whole task, as a constant (the paper does not).
-    terms: what else is asked of one task, as in `episodic`.
+    weight: lambda. The paper uses 0.1 for images and 0.02 in context. With 0, the distances are only measured.
+    views: how subsets are drawn from the union of support and query (`objectives.views`). None uses the support set,
+      K = 1: the paper's default, which costs no extra adaptation, because the episodic loss adapts to it anyway.
+    distance: phi, between two representations.
+    align, discriminate: whether D_in is minimised and whether D_out is maximised.
+    contrastive: a contrastive loss instead of D_in - D_out, such as `contrast.info_nce`; its arguments are those of
+      `contrast.contrastive_loss`.
+    stop_full_gradient: stop the gradient at e*, the representation of the whole task (the paper does not).
+    terms: further terms of the loss of one task, as in `episodic`.
     task_map: how tasks are mapped: `at_once` or `in_chunks(n)`.
-    axis_name: the mapped axis over which the tasks are spread over devices, if any; the contrast is over all.
+    axis_name: the mapped axis over which tasks are sharded over devices, if any; the contrast is over the tasks of all
+      devices.
 
   Returns:
     An objective whose metrics are `loss`, `episodic_loss`, `contrastive_loss`, `d_in`, `d_out`, the scores and terms.
 
   Raises:
-    ValueError: if neither term is chosen; and, when called, for malformed episodes or a single task to discriminate.
+    ValueError: if neither term is chosen. When called, for malformed episodes, or for D_out of a single task.
 
   >>> import jax, optax
   >>> from metajax import learners, losses, networks, objectives, tasks
@@ -132,7 +133,7 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
       return *solved_loss(terms, params, solved, key_adapt), psi(solved.whole), parts
 
     if weight == 0:
-      # The distances are measured, not trained: loss and gradient are those of the plain objective, to the bit.
+      # The distances are measured, not trained: loss and gradient equal those of the plain objective bit for bit.
       _, _, full, parts = task_map.each(task, lax.stop_gradient(apart(params)), (episodes, keys.adapt, keys.views))
       total, metrics = plain.over(axis_name)(params, episodes, key)
       return total, {**add_contrast(contrast, axis_name, total, full, parts)[1], **metrics}

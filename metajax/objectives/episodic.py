@@ -1,4 +1,4 @@
-"""The episodic objective: the loss on the query set of the model learned from the support set, averaged over tasks.
+"""The episodic objective: the query loss of the model learned from the support set, averaged over tasks.
 
 Wu et al., 2025, eq. 1; Vinyals et al., 2016.
 """
@@ -22,10 +22,10 @@ def episodic(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample
     learner: any learner.
     loss: `(outputs [Q, ...], targets [Q, ...]) -> [Q]`.
     scores: further measures of the same form, averaged and reported under their names.
-    terms: what else is asked of one task: by name, a weight and a function `(params, solved, key) -> scalar`
-      (`objectives.terms`). Each is reported, without its weight, under its name.
+    terms: further terms of the loss of one task: by name, a weight and a function `(params, solved, key) -> scalar`
+      (`objectives.terms`). Each is reported unweighted under its name.
     task_map: how tasks are mapped: `at_once` or `in_chunks(n)`.
-    axis_name: the mapped axis over which the tasks are spread over devices, if any.
+    axis_name: the mapped axis over which tasks are sharded over devices, if any.
 
   Returns:
     An objective whose metrics are `loss`, `episodic_loss`, the scores and the terms. It raises ValueError for
@@ -51,7 +51,7 @@ def episodic(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample
 
 
 def solved_loss(terms: Terms, params: Params, solved: Solved, key: PRNGKey) -> tuple[Array, Metrics]:
-  """Returns the loss of one solved task with its weighted terms, and its metrics."""
+  """Returns the loss of one solved task, weighted terms included, and its metrics."""
   total, metrics = solved.loss, {"episodic_loss": solved.loss, **solved.scores}
   for number, (name, (weight, term)) in enumerate(terms.items()):
     metrics[name] = term(params, solved, jax.random.fold_in(key, number))

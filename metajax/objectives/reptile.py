@@ -1,7 +1,7 @@
-"""Reptile, as an objective: its gradient is the mean displacement from the adapted weights back to the shared ones.
+"""Reptile as an objective: its gradient is the mean displacement from the adapted weights back to the shared weights.
 
-The inner product of theta with the stopped difference `theta - adapted` has Reptile's update as its gradient, so that
-any outer optimizer serves: gradient descent of rate 1 is the printed algorithm. Nichol et al., On First-Order
+The objective is the inner product of theta with `stop_gradient(theta - adapted)`, whose gradient is Reptile's update.
+Any outer optimizer can be used; gradient descent of rate 1 is the published algorithm. Nichol et al., On First-Order
 Meta-Learning Algorithms, 2018, https://arxiv.org/abs/1803.02999; with ConML, Wu et al., 2025, Algorithm 7.
 """
 
@@ -23,27 +23,27 @@ from metajax.types import Learner, Objective, PerExample
 def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] | None = None, *,
             weight: float = 0.0, distance: distances.Distance = distances.cosine, task_map: TaskMap = at_once,
             axis_name: str | None = None) -> Objective:
-  """Returns Reptile's objective and, with a `weight`, ConML-Reptile's, as printed.
+  """Returns the objective of Reptile or, with a `weight`, of ConML-Reptile, as published.
 
-  The weights are adapted on the union of support and query, for Reptile itself has no query set. The views of ConML
-  are the support sets, K = 1.
+  The weights are adapted on the union of support and query, because Reptile has no query set. The views of ConML are
+  the support sets, K = 1.
 
   Args:
-    learner: one that adapts weights of the parameters' own structure, such as `maml`. Reptile does not differentiate
-      through its inner loop; the contrast does, unless the learner is first-order.
-    loss: `(outputs [Q, ...], targets [Q, ...]) -> [Q]`, reported, not trained on.
+    learner: a learner whose adapted weights have the structure of the parameters, such as `maml`. Reptile does not
+      differentiate through the inner loop; the contrast does, unless the learner is first-order.
+    loss: `(outputs [Q, ...], targets [Q, ...]) -> [Q]`; only reported.
     scores: further measures of the same form.
     weight: lambda.
     distance: phi.
     task_map: how tasks are mapped.
-    axis_name: the mapped axis over which the tasks are spread over devices, if any.
+    axis_name: the mapped axis over which tasks are sharded over devices, if any.
 
   Returns:
-    An objective. Its gradient is Reptile's; its value is half the squared norm of the mean displacement, plus lambda
-    times the contrast.
+    An objective. Its value is half the squared norm of the mean displacement, plus lambda times the contrast; its
+    gradient is Reptile's update, plus that of the contrast.
 
   Raises:
-    ValueError: when called with a learner whose adapted state is not of the parameters' structure.
+    ValueError: when called, if the learner's adapted state does not have the structure of the parameters.
   """
   scores = dict(scores or {})
 
@@ -57,7 +57,8 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
       ours, theirs = str(jax.tree.structure(params)), str(jax.tree.structure(solved.whole))
       if ours != theirs:
         raise ValueError("Reptile moves the parameters towards the adapted weights, so the two must have one "
-                         f"structure, but the parameters are {ours} and the learner adapts {theirs}.")
+                         f"structure, but the parameters are {ours} and the learner adapts {theirs}; use a learner "
+                         "such as maml.")
       return solved.loss, solved.scores, solved.whole, solved.adapted
 
     losses, all_scores, adapted, from_support = task_map.each(task, params, (episodes, keys.adapt))
@@ -65,19 +66,19 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
     if axis_name is not None:  # a norm is not linear: the mean is taken over all tasks first
       centre = lax.pmean(centre, axis_name)
     displacement = lax.stop_gradient(jax.tree.map(jnp.subtract, params, centre))
-    # The gradient is the displacement; the value is half its squared norm, which training makes small.
+    # The gradient is the displacement; the value is half its squared norm.
     product = optax.tree.vdot(params, displacement)
-    move = (lax.stop_gradient(optax.tree.norm(displacement, squared=True) / 2)
-            + product - lax.stop_gradient(product))
+    reptile_loss = (lax.stop_gradient(optax.tree.norm(displacement, squared=True) / 2)
+                    + product - lax.stop_gradient(product))
     metrics = {"episodic_loss": jnp.mean(losses), **jax.tree.map(jnp.mean, all_scores)}
     if not weight:
-      return move, {"loss": move, **metrics}
+      return reptile_loss, {"loss": reptile_loss, **metrics}
 
     def psi(models):
       return jax.vmap(lambda model: learner.represent(params, model, keys.represent))(models)
 
     views = jax.tree.map(lambda leaf: leaf[:, None], psi(from_support))
-    total, contrasted = add_contrast(Contrast(weight, distance), axis_name, move, psi(adapted), views)
+    total, contrasted = add_contrast(Contrast(weight, distance), axis_name, reptile_loss, psi(adapted), views)
     return total, {**metrics, **contrasted}
 
   return Objective(objective, learner.init, axis_name)

@@ -1,4 +1,4 @@
-"""One task solved: what every objective and evaluation is made of."""
+"""Solving one task: the building block of objectives and evaluation."""
 
 from typing import Mapping, NamedTuple
 
@@ -15,19 +15,18 @@ class Solved(NamedTuple):
   support: Examples  # of features
   query: Examples  # of features
   adapted: PyTree  # the task model
-  outputs: Array  # [Q, ...] its predictions for the query
-  loss: Array  # scalar, mean over the query
-  scores: Mapping[str, Array]  # scalars, means over the query
-  whole: PyTree  # the model of support and query together, if it was asked for
+  outputs: Array  # [Q, ...] its predictions for the query set
+  loss: Array  # scalar, mean over the query set
+  scores: Mapping[str, Array]  # scalars, means over the query set
+  whole: PyTree  # the model learned from support and query together, or None
 
 
 def solve(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], params: Params, episode: Episode,
           key: PRNGKey, *, whole: bool = False) -> Solved:
-  """Returns the task model of one episode's support set and what it makes of the query set (eq. 1).
+  """Learns a model from one episode's support set and evaluates it on the query set (eq. 1).
 
-  Features are computed once, for support and query together; a network that normalises by batch statistics therefore
-  sees both, as in ProtoNet's own code. With `whole`, the model of support and query together is learned as well.
-  Padding is zero from here on, whatever the episode has there.
+  Features are computed once, for support and query together; batch statistics therefore cover both, as in ProtoNet's
+  published code. With `whole`, a model is also learned from support and query together. Padding is set to zero first.
   """
   both = zero_padding(union(*episode))
   features = both._replace(inputs=learner.embed(params, both.inputs, both.mask))
@@ -51,17 +50,17 @@ def solve(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], 
 
 
 class TaskKeys(NamedTuple):
-  """The keys of a meta-batch, each spent by one owner; the same for every objective, so that objectives compare."""
-  adapt: PRNGKey  # [T] for `adapt`, whatever set of the task it learns from
+  """The keys of a meta-batch, one per use; the same for every objective, so that objectives can be compared."""
+  adapt: PRNGKey  # [T] for every `adapt` of a task, whichever examples it learns from
   views: PRNGKey  # [T] for drawing the subsets of a task
-  represent: PRNGKey  # one for all: what `represent` draws is the same for all tasks
+  represent: PRNGKey  # a single key: `represent` draws the same for all tasks
 
 
 def task_keys(key: PRNGKey, num_tasks: int, axis_name: str | None = None) -> TaskKeys:
-  """Returns the keys of a meta-batch; a task's are a function of its place in the whole, over all devices."""
-  places = jnp.arange(num_tasks, dtype=jnp.int32)
+  """Returns the keys of a meta-batch; a task's keys depend on its index in the meta-batch of all devices."""
+  indices = jnp.arange(num_tasks, dtype=jnp.int32)
   if axis_name is not None:
-    places = places + lax.axis_index(axis_name) * num_tasks
+    indices = indices + lax.axis_index(axis_name) * num_tasks
   key_adapt, key_views, key_represent = jax.random.split(key, 3)
-  of_tasks = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
-  return TaskKeys(of_tasks(key_adapt, places), of_tasks(key_views, places), key_represent)
+  per_task = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+  return TaskKeys(per_task(key_adapt, indices), per_task(key_views, indices), key_represent)

@@ -1,4 +1,4 @@
-"""How one task becomes many: all at once, or a chunk at a time."""
+"""How a function of one task is mapped over a meta-batch: all at once, or in chunks."""
 
 import functools
 from typing import Any, Callable, NamedTuple
@@ -10,15 +10,15 @@ import jax.numpy as jnp
 from metajax.checks import check_integers
 from metajax.types import Array, Params, PyTree
 
-Task = Callable[[Params, Any], Any]  # of the parameters and one task
+Task = Callable[[Params, Any], Any]  # (params, one task) -> result
 
 
 class TaskMap(NamedTuple):
-  """How one task becomes many.
+  """How a function of one task is mapped over a meta-batch.
 
-  each: (task, params, tasks with leading T) -> what the task returns, with leading T
-  mean: (task, params, tasks with leading T) -> for a task that returns a loss and more, the means over the T tasks, of
-    which only that of the loss has a gradient
+  each: (task, params, tasks with leading T) -> the results of `task`, with leading T
+  mean: (task, params, tasks with leading T) -> the means over the T tasks of a loss and further results; only the mean
+    loss has a gradient
   """
   each: Callable[[Task, Params, PyTree], Any]
   mean: Callable[[Task, Params, PyTree], tuple[Array, Any]]
@@ -32,23 +32,23 @@ def _mean_at_once(task: Task, params: Params, tasks: PyTree) -> tuple[Array, Any
   return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), _each_at_once(task, params, tasks))
 
 
-# All tasks at once, as accelerators want them.
+# All tasks at once: best on accelerators.
 at_once = TaskMap(_each_at_once, _mean_at_once)
 
 
 def in_chunks(chunk: int) -> TaskMap:
-  """Returns a mapping that takes `chunk` tasks at a time, whose memory is that of one chunk.
+  """Returns a mapping over `chunk` tasks at a time, which needs the memory of one chunk only.
 
-  A mean is differentiated chunk by chunk as it is computed, so that nothing is computed twice; it has a gradient with
-  respect to the parameters alone, and no forward-mode derivative. What is kept of each task is recomputed for its
-  gradient. On CPU, where a chunk fits the cache, this is often faster as well.
+  `mean` computes the gradient of each chunk together with its value, so that nothing is computed twice. It can be
+  differentiated only with respect to the parameters, and only in reverse mode. `each` recomputes a task in the backward
+  pass. On CPU, chunks that fit the cache are often faster as well.
 
   Raises:
-    ValueError: if the chunk is not positive; when differentiated, if a mean is with respect to the tasks.
+    ValueError: if the chunk is not positive; when a mean is differentiated with respect to the tasks.
   """
   check_integers(chunk=chunk)
   if chunk < 1:
-    raise ValueError(f"tasks are mapped in chunks of 1 or more, but the chunk is {chunk}.")
+    raise ValueError(f"a chunk must hold at least 1 task, but the chunk is {chunk}.")
 
   def each(task, params, tasks):
     return lax.map(jax.checkpoint(functools.partial(task, params)), tasks, batch_size=chunk)
@@ -63,7 +63,7 @@ def _mean_in_chunks(chunk: int, task: Task, params: Params, tasks: PyTree) -> tu
     return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), _each_at_once(task, params, tasks))
 
   def over_chunks(function, params, tasks):
-    """Returns the mean over the tasks of a function that returns sums over a chunk."""
+    """Returns the mean over the tasks, given a function that returns the sum over a chunk."""
     whole = num_tasks - num_tasks % chunk
     add = lambda so_far, part: jax.tree.map(jnp.add, so_far, function(params, part))
     part = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, chunk, *leaf.shape[1:]), tasks)
@@ -80,8 +80,8 @@ def _mean_in_chunks(chunk: int, task: Task, params: Params, tasks: PyTree) -> tu
 
   def forward(params, tasks):
     if any(leaf.perturbed for leaf in jax.tree.leaves(tasks)):
-      raise ValueError("the mean over tasks in chunks has a gradient with respect to the parameters alone, but that "
-                       "with respect to the tasks was asked for; map them at_once.")
+      raise ValueError("a mean over chunks of tasks can be differentiated with respect to the parameters alone, but "
+                       "the tasks are differentiated too; map them at_once.")
     plain = lambda tree: jax.tree.map(lambda leaf: leaf.value, tree)
     value, gradient = over_chunks(jax.value_and_grad(total, has_aux=True), plain(params), plain(tasks))
     return value, gradient

@@ -1,11 +1,11 @@
-"""Terms: what is asked of one task besides its loss. (ConML is the one term across tasks.)"""
+"""Terms: additions to the loss of one task. (ConML is the only term across tasks.)"""
 
 from typing import Callable, Mapping
 
 from metajax.objectives.solve import Solved
 from metajax.types import Array, Params, PRNGKey
 
-# (params, what was solved of one task, key) -> scalar
+# (params, one solved task, key) -> scalar
 Term = Callable[[Params, Solved, PRNGKey], Array]
 
 # By name, a weight and a term: `{"weight_decay": (1e-4, decay)}`.
@@ -13,7 +13,7 @@ Terms = Mapping[str, tuple[float, Term]]
 
 
 def check_terms(terms: Terms, taken: tuple[str, ...]) -> None:
-  """Raises ValueError for a term whose name another metric has."""
+  """Raises ValueError for a term with the name of another metric."""
   for name in terms:
     if name in taken:
-      raise ValueError(f"a term needs a name of its own, but {name!r} is another metric; choose another name.")
+      raise ValueError(f"a term needs a unique name, but {name!r} is the name of a metric; choose another name.")

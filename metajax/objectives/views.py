@@ -1,6 +1,6 @@
-"""Views of a task: the subsets kappa of its examples whose models ConML aligns with the model of the whole.
+"""Views of a task: the subsets kappa of its examples, whose models ConML aligns with the model of the whole task.
 
-A strategy maps `(key, support, query)` of one task, with `N` and `Q` examples, to `K` subsets stacked as one
+A strategy maps `(key, support, query)` of one task, with `N` and `Q` examples, to `K` subsets, stacked as one
 `Examples` with leading axes `[K, M]`. Wu et al., 2025, section 3 (pi_kappa).
 """
 
@@ -19,11 +19,11 @@ Views = Callable[[PRNGKey, Examples, Examples], Examples]
 def random_subsets(num_views: int, size: int) -> Views:
   """Returns a strategy that draws `num_views` subsets of `size` examples each, without replacement.
 
-  From the union of support and query, uniformly; where a task holds fewer than `size` examples that are not padding,
-  a subset holds them all, and padding.
+  They are drawn uniformly from the union of support and query. If a task has fewer than `size` examples, a subset holds
+  all of them and padding.
 
   Raises:
-    ValueError: if there is no view or no example in it; when called, if the union is smaller than a view.
+    ValueError: if there is no view or a view has no example; when called, if the union is smaller than a view.
   """
   check_integers(num_views=num_views, size=size)
   if num_views < 1 or size < 1:
@@ -40,8 +40,8 @@ def random_subsets(num_views: int, size: int) -> Views:
 def balanced_subsets(num_views: int, num_classes: int, shots: int) -> Views:
   """Returns a strategy that draws `num_views` subsets with `shots` examples of each of `num_classes` classes.
 
-  From the union of support and query, without replacement; where a class holds fewer than `shots` examples that are
-  not padding, the rest of its places are padding.
+  They are drawn from the union of support and query, without replacement. If a class has fewer than `shots` examples,
+  the rest is padding.
 
   Raises:
     ValueError: if there is no view, class or shot; when called, if the union is smaller than a view.
@@ -70,16 +70,16 @@ def balanced_subsets(num_views: int, num_classes: int, shots: int) -> Views:
 
 
 def leave_one_out(num_views: int, num_classes: int) -> Views:
-  """Returns a strategy whose views are the whole task without one example, at random, of each of `num_classes` classes.
+  """Returns a strategy whose views are the whole task minus one random example of each of `num_classes` classes.
 
-  For classification; integer targets.
+  For classification, with integer targets.
 
   Raises:
     ValueError: if there is no view or no class.
   """
   check_integers(num_views=num_views, num_classes=num_classes)
   if min(num_views, num_classes) < 1:
-    raise ValueError(f"leaving one out needs at least 1 view and 1 class, but got {num_views} and {num_classes}.")
+    raise ValueError(f"leave_one_out needs at least 1 view and 1 class, but got {num_views} and {num_classes}.")
 
   def views(key, support, query):
     whole = union(support, query)
@@ -87,11 +87,11 @@ def leave_one_out(num_views: int, num_classes: int) -> Views:
 
     def view(key):
       first_of = lambda key, label: _shuffled(key, whole.mask & (whole.targets == label))[0]
-      left = jax.vmap(first_of)(jax.random.split(key, num_classes), labels)
-      # Of a class without examples the draw is of another class, which must not lose a second one.
-      there = jnp.any(whole.mask[None, :] & (whole.targets[None, :] == labels[:, None]), axis=1)
-      gone = jnp.any((jnp.arange(whole.mask.shape[0])[None, :] == left[:, None]) & there[:, None], axis=0)
-      return whole._replace(mask=whole.mask & ~gone)
+      drawn = jax.vmap(first_of)(jax.random.split(key, num_classes), labels)
+      # For an absent class, the draw hits an example of another class, which must stay.
+      present = jnp.any(whole.mask[None, :] & (whole.targets[None, :] == labels[:, None]), axis=1)
+      dropped = jnp.any((jnp.arange(whole.mask.shape[0])[None, :] == drawn[:, None]) & present[:, None], axis=0)
+      return whole._replace(mask=whole.mask & ~dropped)
 
     return jax.vmap(view)(jax.random.split(key, num_views))
 
@@ -99,20 +99,21 @@ def leave_one_out(num_views: int, num_classes: int) -> Views:
 
 
 def halves() -> Views:
-  """Returns a strategy of two views: the union of support and query, shuffled and cut in two (an odd one is left)."""
+  """Returns a strategy of two views: the shuffled union of support and query cut in half (an odd example is left out).
+  """
 
   def views(key, support, query):
     whole = union(support, query)
     half = whole.mask.shape[0] // 2
     order = _shuffled(key, whole.mask)
-    # Dealt in turn, so that padding, which comes last, is shared between the halves.
+    # The halves are interleaved, so that padding, which comes last, is split evenly between them.
     return take(whole, order[:2 * half].reshape(half, 2).T)
 
   return views
 
 
 def _shuffled(key: PRNGKey, mask: Array) -> Array:
-  """Returns a random order of the examples in which all padding comes last."""
+  """Returns a random order of the examples with all padding last."""
   ranks = jax.random.uniform(key, mask.shape)
   return jnp.argsort(jnp.where(mask, ranks, jnp.full_like(ranks, 2.0)))
 

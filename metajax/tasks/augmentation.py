@@ -1,7 +1,7 @@
-"""Augmentations of images, one at a time, inside the compiled step: plug-ins for any task distribution and learner.
+"""Image augmentations inside the compiled step: plug-ins for any task distribution and learner.
 
-A transform is `(key, image [H, W, channels]) -> image` of the same shape. `augmented` gives every example of every
-task a draw of its own.
+A transform is `(key, image [H, W, channels]) -> image` of the same shape. `augmented` draws it independently for every
+example of every task.
 """
 
 from typing import Callable
@@ -15,19 +15,19 @@ Transform = Callable[[PRNGKey, Array], Array]
 
 
 def augmented(tasks: TaskDistribution, *transforms: Transform) -> TaskDistribution:
-  """Returns the same tasks with each image of support and query transformed, in the order given.
+  """Returns the same tasks with each image of support and query transformed, in the given order.
 
-  The draw is a function of the task's key: what was the same episode stays the same episode.
+  The draw is a function of the task's key, so equal keys still give equal episodes.
 
   Args:
-    tasks: with inputs `[N, H, W, channels]`, reals.
-    *transforms: each gets a key of its own for each example.
+    tasks: with real inputs `[N, H, W, channels]`.
+    *transforms: each gets its own key for each example.
 
   Raises:
     ValueError: if there is no transform; when sampled, if inputs are not images.
   """
   if not transforms:
-    raise ValueError("to augment tasks takes at least one transform, but none was given.")
+    raise ValueError("augmented needs at least one transform, but none was given.")
 
   def one(key, image):
     for transform, each in zip(transforms, jax.random.split(key, len(transforms))):
@@ -49,7 +49,7 @@ def augmented(tasks: TaskDistribution, *transforms: Transform) -> TaskDistributi
 
 
 def crop(margin: int) -> Transform:
-  """Returns a transform that shifts an image by up to `margin` pixels each way; what comes in is mirrored.
+  """Returns a transform that shifts an image by up to `margin` pixels in each direction, with mirrored borders.
 
   Raises:
     ValueError: if the margin is not positive; when called, if it is not less than the image's sides.
@@ -68,14 +68,14 @@ def crop(margin: int) -> Transform:
 
 
 def flip(key: PRNGKey, image: Array) -> Array:
-  """Returns the image, or its mirror image, left for right, with equal chance."""
+  """Returns the image or its horizontal mirror image, with equal probability."""
   return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
 
 
 def jitter(brightness: float = 0.4, contrast: float = 0.4, saturation: float = 0.4) -> Transform:
-  """Returns a transform of an image in [0, 1]: brightness, contrast and saturation, each times `1 +- its strength`.
+  """Returns a transform of an image in [0, 1] that scales brightness, contrast and saturation by `1 +- strength`.
 
-  Saturation means nothing to images of one channel. Values stay in [0, 1].
+  Saturation has no effect on images of one channel. Values stay in [0, 1].
 
   Raises:
     ValueError: if a strength is outside [0, 1].
@@ -96,10 +96,10 @@ def jitter(brightness: float = 0.4, contrast: float = 0.4, saturation: float = 0
 
 
 def rotate(key: PRNGKey, image: Array) -> Array:
-  """Returns a square image turned by 0, 90, 180 or 270 degrees, each as likely.
+  """Returns a square image rotated by 0, 90, 180 or 270 degrees, with equal probability.
 
-  As noise, for classes that are the same whichever way they stand; `class_tasks(rotations=True)` takes the turned ones
-  as classes of their own.
+  For classes that are invariant to rotation. `class_tasks(rotations=True)` instead treats rotated classes as new
+  classes.
   """
   turned = jnp.stack([jnp.rot90(image, quarter) for quarter in range(4)])
   return turned[jax.random.randint(key, (), 0, 4)]

@@ -1,4 +1,4 @@
-"""Labelled examples on the host, grouped by class: what every reader of a data set returns, and how to make it."""
+"""Labelled examples on the host, grouped by class: the return type of data readers, and functions to build it."""
 
 from typing import Mapping, NamedTuple, Sequence
 
@@ -10,28 +10,28 @@ SPLITS = ("train", "val", "test")
 class ClassData(NamedTuple):
   """A labelled data set, its examples sorted by class.
 
-  The class with number `c` owns the rows `[counts[:c].sum(), counts[:c + 1].sum())` of `examples`.
+  Class `c` has the rows `[counts[:c].sum(), counts[:c + 1].sum())` of `examples`.
   """
   examples: np.ndarray  # [n, ...] uint8 or float32
   counts: np.ndarray  # [classes] int32, at least 1 each
-  names: tuple[str, ...]  # one a class
-  source: str  # a sentence: where it was read from, for logs and results
-  groups: tuple[str, ...] = ()  # of each class its group (alphabet, super-class, domain); none where there are none
+  names: tuple[str, ...]  # one per class
+  source: str  # a sentence: where the data was read from, for logs and results
+  groups: tuple[str, ...] = ()  # the group of each class (alphabet, super-class, domain); empty without groups
 
 
 def from_arrays(inputs: np.ndarray, targets: np.ndarray, source: str = "Arrays.", names: Sequence[str] | None = None,
                 groups: Sequence[str] = ()) -> ClassData:
-  """Returns a labelled data set from `inputs [n, ...]` and `targets [n]`, whose values are the classes.
+  """Returns a labelled data set from `inputs [n, ...]` and the class of each, `targets [n]`.
 
   Args:
     inputs: uint8, or reals, which become float32.
     targets: integers or strings, in any order.
-    source: the sentence to say beside results.
-    names: of integer targets, the name of class 0, 1 and so on; by default the numbers themselves.
-    groups: of each class, in the order of the sorted classes, the group it belongs to, if any.
+    source: a sentence on where the data comes from, shown with results.
+    names: for integer targets, the names of class 0, 1 and so on; by default the numbers themselves.
+    groups: the group of each class, in the order of the sorted classes, if any.
 
   Raises:
-    ValueError: if lengths disagree, a target is no class, or an input is not finite.
+    ValueError: if lengths disagree, a target is not a class, or an input is not finite.
   """
   inputs, targets = np.asarray(inputs), np.asarray(targets)
   if targets.ndim != 1 or inputs.ndim < 1 or len(inputs) != len(targets) or not len(targets):
@@ -45,23 +45,23 @@ def from_arrays(inputs: np.ndarray, targets: np.ndarray, source: str = "Arrays."
       raise ValueError(f"the inputs must be numbers, but they are {inputs.dtype}.")
     inputs = inputs.astype(np.float32)
     if not np.isfinite(inputs).all():
-      raise ValueError("the inputs must be finite, but some are NaN or infinite; fill or drop those examples.")
+      raise ValueError("the inputs must be finite, but some are NaN or Inf; fill or drop those examples.")
   classes, numbers, counts = np.unique(targets, return_inverse=True, return_counts=True)
   if names is not None:
     if classes.dtype.kind not in "iu" or classes[0] < 0 or classes[-1] >= len(names):
       raise ValueError(f"with {len(names)} names, targets must be integers in [0, {len(names)}), but they go from "
                        f"{classes[0]} to {classes[-1]}.")
-    called = tuple(str(names[number]) for number in classes)
+    class_names = tuple(str(names[number]) for number in classes)
   else:
-    called = tuple(each.decode() if isinstance(each, bytes) else str(each) for each in classes)
+    class_names = tuple(each.decode() if isinstance(each, bytes) else str(each) for each in classes)
   if groups and len(groups) != len(classes):
     raise ValueError(f"each of the {len(classes)} classes must have a group, but there are {len(groups)}.")
   order = np.argsort(numbers, kind="stable")
-  return ClassData(inputs[order], counts.astype(np.int32), called, source, tuple(groups))
+  return ClassData(inputs[order], counts.astype(np.int32), class_names, source, tuple(groups))
 
 
 def take_classes(data: ClassData, classes: Sequence[int]) -> ClassData:
-  """Returns the data of some classes, given by number, in that order."""
+  """Returns the data of the given class numbers, in that order."""
   starts = np.concatenate([[0], np.cumsum(data.counts)])
   rows = [np.arange(starts[number], starts[number + 1]) for number in classes]
   return data._replace(
@@ -72,15 +72,15 @@ def take_classes(data: ClassData, classes: Sequence[int]) -> ClassData:
 
 def split_classes(data: ClassData, split: str, *, shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
                   seed: int = 0) -> ClassData:
-  """Returns the classes of one split, train, val or test, drawn without overlap.
+  """Returns the classes of one split (train, val or test) of a random, disjoint partition.
 
-  The draw depends on the names and the seed alone, not on the order of the examples.
+  The partition depends only on the class names and the seed, not on the order of the examples.
 
   Args:
     data: all classes.
-    split: which.
-    shares: of the classes, for train, val and test; the last gets what rounding leaves.
-    seed: of the draw.
+    split: train, val or test.
+    shares: the fractions of classes for train, val and test; rounding errors go to test.
+    seed: seed of the partition.
 
   Raises:
     ValueError: for another split, or if the split would have no class.
@@ -91,25 +91,25 @@ def split_classes(data: ClassData, split: str, *, shares: tuple[float, float, fl
   order = np.random.default_rng(seed).permutation(len(data.names))
   by_name = np.argsort(np.asarray(data.names))
   edges = np.rint(np.cumsum((0.0, *shares)) * len(order)).astype(int)
-  place = SPLITS.index(split)
-  chosen = sorted(by_name[order[edges[place]:edges[place + 1]]].tolist())
+  index = SPLITS.index(split)
+  chosen = sorted(by_name[order[edges[index]:edges[index + 1]]].tolist())
   if not chosen:
-    raise ValueError(f"{len(data.names)} classes cannot be shared into splits of {shares}: {split} would have none; "
-                     "get more classes or other shares.")
+    raise ValueError(f"{len(data.names)} classes cannot be split by the shares {shares}: {split} would have none; "
+                     "get more classes or give other shares.")
   return take_classes(data, chosen)
 
 
 def check_split(split: str) -> None:
   """Raises ValueError unless `split` is train, val or test."""
   if split not in SPLITS:
-    raise ValueError(f"there are the splits {', '.join(SPLITS)}, not {split!r}; give one of these.")
+    raise ValueError(f"the split must be one of {', '.join(SPLITS)}, not {split!r}.")
 
 
 def check_disjoint(splits: Mapping[str, Sequence[str]], what: str) -> None:
-  """Raises ValueError if two splits, given by the names of their classes, share one."""
-  met: dict[str, str] = {}
+  """Raises ValueError if two splits, given by the names of their classes, have a class in common."""
+  split_of: dict[str, str] = {}
   for split, names in splits.items():
     for name in names:
-      if met.setdefault(name, split) != split:
-        raise ValueError(f"no class of {what} may be in two splits, but {name!r} is in {met[name]} and in {split}; "
-                         "tests on classes seen in training say nothing of new ones.")
+      if split_of.setdefault(name, split) != split:
+        raise ValueError(f"no class of {what} may be in two splits, but {name!r} is in {split_of[name]} and in {split};"
+                         " remove it from one: a test on training classes does not measure generalisation to new ones.")

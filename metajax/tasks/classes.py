@@ -1,7 +1,7 @@
 """Few-shot classification tasks from labelled examples that stay on the device.
 
-A task is a few classes (ways) in random order; its support set holds a few examples of each (shots), its query set a
-few others. Everything is drawn and gathered inside the compiled step. Vinyals et al., Matching Networks, 2016.
+A task is a few classes (ways) in random order. Its support set has a few examples of each class (shots), its query set
+a few others. Everything is drawn and gathered inside the compiled step. Vinyals et al., Matching Networks, 2016.
 """
 
 from typing import Callable, NamedTuple
@@ -21,32 +21,32 @@ class ClassArrays(NamedTuple):
   """A labelled data set on the device, sorted by class."""
   examples: Array | HostExamples  # [n, ...] as stored, uint8 for images
   starts: Array  # [classes] int32, the first row of each class
-  counts: Array  # [classes] int32, its number of rows
+  counts: Array  # [classes] int32, the number of rows of each class
 
 
 def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotations: bool = False,
                 one_turn: bool = False, prepare: Callable[[Array], Array] | None = None, on_host: bool = False
                 ) -> TaskDistribution:
-  """Returns the distribution of `ways`-way `shots`-shot tasks with `queries` queries a class.
+  """Returns the distribution of `ways`-way `shots`-shot tasks with `queries` queries per class.
 
-  An episode's inputs are `[ways * shots, ...]` and `[ways * queries, ...]`, its targets integers in [0, ways), class
-  by class.
+  An episode's inputs are `[ways * shots, ...]` and `[ways * queries, ...]`, sorted by class. Its targets are integers
+  in [0, ways).
 
   Args:
-    source: the labelled examples; they are put on the device as they are stored.
+    source: the labelled examples; they are copied to the device as stored.
     ways, shots, queries: at least 2, 1 and 1.
-    rotations: take each class turned by 90, 180 and 270 degrees as three more classes (images `[H, H, channels]`).
-    one_turn: with rotations, all classes of a task are turned alike. Otherwise, as is usual, they are drawn from all,
-      and two of them may be told apart by how they are turned.
-    prepare: from stored examples to network inputs; by default uint8 in [0, 255] becomes float32 in [0, 1].
-    on_host: leave the examples on the host, for data that the device cannot hold: the same episodes, of examples that
-      each step fetches, or that are read before it (`data.pipeline`).
+    rotations: add each class rotated by 90, 180 and 270 degrees as three more classes (images `[H, H, channels]`).
+    one_turn: with rotations, rotate all classes of a task by the same angle. Otherwise, as usual, classes are drawn
+      from all rotations, and a task may hold one class at two angles.
+    prepare: maps stored examples to network inputs; by default uint8 in [0, 255] becomes float32 in [0, 1].
+    on_host: leave the examples on the host, for data that does not fit on the device. The episodes are the same; their
+      examples are fetched by each step, or read ahead (`training.pipeline`).
 
   Raises:
     ValueError: if there are more ways than classes, or more shots and queries than the smallest class has examples.
   """
   if one_turn and not rotations:
-    raise ValueError("one_turn says how the classes of a task are turned and needs rotations=True.")
+    raise ValueError("one_turn rotates the classes of a task by the same angle and needs rotations=True.")
   num_classes = len(source.counts) * (4 if rotations and not one_turn else 1)
   _check(source, num_classes, ways, shots, queries, rotations)
   prepare = unit_range if prepare is None else prepare
@@ -74,9 +74,9 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
 
 
 def class_arrays(source: ClassData, on_host: bool = False) -> ClassArrays:
-  """Returns a labelled data set on the device, its examples only if they are not to stay `on_host`.
+  """Returns a labelled data set on the device; with `on_host`, its examples stay on the host.
 
-  Examples that are there already are not copied.
+  Examples that are already on the device are not copied.
   """
   starts = np.concatenate([[0], np.cumsum(source.counts)[:-1]]).astype(np.int32)
   stored = HostExamples(source.examples) if on_host else jnp.asarray(source.examples)
@@ -84,17 +84,17 @@ def class_arrays(source: ClassData, on_host: bool = False) -> ClassArrays:
 
 
 def choose(key: PRNGKey, population: Array, num: int) -> Array:
-  """Returns `[num]` distinct integers in [0, population), in random order, each such list equally likely.
+  """Returns `[num]` distinct integers in [0, population), uniformly at random and in random order.
 
-  The work depends on `num` alone, and `population` may be traced. Where it is less than `num`, the first `population`
-  integers are such a list, and what comes after them means nothing.
+  The work depends only on `num`, and `population` may be traced. If it is less than `num`, only the first `population`
+  entries are valid.
   """
 
   def draw(chosen, index_and_key):
     index, key = index_and_key
     rank = jax.random.randint(key, (), 0, jnp.maximum(population - index, 1))
-    # The integer of this rank among those not yet chosen: step over each smaller one that is taken. With the taken
-    # ones sorted, the j-th is stepped over exactly if it is at most rank + j.
+    # The integer of this rank among those not yet chosen: skip each smaller integer that is taken. With the taken
+    # integers sorted, the j-th is skipped if and only if it is at most rank + j.
     taken = jnp.sort(jnp.where(jnp.arange(num) < index, chosen, jnp.iinfo(jnp.int32).max))
     value = rank + jnp.sum(taken - jnp.arange(num, dtype=jnp.int32) <= rank, dtype=jnp.int32)
     return chosen.at[index].set(value), None
@@ -104,12 +104,12 @@ def choose(key: PRNGKey, population: Array, num: int) -> Array:
 
 
 def unit_range(stored: Array) -> Array:
-  """Returns uint8 in [0, 255] as float32 in [0, 1], and anything else as float32."""
+  """Returns uint8 in [0, 255] as float32 in [0, 1], and other types as float32."""
   return stored.astype(jnp.float32) / 255 if stored.dtype == jnp.uint8 else stored.astype(jnp.float32)
 
 
 def _turn(images: Array, quarters: Array) -> Array:
-  """Returns `images [M, H, H, channels]` turned by a traced number of quarter turns."""
+  """Returns `images [M, H, H, channels]` rotated by a traced number of quarter turns."""
   turned = jnp.stack([jnp.rot90(images, quarter, axes=(1, 2)) for quarter in range(4)])
   return turned[quarters]
 
@@ -120,12 +120,12 @@ def _check(source: ClassData, num_classes: int, ways: int, shots: int, queries: 
     raise ValueError(f"a classification task needs at least 2 ways, 1 shot and 1 query, but got ways={ways}, "
                      f"shots={shots}, queries={queries}.")
   if ways > num_classes:
-    raise ValueError(f"ways={ways} is more than the {num_classes} classes there are; ask for {num_classes} or fewer.")
+    raise ValueError(f"ways={ways} is more than the {num_classes} available classes; give {num_classes} or fewer.")
   smallest = int(np.min(source.counts))
   if shots + queries > smallest:
     name = source.names[int(np.argmin(source.counts))]
     raise ValueError(f"shots={shots} plus queries={queries} is {shots + queries}, more than the {smallest} examples "
-                     f"of class {name!r}; ask for {smallest} or fewer together.")
+                     f"of class {name!r}; give {smallest} or fewer together.")
   if rotations and (source.examples.ndim != 4 or source.examples.shape[1] != source.examples.shape[2]):
     raise ValueError("rotations need square images [n, H, H, channels], but the examples are "
                      f"{list(source.examples.shape)}.")

@@ -1,4 +1,4 @@
-"""Garg et al.'s four classes of functions, drawn on the device, with their curriculum.
+"""The four function classes of Garg et al., sampled on the device, with their curriculum.
 
 Inputs are standard normal in `d` dimensions. Garg et al., What Can Transformers Learn In-Context?, 2022,
 https://arxiv.org/abs/2208.01066, section 2 and appendix A. A prompt's last point is the query set, the others the
@@ -19,9 +19,9 @@ FunctionClass = Callable[[PRNGKey, Array, Array], Array]
 
 
 class Extent(NamedTuple):
-  """How much of a prompt is in use: what the curriculum turns up."""
-  dimensions: Array  # scalar int32, coordinates that are not zero
-  points: Array  # scalar int32, points that are not padding
+  """How much of a prompt is in use; the curriculum increases it."""
+  dimensions: Array  # scalar int32, the number of coordinates in use; the others are zero
+  points: Array  # scalar int32, the number of points in use; the others are padding
 
 
 class Curriculum(NamedTuple):
@@ -33,12 +33,12 @@ class Curriculum(NamedTuple):
 
 def linear(key: PRNGKey, inputs: Array, active: Array) -> Array:
   """Returns `w . x` with `w` standard normal."""
-  del active  # coordinates out of use are zero in the inputs
+  del active  # unused coordinates are zero in the inputs
   return inputs @ jax.random.normal(key, inputs.shape[1:])
 
 
 def sparse_linear(nonzero: int = 3) -> FunctionClass:
-  """Returns the class of linear functions with `nonzero` coefficients that are not zero, among the active ones."""
+  """Returns the class of linear functions with `nonzero` nonzero coefficients among the active coordinates."""
 
   def draw(key, inputs, active):
     key_weights, key_choice = jax.random.split(key)
@@ -50,7 +50,7 @@ def sparse_linear(nonzero: int = 3) -> FunctionClass:
 
 
 def decision_tree(depth: int = 4) -> FunctionClass:
-  """Returns the class of full binary trees: each node asks for the sign of a random coordinate, leaves are normal."""
+  """Returns the class of full binary trees: nodes test the sign of a random coordinate, leaves are standard normal."""
 
   def draw(key, inputs, active):
     key_nodes, key_leaves = jax.random.split(key)
@@ -91,8 +91,8 @@ def function_tasks(function: FunctionClass, *, dimensions: int, points: int, cur
     function: one of the classes above.
     dimensions: `d`, at least 1.
     points: at least 2.
-    curriculum: grow to that size during training; by default all is in use from the start. Points out of use are
-      padding; the last one in use is a support example until the prompt is whole.
+    curriculum: grow to the full size during training; by default prompts have full size from the start. Unused points
+      are padding. Until the prompt has full size, its last used point is a support example.
 
   Raises:
     ValueError: if there are too few dimensions or points.

@@ -1,7 +1,7 @@
-"""Examples that stay on the host, for more than the device can hold: fetched by the compiled step, or read before it.
+"""Examples that stay on the host because the device cannot hold them: fetched by the compiled step, or read ahead.
 
-In the data of a task distribution, `HostExamples` stands where an array would, and is indexed like one. Which rows a
-task will ask for can be told without reading any (`rows_asked`), and the task be made of what was read (`from_read`).
+In the data of a task distribution, `HostExamples` replaces an array and is indexed like one. `rows_asked` finds out
+which rows a task needs without reading any; `from_read` builds the task from the rows that were read.
 """
 
 from typing import Any, Callable, Iterator
@@ -13,33 +13,33 @@ import numpy as np
 
 from metajax.types import Array, Episode, PRNGKey, PyTree
 
-Sample = Callable[[PyTree, PRNGKey], Episode]  # that of a task distribution
+Sample = Callable[[PyTree, PRNGKey], Episode]  # `sample` of a task distribution
 
-_CHECKED = 10_000  # rows; all of what a memory map holds would take minutes
+_CHECKED = 10_000  # rows in the checksum; all rows of a memory map would take minutes
 
 
 def fits_device(num_bytes: int, share: float = 0.5) -> bool:
-  """Returns whether so many bytes take at most a share of the device's memory; True where that is not known."""
+  """Returns whether `num_bytes` is at most the fraction `share` of the device's memory; True if its size is unknown."""
   stats = jax.local_devices()[0].memory_stats()
   return not stats or "bytes_limit" not in stats or num_bytes <= share * stats["bytes_limit"]
 
 
 class Stored:
-  """An array `[n, ...]` of the host, perhaps a memory map, that is the same to JAX as itself alone."""
+  """An array `[n, ...]` on the host, possibly a memory map, which JAX compares by identity."""
 
   def __init__(self, array: np.ndarray):
     self.array = array
 
   def read(self, rows: np.ndarray) -> np.ndarray:
-    """Returns the rows `[...]` as `[..., ...]`."""
+    """Returns the given rows, with the axes of `rows` first."""
     return np.ascontiguousarray(self.array[np.asarray(rows)])
 
 
 @jax.tree_util.register_pytree_node_class
 class HostExamples:
-  """What a compiled program indexes in the place of an array: it asks the host, once for all tasks it is mapped over.
+  """An array on the host that a compiled program can index: one callback fetches the rows of all vmapped tasks.
 
-  Its one leaf is a checksum of up to 10,000 rows of the array, evenly spaced, by which other data are told apart.
+  Its one leaf is a checksum of up to 10,000 evenly spaced rows of the array, which identifies the data.
   """
 
   def __init__(self, array: np.ndarray):
@@ -52,7 +52,7 @@ class HostExamples:
     return jax.pure_callback(self.stored.read, shape, rows, vmap_method="broadcast_all")
 
   def tree_flatten(self) -> tuple[tuple[Any], Stored]:
-    """Returns the leaf, and what a program is compiled for."""
+    """Returns the leaf, and the static part that programs are compiled for."""
     return (self.checksum,), self.stored
 
   @classmethod
@@ -64,7 +64,7 @@ class HostExamples:
 
 
 class _Asked:
-  """In the place of examples: notes the rows that are asked for, and answers with zeros."""
+  """Replaces examples: records the rows that are requested, and returns zeros."""
 
   def __init__(self, stored: Stored, asked: list[Array]):
     self._array, self._asked = stored.array, asked
@@ -75,7 +75,7 @@ class _Asked:
 
 
 class _Read:
-  """In the place of examples: hands out what was read, in the order in which it was asked for."""
+  """Replaces examples: returns the blocks that were read, in the order of the requests."""
 
   def __init__(self, blocks: Iterator[Array]):
     self._blocks = blocks
@@ -85,45 +85,45 @@ class _Read:
 
 
 class _Withheld:
-  """In the place of examples: nothing may be asked for."""
+  """Replaces examples: any request is an error."""
 
   def __getitem__(self, rows: Array) -> Array:
-    raise ValueError("tasks that are chosen by their examples, as by diverse, cannot be read ahead; let each step "
-                     "fetch its own.")
+    raise ValueError("tasks that are chosen by their examples, as by diverse, cannot be read ahead; let each "
+                     "step fetch its own examples instead.")
 
 
 def stores(data: PyTree) -> list[Stored]:
-  """Returns what stays on the host of the data of a task distribution; none where all of it is on the device."""
+  """Returns the arrays of a task distribution's data that stay on the host, if any."""
   return [leaf.stored for leaf in jax.tree.leaves(data, is_leaf=_is_host) if _is_host(leaf)]
 
 
 def rows_asked(sample: Sample, data: PyTree, key: PRNGKey) -> tuple[Array, ...]:
-  """Returns the rows that one task reads of the one array its data leave on the host, by order of asking.
+  """Returns the rows that one task reads of the only array on the host, in the order of the requests.
 
   Raises:
-    ValueError: unless there is one such array.
-    jax.errors.UnexpectedTracerError: if a task is one of several that are drawn at once, as by `hardest_of`.
+    ValueError: unless exactly one array stays on the host.
+    jax.errors.UnexpectedTracerError: if a task is selected from several that are drawn at once, as by `hardest_of`.
   """
   asked: list[Array] = []
-  sample(_in_place(data, lambda stored: _Asked(stored, asked)), key)
+  sample(_replaced(data, lambda stored: _Asked(stored, asked)), key)
   return tuple(asked)
 
 
 def from_read(sample: Sample, data: PyTree, key: PRNGKey, blocks: tuple[Array, ...]) -> Episode:
-  """Returns the task of a key, made of what was read of the rows that it asks for; errors as in `rows_asked`."""
+  """Returns the task of a key, built from the rows that were read for it; errors as in `rows_asked`."""
   left = iter(blocks)
-  return sample(_in_place(data, lambda stored: _Read(left)), key)
+  return sample(_replaced(data, lambda stored: _Read(left)), key)
 
 
 def without_examples(data: PyTree) -> PyTree:
-  """Returns the data, in which to index the examples is a ValueError; errors as in `rows_asked`."""
-  return _in_place(data, lambda stored: _Withheld())
+  """Returns the data with examples that raise ValueError when indexed; errors as in `rows_asked`."""
+  return _replaced(data, lambda stored: _Withheld())
 
 
-def _in_place(data: PyTree, other: Any) -> PyTree:
+def _replaced(data: PyTree, other: Any) -> PyTree:
   if len(stores(data)) != 1:
     raise ValueError(f"tasks can be read ahead if one array of their data stays on the host, but {len(stores(data))} "
-                     "do; make them with on_host=True.")
+                     "do; build them with on_host=True.")
   return jax.tree.map(lambda leaf: other(leaf.stored) if _is_host(leaf) else leaf, data, is_leaf=_is_host)
 
 

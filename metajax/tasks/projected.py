@@ -1,7 +1,7 @@
-"""Tasks seen through a lens of their own: inputs flattened, standardised and multiplied by a random matrix per task.
+"""Randomly projected tasks: inputs are flattened, standardised and multiplied by a random matrix per task.
 
-A learner that meets the same pixels in new coordinates every time cannot learn what images look like, only how to
-learn from examples. Kirsch et al., General-Purpose In-Context Learning by Meta-Learning Transformers, 2022,
+With new coordinates in every task, a learner cannot memorise what images look like; it has to learn how to learn from
+examples. Kirsch et al., General-Purpose In-Context Learning by Meta-Learning Transformers, 2022,
 https://arxiv.org/abs/2212.04458, section 3.
 """
 
@@ -16,22 +16,23 @@ from metajax.types import Array, Episode, Examples, PRNGKey, TaskDistribution
 def projected(tasks: TaskDistribution, width: int, points: int | None = None) -> TaskDistribution:
   """Returns the same tasks with inputs `[., width]` and the examples of each set in random order, as prompts need.
 
-  Inputs of the whole episode are standardised by their mean and variance, and multiplied by a matrix drawn from
+  The inputs of an episode are standardised by their joint mean and variance, and multiplied by a matrix drawn from
   `N(0, 1 / pixels)`, so that projected inputs have about unit variance.
 
   Args:
-    tasks: with inputs `[., ...]`, one array.
-    width: `d` of the projected inputs, at least 1.
-    points: draw so many of the support and query examples together, all but the last for the support set. Where each
-      class has the same number of examples, who counts labels knows what is still to come, and a learner that reads
-      prompts would learn to count; a draw of few among many leaves little to be known. None keeps the two sets.
+    tasks: with inputs `[., ...]`, a single array.
+    width: the dimension `d` of the projected inputs, at least 1.
+    points: draw this many examples from support and query together; the last one is the query, the others the support
+      set. If every class has equally many examples, the labels of a prompt can be predicted by counting, and a learner
+      would learn to count; drawing a few of many examples prevents this. None keeps the two sets.
 
   Raises:
-    ValueError: if the width is not positive, there are less than 2 points or, when sampled, more than examples.
+    ValueError: if the width is not positive or there are fewer than 2 points; when sampled, if there are more points
+      than examples.
   """
   check_integers(width=width, **({} if points is None else {"points": points}))
   if width < 1:
-    raise ValueError(f"inputs are projected to 1 or more dimensions, but the width is {width}.")
+    raise ValueError(f"inputs must be projected to at least 1 dimension, but the width is {width}.")
   if points is not None and points < 2:
     raise ValueError(f"a prompt needs at least 2 points, but got {points}.")
 
@@ -46,13 +47,13 @@ def projected(tasks: TaskDistribution, width: int, points: int | None = None) ->
         raise ValueError(f"prompts of {points} points cannot be drawn from tasks of {drawn.mask.shape[0]} examples.")
       support, query = (jax.tree.map(lambda leaf: leaf[part], drawn)
                         for part in (slice(points - 1), slice(points - 1, points)))
-    lens = _lens(key_matrix, support, query, width)
-    return Episode(support._replace(inputs=lens(support.inputs)), query._replace(inputs=lens(query.inputs)))
+    project = _projection(key_matrix, support, query, width)
+    return Episode(support._replace(inputs=project(support.inputs)), query._replace(inputs=project(query.inputs)))
 
   return tasks._replace(sample=sample)
 
 
-def _lens(key: PRNGKey, support: Examples, query: Examples, width: int):
+def _projection(key: PRNGKey, support: Examples, query: Examples, width: int):
   flat = lambda inputs: inputs.reshape(inputs.shape[0], -1)
   pixels = jnp.concatenate([flat(support.inputs), flat(query.inputs)])
   used = jnp.concatenate([support.mask, query.mask])[:, None]

@@ -1,7 +1,7 @@
-"""Few-shot tasks whose ways and shots differ from task to task, padded to one shape and masked.
+"""Few-shot tasks with variable ways and shots, padded to one shape and masked.
 
-Triantafillou et al., Meta-Dataset, 2020, https://arxiv.org/abs/1903.03096, draw tasks so, and of one group of classes
-(an alphabet, a super-class) at a time.
+Triantafillou et al., Meta-Dataset, 2020, https://arxiv.org/abs/1903.03096, draw tasks in this way, and each from one
+group of classes (an alphabet, a super-class).
 """
 
 from typing import Callable
@@ -22,23 +22,23 @@ def ragged_tasks(source: ClassData, *, ways: tuple[int, int], shots: tuple[int, 
                  on_host: bool = False) -> TaskDistribution:
   """Returns the distribution of tasks with ways and shots drawn uniformly from ranges, both ends included.
 
-  An episode's inputs are `[W * S, ...]` and `[W * queries, ...]` for the most ways `W` and shots `S`, its targets
-  integers in [0, ways of the task) where the mask is true.
+  An episode's inputs are `[W * S, ...]` and `[W * queries, ...]`, where `W` and `S` are the maximum ways and shots. Its
+  targets are integers in [0, ways of the task) where the mask is true.
 
   Args:
-    source: the labelled examples; they are put on the device as they are stored.
-    ways: the fewest, at least 2, and the most.
-    shots: the fewest, at least 1, and the most, of a class.
-    queries: of each class.
-    balanced: draw the shots once for all classes of a task; otherwise for each class.
-    one_group: draw all classes of a task from one of `source.groups`, each group of enough classes as likely; a small
-      group has fewer ways than the most.
-    prepare: from stored examples to network inputs; by default uint8 in [0, 255] becomes float32 in [0, 1].
+    source: the labelled examples; they are copied to the device as stored.
+    ways: minimum, at least 2, and maximum.
+    shots: minimum, at least 1, and maximum, per class.
+    queries: queries per class.
+    balanced: draw the shots once for all classes of a task; otherwise separately for each class.
+    one_group: draw all classes of a task from one of `source.groups`, chosen uniformly from those with enough classes.
+      Small groups limit the ways.
+    prepare: maps stored examples to network inputs; by default uint8 in [0, 255] becomes float32 in [0, 1].
     on_host: leave the examples on the host, as in `class_tasks`.
 
   Raises:
-    ValueError: if a range is empty or begins too low, there are fewer classes, or examples of one, than it asks for,
-      or there are no groups.
+    ValueError: if a range is empty or starts too low, if there are too few classes or examples, or if `one_group` is
+      set and there are no groups.
   """
   check_integers(fewest_ways=ways[0], most_ways=ways[1], fewest_shots=shots[0], most_shots=shots[1], queries=queries)
   members, starts_of_group, sizes = _groups(source, one_group)
@@ -55,29 +55,29 @@ def ragged_tasks(source: ClassData, *, ways: tuple[int, int], shots: tuple[int, 
     group = jax.random.randint(key_group, (), 0, len(usable))
     size = group_sizes[group]
     drawn_ways = jax.random.randint(key_ways, (), ways[0], jnp.minimum(ways[1], size) + 1)
-    places = jnp.minimum(choose(key_classes, size, most), size - 1)  # what is beyond the group is masked below
-    classes = members[group_starts[group] + places]
+    indices = jnp.minimum(choose(key_classes, size, most), size - 1)  # entries beyond the group are masked below
+    classes = members[group_starts[group] + indices]
     drawn_shots = jax.random.randint(key_shots, (1 if balanced else most,), shots[0], shots[1] + 1)
     rows = jax.vmap(choose, in_axes=(0, 0, None))(jax.random.split(key_rows, most), arrays.counts[classes],
                                                   deepest + queries)
     inputs = prepare(arrays.examples[arrays.starts[classes][:, None] + rows])
-    there = (jnp.arange(most, dtype=jnp.int32) < drawn_ways)[:, None]
-    used = there & (jnp.arange(deepest, dtype=jnp.int32)[None, :] < drawn_shots[:, None])
+    used_classes = (jnp.arange(most, dtype=jnp.int32) < drawn_ways)[:, None]
+    used_shots = used_classes & (jnp.arange(deepest, dtype=jnp.int32)[None, :] < drawn_shots[:, None])
     labels = jnp.broadcast_to(jnp.arange(most, dtype=jnp.int32)[:, None], rows.shape)
-    asked = jnp.broadcast_to(there, (most, queries))
+    used_queries = jnp.broadcast_to(used_classes, (most, queries))
     flat = lambda array: array.reshape(-1, *array.shape[2:])
-    return Episode(examples(flat(inputs[:, :deepest]), flat(labels[:, :deepest]), flat(used)),
-                   examples(flat(inputs[:, deepest:]), flat(labels[:, deepest:]), flat(asked)))
+    return Episode(examples(flat(inputs[:, :deepest]), flat(labels[:, :deepest]), flat(used_shots)),
+                   examples(flat(inputs[:, deepest:]), flat(labels[:, deepest:]), flat(used_queries)))
 
   return TaskDistribution(sample, data)
 
 
 def _groups(source: ClassData, one_group: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """The classes sorted by group, where each group starts among them, and how many it has; without groups one of all."""
+  """Returns the classes sorted by group, and each group's start and size; without `one_group`, all are one group."""
   if not one_group:
     return np.arange(len(source.counts)), np.zeros(1, int), np.asarray([len(source.counts)])
   if not source.groups:
-    raise ValueError("classes of one group can only be drawn where classes have groups, and these have none; give "
+    raise ValueError("one_group draws the classes of a task from one group, but the classes have no groups; give "
                      "one_group=False.")
   _, numbers, sizes = np.unique(np.asarray(source.groups), return_inverse=True, return_counts=True)
   return np.argsort(numbers, kind="stable"), np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes
@@ -87,14 +87,14 @@ def _check(source: ClassData, sizes: np.ndarray, ways: tuple[int, int], shots: t
            one_group: bool) -> None:
   for name, (low, high), lowest in (("ways", ways, 2), ("shots", shots, 1)):
     if not lowest <= low <= high:
-      raise ValueError(f"{name} must go from {lowest} or more to as many or more, but they go from {low} to {high}.")
+      raise ValueError(f"{name} must go from {lowest} or more to no less than that, but they go from {low} to {high}.")
   if queries < 1:
     raise ValueError(f"a task needs at least 1 query of each class, but queries={queries}.")
   largest = int(sizes.max())
   if ways[0] > largest or not one_group and ways[1] > largest:
-    kind = "classes that the largest group has" if one_group else "classes there are"
-    raise ValueError(f"ways from {ways[0]} to {ways[1]} are more than the {largest} {kind}; ask for fewer.")
+    kind = "classes of the largest group" if one_group else "available classes"
+    raise ValueError(f"ways from {ways[0]} to {ways[1]} are more than the {largest} {kind}; give fewer.")
   smallest = int(np.argmin(source.counts))
   if shots[1] + queries > source.counts[smallest]:
     raise ValueError(f"up to {shots[1]} shots plus queries={queries} is more than the {source.counts[smallest]} "
-                     f"examples of class {source.names[smallest]!r}; ask for fewer together.")
+                     f"examples of class {source.names[smallest]!r}; give fewer together.")

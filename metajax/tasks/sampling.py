@@ -6,22 +6,22 @@ import jax.numpy as jnp
 from metajax.types import Array, Episode, PRNGKey, PyTree, TaskDistribution
 
 
-def listed_task(tasks: TaskDistribution, data: PyTree, key: PRNGKey, place: Array) -> Episode:
-  """Returns the episode at one place of the test list that `key` stands for."""
-  own = jax.random.fold_in(key, place)
-  return tasks.sample(data, own) if tasks.listed is None else tasks.listed(data, own, place)
+def listed_task(tasks: TaskDistribution, data: PyTree, key: PRNGKey, index: Array) -> Episode:
+  """Returns the episode at one index of the test list that `key` defines."""
+  own = jax.random.fold_in(key, index)
+  return tasks.sample(data, own) if tasks.listed is None else tasks.listed(data, own, index)
 
 
-def sample_tasks(tasks: TaskDistribution, data: PyTree, key: PRNGKey, places: Array) -> Episode:
-  """Returns the episodes, with leading axis `[T]`, at the given `places [T]` of the list that `key` stands for.
+def sample_tasks(tasks: TaskDistribution, data: PyTree, key: PRNGKey, indices: Array) -> Episode:
+  """Returns the episodes, with leading axis `[T]`, at `indices [T]` of the list that `key` defines.
 
-  An episode is a function of `(data, key, place)`: it does not depend on who else is sampled, where, or when.
+  An episode is a function of `(data, key, index)`: it does not depend on which others are sampled, where, or when.
   """
-  return jax.vmap(tasks.sample, in_axes=(None, 0))(data, tasks.keys(data, key, places))
+  return jax.vmap(tasks.sample, in_axes=(None, 0))(data, tasks.keys(data, key, indices))
 
 
 def sample_batch(tasks: TaskDistribution, key: PRNGKey, num_tasks: int) -> Episode:
-  """Returns `num_tasks` tasks, with leading `T`, as the key has them: a batch to look at, or to try an objective on.
+  """Returns a batch of `num_tasks` tasks, with leading `T`, to look at or to try an objective on.
 
   >>> import jax
   >>> from metajax import tasks
@@ -31,6 +31,6 @@ def sample_batch(tasks: TaskDistribution, key: PRNGKey, num_tasks: int) -> Episo
   return jax.jit(lambda data: sample_tasks(tasks, data, key, jnp.arange(num_tasks, dtype=jnp.int32)))(tasks.data)
 
 
-def meta_batch(tasks: TaskDistribution, data: PyTree, key: PRNGKey, step: Array, places: Array) -> Episode:
-  """Returns the tasks at some places of the meta-batch that follows after `step` steps, with leading `T`."""
-  return sample_tasks(tasks, tasks.at_step(data, step), jax.random.split(jax.random.fold_in(key, step))[0], places)
+def meta_batch(tasks: TaskDistribution, data: PyTree, key: PRNGKey, step: Array, indices: Array) -> Episode:
+  """Returns the tasks at `indices [T]` of the meta-batch after `step` steps, with leading `T`."""
+  return sample_tasks(tasks, tasks.at_step(data, step), jax.random.split(jax.random.fold_in(key, step))[0], indices)

@@ -1,4 +1,4 @@
-"""Sinusoids: MAML's regression tasks, a formula sampled on the device.
+"""Sinusoids: the regression tasks of MAML, sampled on the device.
 
 `y = A sin(x - phase)` with amplitude `A` in [0.1, 5], phase in [0, pi], `x` in [-5, 5], each uniform.
 Finn et al., 2017, section 5.1, https://arxiv.org/abs/1703.03400.
@@ -14,7 +14,7 @@ from metajax.types import Episode, TaskDistribution
 
 def sinusoids(shots: int, queries: int, *, amplitude: tuple[float, float] = (0.1, 5.0),
               phase: tuple[float, float] = (0.0, jnp.pi), span: tuple[float, float] = (-5.0, 5.0)) -> TaskDistribution:
-  """Returns the distribution; an episode has inputs `[shots, 1]` and targets `[shots, 1]`, the query likewise.
+  """Returns the distribution of sinusoids, with inputs and targets `[shots, 1]` and `[queries, 1]`.
 
   Raises:
     ValueError: if there is no support or no query point, or a range is reversed.
@@ -22,7 +22,7 @@ def sinusoids(shots: int, queries: int, *, amplitude: tuple[float, float] = (0.1
   >>> import jax
   >>> from metajax.tasks.sinusoids import sinusoids
   >>> tasks = sinusoids(shots=10, queries=5)
-  >>> keys = jax.random.split(jax.random.key(0), 32)  # one task a key, whatever the device
+  >>> keys = jax.random.split(jax.random.key(0), 32)  # one key per task
   >>> episodes = jax.vmap(lambda key: tasks.sample(tasks.data, key))(keys)
   >>> episodes.support.inputs.shape, episodes.query.targets.shape
   ((32, 10, 1), (32, 5, 1))

@@ -1,6 +1,6 @@
-"""Changes of whole tasks, plug-ins for any task distribution: labels permuted or wrong, tasks mixed, hard ones kept.
+"""Augmentations of whole tasks, for any task distribution: permuted labels, label noise, mixed tasks, hard tasks.
 
-Each returns a task distribution whose draw is still a function of the task's key alone.
+Each returns a task distribution whose draw still depends only on the task's key.
 """
 
 from typing import Callable
@@ -16,7 +16,7 @@ from metajax.types import Array, Episode, Examples, PRNGKey, TaskDistribution
 def permuted_labels(tasks: TaskDistribution, ways: int) -> TaskDistribution:
   """Returns the same tasks with their labels in [0, ways) permuted at random, support and query alike.
 
-  For tasks whose labels mean the same everywhere, so that a learner must read the support set to know them.
+  For tasks whose labels have a fixed meaning: once permuted, the learner needs the support set to know the labels.
   Rajendran et al., Meta-Learning Requires Meta-Augmentation, 2020, https://arxiv.org/abs/2007.05549.
 
   Raises:
@@ -34,22 +34,22 @@ def permuted_labels(tasks: TaskDistribution, ways: int) -> TaskDistribution:
 
 
 def noisy_labels(tasks: TaskDistribution, ways: int, *, support: float, query: float = 0.0) -> TaskDistribution:
-  """Returns the same tasks with a share of their labels wrong: another of the `ways` classes, each as likely.
+  """Returns the same tasks with label noise: wrong labels are uniform over the other `ways - 1` classes.
 
   Args:
     tasks: with integer targets in [0, ways).
-    ways: of each task.
-    support, query: the chance of an example of either set to be labelled wrong.
+    ways: the number of classes of each task.
+    support, query: the probability that an example of the set is mislabelled.
 
   Raises:
-    ValueError: for fewer than 2 ways, or a chance outside [0, 1].
+    ValueError: for fewer than 2 ways, or a probability outside [0, 1].
   """
   _check_ways(ways)
   for name, chance in (("support", support), ("query", query)):
     if not 0 <= chance <= 1:
       raise ValueError(f"the share of wrong labels in the {name} set must be in [0, 1], but it is {chance}.")
 
-  def spoilt(key: PRNGKey, part: Examples, chance: float) -> Examples:
+  def mislabelled(key: PRNGKey, part: Examples, chance: float) -> Examples:
     key_which, key_other = jax.random.split(key)
     wrong = jax.random.bernoulli(key_which, chance, part.targets.shape)
     step = jax.random.randint(key_other, part.targets.shape, 1, ways).astype(part.targets.dtype)
@@ -58,31 +58,31 @@ def noisy_labels(tasks: TaskDistribution, ways: int, *, support: float, query: f
   def sample(data, key):
     key_task, key_support, key_query = jax.random.split(key, 3)
     episode = tasks.sample(data, key_task)
-    return Episode(spoilt(key_support, episode.support, support), spoilt(key_query, episode.query, query))
+    return Episode(mislabelled(key_support, episode.support, support), mislabelled(key_query, episode.query, query))
 
   return tasks._replace(sample=sample)
 
 
 def interpolated(tasks: TaskDistribution, *, share: float = 0.5, concentration: float = 0.5, stages: int = 1
                  ) -> TaskDistribution:
-  """Returns tasks of which a share is mixed from two: inputs, and real targets, at `weight` and `1 - weight`.
+  """Returns tasks of which a fraction is interpolated between two tasks, with weights `weight` and `1 - weight`.
 
-  Of classes, the first of one task is mixed with the first of the other, and so on: examples of the same place and
-  label, as `class_tasks` gives them; others become padding. MLTI, Yao et al., Meta-Learning with Fewer Tasks through
-  Task Interpolation, 2022, https://arxiv.org/abs/2106.02695, eqs. 5 and 7.
+  Inputs and real targets are interpolated. For classification, class c of one task is mixed with class c of the other:
+  examples at the same index with the same label, as `class_tasks` orders them; other examples become padding. MLTI, Yao
+  et al., Meta-Learning with Fewer Tasks through Task Interpolation, 2022, https://arxiv.org/abs/2106.02695, eqs. 5, 7.
 
   Args:
-    tasks: their inputs are arrays of reals.
-    share: the chance of a task to be mixed.
-    concentration: the weight is drawn from the beta distribution with this for both parameters.
-    stages: mix before a layer drawn from the first so many, for each task, of which the input is the first. With more
-      than 1, inputs are `networks.mixture.Mixture`, which mlp and conv4 take, and the work is that of two tasks.
+    tasks: with real inputs.
+    share: the probability that a task is mixed.
+    concentration: both parameters of the beta distribution of the weight.
+    stages: mix before one of the first `stages` layers, drawn for each task; the first is the input. With more than 1,
+      inputs are `networks.mixture.Mixture`, which mlp and conv4 accept, and the cost is that of two tasks.
 
   Raises:
-    ValueError: for a share outside [0, 1], a concentration that is not positive, or no stage.
+    ValueError: for a share outside [0, 1], a concentration that is not positive, or fewer than 1 stage.
   """
   if stages < 1:
-    raise ValueError(f"tasks are mixed at the first of 1 or more layers, but stages is {stages}.")
+    raise ValueError(f"tasks must be mixed at 1 or more layers, but stages is {stages}.")
   if not 0 <= share <= 1:
     raise ValueError(f"the share of mixed tasks must be in [0, 1], but it is {share}.")
   if not concentration > 0:
@@ -96,7 +96,7 @@ def interpolated(tasks: TaskDistribution, *, share: float = 0.5, concentration: 
       each = lambda value: jnp.broadcast_to(value, one.mask.shape)
       inputs = Mixture(one.inputs, other.inputs, each(weight), each(stage))
     if jnp.issubdtype(one.targets.dtype, jnp.integer):
-      # Where nothing is mixed the other task's labels do not matter.
+      # If nothing is mixed, the other task's labels do not matter.
       alike = (one.targets == other.targets) & other.mask | (weight == 1)
       return Examples(inputs, one.targets, one.mask & alike)
     return Examples(inputs, blend(one.targets, other.targets), one.mask & (other.mask | (weight == 1)))
@@ -113,18 +113,18 @@ def interpolated(tasks: TaskDistribution, *, share: float = 0.5, concentration: 
 
 
 def hardest_of(tasks: TaskDistribution, count: int, difficulty: Callable[[Episode], Array]) -> TaskDistribution:
-  """Returns tasks each of which is the hardest of `count` that were drawn.
+  """Returns tasks each of which is the hardest of `count` draws.
 
   Args:
-    tasks: any.
-    count: how many, at least 2; all are drawn, so sampling takes so many times as long.
-    difficulty: of an episode, a scalar: such as the loss of a learner that learns nothing, on raw inputs.
+    tasks: any task distribution.
+    count: at least 2; all are drawn, so sampling takes `count` times as long.
+    difficulty: maps an episode to a scalar, such as the loss of an untrained learner on raw inputs.
 
   Raises:
-    ValueError: for fewer than 2.
+    ValueError: for a count below 2.
   """
   if count < 2:
-    raise ValueError(f"the hardest is one of at least 2 tasks, but count is {count}.")
+    raise ValueError(f"the hardest task must be chosen from at least 2 tasks, but count is {count}.")
 
   def sample(data, key):
     drawn = jax.vmap(tasks.sample, (None, 0))(data, jax.random.split(key, count))
@@ -136,4 +136,4 @@ def hardest_of(tasks: TaskDistribution, count: int, difficulty: Callable[[Episod
 
 def _check_ways(ways: int) -> None:
   if ways < 2:
-    raise ValueError(f"labels can be changed among at least 2 classes, but ways is {ways}.")
+    raise ValueError(f"labels can only be changed among at least 2 classes, but ways is {ways}.")

@@ -1,6 +1,6 @@
-"""Meta-test: a frozen list of episodes, their mean and its interval.
+"""Meta-test: scores on a frozen list of episodes, with their mean and its confidence interval.
 
-Episode number `i` of a list is a function of the list's key and `i`, so every learner and every checkpoint meets the
+Episode `i` of a list is a function of the list's key and `i`, so every learner and every checkpoint is tested on the
 same episodes.
 """
 
@@ -23,13 +23,13 @@ from metajax.types import Learner, Params, PerExample, PerSet, PRNGKey, TaskDist
 class Estimate(NamedTuple):
   """A mean over test episodes."""
   mean: float
-  interval: float  # half the width of the 95 % interval, 1.96 standard errors
-  values: np.ndarray  # [episodes], one each, in the order of the list
+  interval: float  # half the width of the 95 % confidence interval, 1.96 standard errors
+  values: np.ndarray  # [episodes], in the order of the list
 
   def __str__(self) -> str:
     return f"{self.mean:.4f} ± {self.interval:.4f}"
 
-  def __repr__(self) -> str:  # not every episode, where a notebook shows it
+  def __repr__(self) -> str:  # keeps notebooks from showing every episode
     return str(self)
 
 
@@ -39,18 +39,18 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
   """Returns a function from parameters to an `Estimate` of the loss and of each score.
 
   Args:
-    learner: any learner; it may take other inner steps than the one that was trained.
+    learner: any learner; it may use a different number of inner steps than in training.
     loss: `(outputs [Q, ...], targets [Q, ...]) -> [Q]`, reported as `loss`.
     scores: further measures of the same form.
     tasks: where the episodes come from.
-    num_episodes: how many, at least 2.
+    num_episodes: the length of the list, at least 2.
     key: the key of the list.
-    chunk: episodes solved at once.
-    mesh: devices, of all processes, that solve a part of the list each; the parameters must be on all of them.
-    measures: further ones, of the query set as a whole, reported before the scores.
+    chunk: the number of episodes solved at once.
+    mesh: the devices of all processes, each of which solves a shard of the list; the parameters must be replicated.
+    measures: measures of the whole query set, reported before the scores.
 
   Raises:
-    ValueError: if there are fewer than 2 episodes, of which no interval can be had.
+    ValueError: for fewer than 2 episodes, which give no interval.
   """
   check_integers(num_episodes=num_episodes)
   if num_episodes < 2:
@@ -58,22 +58,23 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
   key_list, key_adapt = jax.random.split(key)
 
   measures = measures or {}
-  share = -(-num_episodes // (mesh.size if mesh else 1))  # the last of them go beyond the list, and are dropped
+  per_device = -(-num_episodes // (mesh.size if mesh else 1))  # rounded up; the excess is dropped at the end
 
-  def part(params, data):
-    first = lax.axis_index(TASKS) * share if mesh else 0
+  def shard(params, data):
+    first = lax.axis_index(TASKS) * per_device if mesh else 0
 
-    def one(place):
-      episode = listed_task(tasks, data, key_list, place)
-      solved = solve(learner, loss, scores, params, episode, jax.random.fold_in(key_adapt, place))
+    def one(index):
+      episode = listed_task(tasks, data, key_list, index)
+      solved = solve(learner, loss, scores, params, episode, jax.random.fold_in(key_adapt, index))
       query = solved.query
       whole = {name: measure(solved.outputs, query.targets, query.mask) for name, measure in measures.items()}
       return {"loss": solved.loss, **whole, **solved.scores}
 
-    found = lax.map(one, first + jnp.arange(share, dtype=jnp.int32), batch_size=min(chunk, share))
+    indices = first + jnp.arange(per_device, dtype=jnp.int32)
+    found = lax.map(one, indices, batch_size=min(chunk, per_device))
     return lax.all_gather(found, TASKS, tiled=True) if mesh else found
 
-  run = jax.jit(over_tasks(part, mesh) if mesh else part)
+  run = jax.jit(over_tasks(shard, mesh) if mesh else shard)
   data = replicate(tasks.data, mesh) if mesh else tasks.data
 
   compiled: list[Any] = []
@@ -83,14 +84,14 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
       compiled.append(run.lower(params, data).compile())
       if mesh:
         wait("compiled")
-    found = jax.device_get(compiled[0](params, data))  # in the order of the alphabet
+    found = jax.device_get(compiled[0](params, data))  # jax sorts the names
     return {name: estimate(found[name][:num_episodes]) for name in ("loss", *measures, *scores)}
 
   return evaluate
 
 
 def estimate(values: np.ndarray) -> Estimate:
-  """Returns the mean of `values [episodes]` with its 95 % interval.
+  """Returns the mean of `values [episodes]` with its 95 % confidence interval.
 
   >>> import numpy as np
   >>> from metajax import evaluation

@@ -1,7 +1,7 @@
-"""Numbers that are none: where the first of them is, what a run says of it, and optimizers that can bear some.
+"""Non-finite values (NaN or Inf): finding the first one, reporting it, and optimizers that tolerate some.
 
-A NaN in a gradient makes parameters NaN, and these everything that follows; so each step looks at all that it computed,
-in the order of the computation, and keeps the number of the first leaf that is not finite.
+A NaN in the gradient spreads to the parameters, and from there to all later steps. So each step checks everything that
+it computed, in the order of computation, and records the index of the first non-finite leaf.
 """
 
 import functools
@@ -14,11 +14,11 @@ import optax
 
 from metajax.types import Array, Metrics, Params, PyTree
 
-FINE = -1  # in place of the number of a leaf: all are finite
+FINE = -1  # instead of the index of a leaf: all leaves are finite
 
 
 class Checked(NamedTuple):
-  """What a step computes, in the order in which a fault spreads."""
+  """Everything that a step computes, in the order in which non-finite values spread."""
   metrics: Metrics
   gradient: Params
   norm: Array  # of the gradient
@@ -27,7 +27,7 @@ class Checked(NamedTuple):
 
 
 class NonFinite(FloatingPointError):
-  """A step computed a number that is none. `step` counts from 1; `path` is the first leaf, in order of computation."""
+  """A step computed a non-finite value. `step` counts from 1; `path` is the first such leaf in order of computation."""
 
   def __init__(self, step: int, path: str):
     self.step, self.path = step, path
@@ -37,18 +37,18 @@ class NonFinite(FloatingPointError):
 
 
 def first_fault(checked: Checked) -> Array:
-  """Returns the number of the first leaf that is not finite, a scalar int32, or `FINE`.
+  """Returns the index of the first non-finite leaf, a scalar int32, or `FINE`.
 
-  Of a step that `guard`'s optimizer skipped, metrics and gradient do not count: nothing of them went into the state.
+  If the optimizer of `guard` skipped the update, metrics and gradient are not checked, as they did not enter the state.
   """
   return lax.cond(_all_finite(checked), lambda: jnp.int32(FINE), lambda: _locate(checked))
 
 
 def _all_finite(checked: Checked) -> Array:
-  """Returns whether every number is finite, by a few sums, which cost less than a look at each leaf.
+  """Returns whether all values are finite, by a few sums, which is cheaper than a check of each leaf.
 
-  Zero times a number is zero, or NaN if the number is none. Leaves of one shape, as gradient, weights and the
-  optimizer's moments are, go into one sum.
+  Zero times a value is zero if the value is finite, and NaN otherwise. Leaves of equal shape, such as a gradient, its
+  weights and the optimizer's moments, are added up first.
   """
   alike: dict[tuple, Array] = {}
   for _, leaf in _reals(checked):
@@ -62,15 +62,15 @@ def _locate(checked: Checked) -> Array:
   bad = jnp.stack([~jnp.all(jnp.isfinite(leaf)) for _, leaf in _reals(checked)])
   before = len(_reals(checked[:3]))
   first = jnp.argmax(bad).astype(jnp.int32)
-  counts = jnp.any(bad)
+  found = jnp.any(bad)
   skipped = was_skipped(checked.opt_state)
   if skipped is not None:
-    counts = jnp.where(skipped, jnp.any(bad[before:]), counts)
-  return jnp.where(counts, first, jnp.int32(FINE))
+    found = jnp.where(skipped, jnp.any(bad[before:]), found)
+  return jnp.where(found, first, jnp.int32(FINE))
 
 
 def path_of(number: int, checked: Checked) -> str:
-  """Returns the path of a leaf by its number, such as `gradient/dense/kernel`; the leaves may be of any value."""
+  """Returns the path of the leaf at an index, such as `gradient/dense/kernel`; the values of leaves do not matter."""
   return jax.tree_util.keystr(_reals(checked)[number][0], simple=True, separator="/")
 
 
@@ -81,13 +81,13 @@ def was_skipped(opt_state: PyTree) -> Array | None:
 
 
 def guard(optimizer: optax.GradientTransformation, *, clip: float = 0.0, skip: int = 0) -> optax.GradientTransformation:
-  """Returns the optimizer behind a guard; with neither setting, itself.
+  """Returns the optimizer with gradient clipping and skipping of non-finite updates; with neither, itself.
 
   Args:
-    optimizer: any.
-    clip: the largest norm of a gradient, over all its leaves; longer ones are shortened to it. 0: not clipped.
-    skip: how many updates in a row may be skipped because their gradient is not finite; the next one after them is
-      applied, which ends the run. 0: none is skipped.
+    optimizer: any optimizer.
+    clip: the maximum global norm of a gradient; larger gradients are scaled down to it. 0 means no clipping.
+    skip: the maximum number of consecutive updates that may be skipped because their gradient is non-finite. The next
+      update is applied, which ends the run. 0 means that none is skipped.
   """
   if clip:
     optimizer = optax.chain(optax.clip_by_global_norm(clip), optimizer)

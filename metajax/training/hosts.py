@@ -1,7 +1,7 @@
-"""Several processes that train as one: who they are, how they find each other, and what they must agree on.
+"""Training with several processes: how they connect, wait for each other, and agree.
 
-Every process runs the same program on the same arguments and sees all devices; it computes for its own. Whatever a
-process does to the world besides (files, words) is done by one of them, the writer.
+Every process runs the same program with the same arguments; it sees all devices and computes on its own. Only one
+process, the writer, writes files and prints.
 """
 
 import time
@@ -12,32 +12,32 @@ from jax.experimental import multihost_utils
 import numpy as np
 from orbax.checkpoint import multihost
 
-_PATIENCE = 20 * 60 * 1000  # milliseconds that processes wait for each other
+_TIMEOUT = 20 * 60 * 1000  # milliseconds that processes wait for each other
 
 
 class Hosts(NamedTuple):
-  """Where the processes meet."""
+  """How the processes find each other."""
   coordinator: str  # `address:port` of the first process, the same for all
   processes: int
-  process: int  # this one, from 0
+  process: int  # index of this process, from 0
 
 
 def connect(hosts: Hosts | None) -> None:
-  """Joins the processes of a run, before any device is touched.
+  """Connects the processes of a run; must be called before any device is used.
 
   Args:
-    hosts: where to meet; None asks the cluster (TPU pod, SLURM, Kubernetes, Open MPI), as jax does.
+    hosts: how to find the others; None lets JAX detect the cluster (TPU pod, SLURM, Kubernetes, Open MPI).
 
   Raises:
-    ValueError: if a number is not possible, or there is no cluster to ask.
-    RuntimeError: if the others do not come in time.
+    ValueError: if the index of the process is out of range, or no cluster is detected.
+    RuntimeError: if the other processes do not connect in time.
   """
   if hosts is None:
     try:
       jax.distributed.initialize()
     except ValueError as error:
-      raise ValueError("no cluster was recognised (TPU pod, SLURM, Kubernetes, Open MPI); say where the processes "
-                       "meet: --hosts=<address>:<port>,<processes>,<process>.") from error
+      raise ValueError("no cluster was recognised (TPU pod, SLURM, Kubernetes, Open MPI); give the coordinator: "
+                       "--hosts=<address>:<port>,<processes>,<process>.") from error
     return
   if not 0 <= hosts.process < hosts.processes:
     raise ValueError(f"process {hosts.process} is not one of {hosts.processes}: they count from 0.")
@@ -45,37 +45,37 @@ def connect(hosts: Hosts | None) -> None:
 
 
 def is_writer() -> bool:
-  """Returns whether this process writes files and speaks; exactly one does."""
+  """Returns whether this process writes files and prints; exactly one does."""
   return jax.process_index() == 0
 
 
 def wait(what: str) -> None:
-  """Returns when every process has come here; `what` names the place, and is the same for all.
+  """Blocks until every process has reached this barrier; `what` names it, and must be the same in all processes.
 
-  Not a collective of the devices: those give up after half a minute (gloo's, as they first meet), and processes that
-  compile may be further apart than that. So wait after compiling what they will run together.
+  This is not a collective of the devices: gloo's first collective times out after half a minute, and compile times of
+  processes may differ by more than that. So wait after compiling a program that runs on all processes.
   """
-  multihost.get_barrier_sync_fn()(key=what, timeout_ms=_PATIENCE)
+  multihost.get_barrier_sync_fn()(key=what, timeout_ms=_TIMEOUT)
 
 
 def together(asked: Callable[[], bool], seconds: float = 0.5) -> Callable[[], bool]:
-  """Returns a question that all processes answer alike: yes, once one of them has been answered yes.
+  """Returns a function that is true in all processes once `asked` has been true in one of them.
 
-  Every process must ask as often as the others. They talk after as many questions as the slowest of them asks in about
-  `seconds`, since to talk means to wait for each other.
+  Every process must call it equally often. Processes synchronise only once in several calls, as many as the slowest
+  process makes in about `seconds`, because to synchronise is to wait for each other.
   """
   if jax.process_count() == 1:
     return asked
-  silence, left, heard, answer = 1, 0, time.monotonic(), False
+  interval, left, synced, answer = 1, 0, time.monotonic(), False
 
   def ask():
-    nonlocal silence, left, heard, answer
+    nonlocal interval, left, synced, answer
     if not left:
-      said = multihost_utils.process_allgather(np.asarray([asked(), time.monotonic() - heard], np.float32))
-      # What all have heard is the same for all, and so is what they make of it.
-      answer, slowest = answer or bool(said[:, 0].any()), float(said[:, 1].max())
-      silence = max(1, min(2 * silence, int(silence * seconds / max(slowest, 1e-3))))
-      left, heard = silence, time.monotonic()
+      gathered = multihost_utils.process_allgather(np.asarray([asked(), time.monotonic() - synced], np.float32))
+      # All processes gather the same values, so they compute the same answer and interval.
+      answer, slowest = answer or bool(gathered[:, 0].any()), float(gathered[:, 1].max())
+      interval = max(1, min(2 * interval, int(interval * seconds / max(slowest, 1e-3))))
+      left, synced = interval, time.monotonic()
     left -= 1
     return answer
 
@@ -83,9 +83,9 @@ def together(asked: Callable[[], bool], seconds: float = 0.5) -> Callable[[], bo
 
 
 def to_host(tree: Any) -> Any:
-  """Returns the arrays of a tree, spread over whatever devices of whatever processes, as NumPy arrays of this process.
+  """Returns the arrays of a tree, however they are sharded over devices and processes, as NumPy arrays.
 
-  Every process must ask, if an array is spread over several.
+  If an array is sharded over several processes, every process must call this.
   """
 
   def whole(leaf):

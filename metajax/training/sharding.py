@@ -1,7 +1,7 @@
-"""The task axis mapped over devices: each device samples, adapts and differentiates its own share of the meta-batch.
+"""Sharding of tasks over devices: each device samples, adapts to and differentiates its own shard of the meta-batch.
 
-Mapped with `shard_map` or `pmap`, never left to the automatic partitioner, which would gather vmapped per-task
-convolutions and compute every task on every device.
+Tasks are mapped with `shard_map` or `pmap`. The automatic partitioner would gather vmapped per-task convolutions and
+compute every task on every device.
 """
 
 from typing import Any, Callable
@@ -14,51 +14,51 @@ TASKS = "tasks"  # the name of the mapped axis
 
 # (function, mesh) -> the function run on every device of the mesh
 Mapping = Callable[[Callable, Mesh], Any]
-_BIG = 4096  # numbers; a smaller array is not worth being spread
+_BIG = 4096  # elements; smaller arrays are not worth sharding
 
 
 def task_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-  """Returns the mesh of one axis, `TASKS`, over the given devices (by default all there are)."""
+  """Returns the mesh with the single axis `TASKS` over the given devices (by default all)."""
   devices = jax.devices() if devices is None else devices
   return jax.make_mesh((len(devices),), (TASKS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def usable_devices(num_tasks: int) -> list[jax.Device]:
-  """Returns as many devices as divide the meta-batch evenly, as many of each process.
+  """Returns the largest set of devices that divides the meta-batch evenly, with equally many devices of each process.
 
   Raises:
-    ValueError: if not even one device of each process can have as many tasks as the others.
+    ValueError: if the meta-batch cannot be divided evenly among the processes.
   """
   processes, local = jax.process_count(), jax.local_device_count()
   fitting = [count for count in range(1, local + 1) if num_tasks % (processes * count) == 0]
   if not fitting:
-    raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be shared evenly by {processes} processes; use a "
-                     f"multiple of {processes}.")
-  of_process: dict[int, list[jax.Device]] = {}
+    raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be divided evenly among {processes} processes; "
+                     f"use a multiple of {processes}.")
+  by_process: dict[int, list[jax.Device]] = {}
   for device in jax.devices():
-    of_process.setdefault(device.process_index, []).append(device)
-  return [device for devices in of_process.values() for device in devices[:fitting[-1]]]
+    by_process.setdefault(device.process_index, []).append(device)
+  return [device for devices in by_process.values() for device in devices[:fitting[-1]]]
 
 
 def over_tasks(function: Callable, mesh: Mesh, in_specs: Any = PartitionSpec(), out_specs: Any = PartitionSpec()
                ) -> Callable:
-  """Returns `function` run on every device of the mesh, with arguments and results replicated unless specified.
+  """Returns `function` mapped over the devices of the mesh, with arguments and results replicated by default.
 
-  `in_specs`, one for each argument, and `out_specs` say which are sharded.
+  `in_specs`, one per argument, and `out_specs` specify which are sharded.
 
-  `check_vma` is off: with it on, a gradient with respect to a replicated argument is summed over the devices without
-  a word, inside an inner loop too. Here a gradient is the device's own, until the function averages it.
+  `check_vma` is off: with it on, gradients with respect to a replicated argument are implicitly summed over devices,
+  even inside an inner loop. Here a gradient is that of the device's own tasks, until the function averages it.
   """
   return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
 def over_tasks_by_pmap(function: Callable, mesh: Mesh) -> Callable:
-  """Returns the same as `over_tasks` by way of `jax.pmap`, for those who know it by that name."""
+  """Returns the same as `over_tasks`, but maps with `jax.pmap`."""
   devices = list(mesh.devices.flat)
   own = [device for device in devices if device.process_index == jax.process_index()]
 
   def call(*arguments):
-    # pmap wants an argument that differs from device to device; which it is does not matter here.
+    # pmap needs an argument with a mapped axis; its value is not used.
     in_axes = (0, *(None for _ in arguments))
     mapped = jax.pmap(lambda _, *rest: function(*rest), axis_name=TASKS, in_axes=in_axes, out_axes=None,
                       devices=devices)
@@ -68,14 +68,15 @@ def over_tasks_by_pmap(function: Callable, mesh: Mesh) -> Callable:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """Returns the sharding of an array that every device of the mesh holds whole."""
+  """Returns the sharding of an array that is replicated over the mesh."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def spread(tree: Any, mesh: Mesh) -> Any:
-  """Returns the shardings of a tree of arrays that the devices of the mesh share, each a part of every big one.
+  """Returns the shardings of a tree of arrays whose large leaves are sharded over the mesh.
 
-  An array is cut along its longest axis that the devices divide; one that is small, or has none, is whole everywhere.
+  An array is sharded along its longest axis that is divisible by the number of devices. Arrays without such an axis,
+  and small ones, are replicated.
   """
 
   def rule(leaf):
@@ -89,14 +90,14 @@ def spread(tree: Any, mesh: Mesh) -> Any:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-  """Returns a tree of arrays, the same in all processes, held whole by every device of the mesh."""
+  """Replicates a tree of arrays, which must be the same in all processes, over the mesh."""
   if jax.process_count() == 1:
     return jax.device_put(tree, replicated(mesh))
 
-  def spread(leaf):
+  def put(leaf):
     keys = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     array = np.asarray(jax.random.key_data(leaf) if keys else leaf)
     whole = jax.make_array_from_callback(array.shape, replicated(mesh), lambda index: array[index])
     return jax.random.wrap_key_data(whole, impl=jax.random.key_impl(leaf)) if keys else whole
 
-  return jax.tree.map(spread, tree)
+  return jax.tree.map(put, tree)

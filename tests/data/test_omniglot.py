@@ -206,7 +206,7 @@ def test_zip_with_other_content_is_refused(miniature, tmp_path, changes, message
   path = _write(miniature, _BACKGROUND, members)
   with pytest.raises(ValueError) as caught:
     omniglot.load("val", data_dir=miniature)
-  assert message in str(caught.value) and str(path.parent) in str(caught.value) and "fetch" in str(caught.value)
+  assert message in str(caught.value) and str(path.parent) in str(caught.value) and "download" in str(caught.value)
   assert not (tmp_path / "cache").exists()
 
 

@@ -75,7 +75,7 @@ def test_all_other_columns_are_the_inputs(tmp_path):
     ({"dose": [None, *range(19)]}, {}, "column 'dose' .* no finite number in row 1"),
     ({"dose": [*range(19), float("inf")]}, {}, "column 'dose' .* no finite number in row 20"),
     ({"patient": ["p0", None] * 10}, {}, "column 'patient' .* no value in row 2|p0"),
-    ({"patient": ["p0"] * 20}, {}, "cannot be shared|no row in its|would have none"),
+    ({"patient": ["p0"] * 20}, {}, "cannot be split|no row in its|would have none"),
     ({"ill": ["no"] * 20}, {"target": "ill", "classification": True}, "names 1 class"),
 ])
 def test_a_table_that_cannot_be_is_refused_in_a_sentence(tmp_path, changes, settings, sentence):

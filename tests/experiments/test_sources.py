@@ -142,7 +142,7 @@ def test_a_table_is_tasks(tmp_path, classification, learner):
   config = small(table.get_config(learner), data=str(tmp_path / "a.csv"), group="patient", shots=3, queries=3,
                  target="ill" if classification else "age", classification=classification, hidden=(8, 4))
   built = check(table.build(config))
-  assert "one task a patient" in built.notes and "Groups: 6 train, 2 val, 2 test" in built.notes
+  assert "one task per patient" in built.notes and "Groups: 6 train, 2 val, 2 test" in built.notes
   assert ("accuracy" in built.scores) == classification
   assert ("mean squared error" in built.notes) != classification
 

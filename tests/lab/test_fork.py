@@ -70,9 +70,9 @@ def test_what_a_cut_short_fork_left_is_no_run(source, tmp_path):
 
 
 @pytest.mark.parametrize("prepare, training, words", [
-    (lambda source, folder: folder.write_text("mine"), {}, "is not empty; name a new one"),
-    (lambda source, folder: (folder.mkdir(), (folder / "x").write_text("mine")), {}, "is not empty; name a new one"),
-    (None, {"steps": 8}, "stands at step 8, so there is nothing left to do in 8 steps"),
+    (lambda source, folder: folder.write_text("mine"), {}, "is not empty; name another"),
+    (lambda source, folder: (folder.mkdir(), (folder / "x").write_text("mine")), {}, "is not empty; name another"),
+    (None, {"steps": 8}, "is already at step 8, so there is nothing left to do in 8 steps"),
     (None, {"skip_nonfinite": 3}, "no checkpoint that fits these settings"),  # another optimizer, another state
 ])
 def test_what_cannot_be_forked(source, tmp_path, prepare, training, words):

@@ -29,7 +29,7 @@ def test_a_run_that_diverges_can_be_replayed(tmp_path):
   (tmp_path / f"step_{fault.step}.npz").unlink()
   said = []
   checked = replay(built, tmp_path, fault.step, say=said.append)
-  assert f"The first that is not finite: {fault.path}." in said
+  assert f"The first non-finite array: {fault.path}." in said
   assert any(sentence.startswith(f"  {fault.path}: ") for sentence in said)
   again = _batch(tmp_path / f"step_{fault.step}.npz")
   assert batch.keys() == again.keys()
@@ -53,10 +53,10 @@ def test_any_step_of_a_run_can_be_replayed(whole, step, start):
   said = []
   checked = replay(built, folder, step, say=said.append)
   assert int(first_fault(checked)) == FINE
-  assert said[0] == f"From step {start} to step {step}." and "All that it computed is finite." in said
+  assert said[0] == f"From step {start} to step {step}." and "All values that it computed are finite." in said
   assert float(checked.metrics["loss"]) == rows["loss"][step - 1]
   assert float(checked.norm) == rows["gradient_norm"][step - 1]
-  losses = [sentence for sentence in said if sentence.startswith("The greatest loss of a task is")]
+  losses = [sentence for sentence in said if sentence.startswith("The largest loss of a task is")]
   assert len(losses) == 1
   assert _batch(folder / f"step_{step}.npz")["query.inputs"].shape == (8, 3, 1)
 
@@ -77,6 +77,6 @@ def test_a_run_laid_out_otherwise_can_be_replayed(tmp_path, setting):
 
 @pytest.mark.parametrize("step", [0, 9])
 def test_a_step_that_is_none(tmp_path, step):
-  with pytest.raises(ValueError, match=f"step {step} is none of this run's; choose one from 1 to 8"):
+  with pytest.raises(ValueError, match=f"step {step} is not a step of this run; choose one from 1 to 8"):
     replay(build_sinusoid(), tmp_path, step)
   assert not list(tmp_path.iterdir())

@@ -39,7 +39,7 @@ def test_sweeps():
 
 
 @pytest.mark.parametrize("text, words", [
-    ("none,some", "arm 'some' is not known; there are none, both, in, out"),
+    ("none,some", "arm 'some' is not known; give one of none, both, in, out"),
     ("none,none", "arm none is there twice"),
     ("none,,both", "empty item"),
     ("config.contrast.wait=1", "did you mean config.contrast.weight"),

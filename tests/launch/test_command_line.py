@@ -105,7 +105,7 @@ _BAD = {
     "unknown norm": ([*_GLYPHS, "--config.norm=layer"], ["config.norm='layer'", "batch, group, none"]),
     "one way": ([*_GLYPHS, "--config.ways=1"], ["config.ways=1", "2 or more"]),
     "negative filters": ([*_GLYPHS, "--config.filters=-4"], ["config.filters=-4", "1 or more"]),
-    "more ways than classes": ([*_GLYPHS, "--config.ways=3000"], ["ways=3000", "classes there are", "or fewer"]),
+    "more ways than classes": ([*_GLYPHS, "--config.ways=3000"], ["ways=3000", "available classes", "or fewer"]),
     "more examples than a class has": ([*_GLYPHS, "--config.shots=10", "--config.queries=11"],
                                        ["shots=10", "queries=11", "21", "20 or fewer"]),
     "filters that make no groups": ([*_GLYPHS, "--config.norm=group", "--config.filters=12"], ["12 channels", "8"]),
@@ -127,13 +127,13 @@ _EVALUATE = {
 _REPLAY = {
     "no step": (["--workdir={folder}/taken"], ["--workdir and --step"]),
     "step zero": (["--workdir={folder}/taken", "--step=0"], ["step=0", "positive integer"]),
-    "a step after the last": (["--workdir={folder}/taken", "--step=3"], ["step 3 is none", "from 1 to 2"]),
+    "a step after the last": (["--workdir={folder}/taken", "--step=3"], ["step 3 is not a step", "from 1 to 2"]),
     "no run to replay": (["--workdir={folder}/none", "--step=1"], ["none holds no run"]),
 }
 
 
 _COMPARE = {
-    "several processes": (["--hosts=localhost:1,2,0"], ["runs in one process, without --hosts"]),
+    "several processes": (["--hosts=localhost:1,2,0"], ["runs in one process, so --hosts"]),
     "one arm": ([_SINUSOID, "--arms=none"], ["at least 2 arms"]),
     "an unknown arm": ([_SINUSOID, "--arms=none,most"], ["arm 'most' is not known", "none, both, in, out"]),
     "an arm that cannot be": ([_SINUSOID, "--arms=none,config.training.tasks_per_step=1"], ["tasks_per_step=1"]),
@@ -146,7 +146,7 @@ _COMPARE = {
 }
 
 _FAULTS = {
-    "an unknown recipe to kill": (["--recipes=maml"], ["--recipes=maml is not known", "of sinusoid, quickstart."]),
+    "an unknown recipe to kill": (["--recipes=maml"], ["--recipes=maml is not known", "from sinusoid, quickstart."]),
 }
 
 

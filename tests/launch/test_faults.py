@@ -45,7 +45,7 @@ def test_a_layout_that_is_none(words):
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("record, sentence", [
-    ("{", "is no record of kills"), ("[]", "is no record of kills"), ("{}", "is no record of kills"),
+    ("{", "is not a record of kills"), ("[]", "is no record of kills"), ("{}", "is no record of kills"),
     ('{"command": "x", "machine": "y", "versions": {}, "trials": []}', "another command and machine and versions")])
 def test_what_is_no_record_is_not_added_to(tmp_path, record, sentence):
   (tmp_path / "record.json").write_text(record)
@@ -55,9 +55,9 @@ def test_what_is_no_record_is_not_added_to(tmp_path, record, sentence):
 
 @pytest.mark.parametrize("codes, number, hits, fault", [
     ([0], None, [], ""), ([3], None, [], "exit codes [3] before None: its last words"),
-    ([None], signal.SIGKILL, ["SIGKILL"], "it stood still for 1 s"),
-    ([None], signal.SIGTERM, ["SIGTERM"], "it stood still for 1 s"),
-    ([None, None], signal.SIGKILL, ["SIGKILL"], "it stood still for 1 s"),
+    ([None], signal.SIGKILL, ["SIGKILL"], "it did not end within 1 s"),
+    ([None], signal.SIGTERM, ["SIGTERM"], "it did not end within 1 s"),
+    ([None, None], signal.SIGKILL, ["SIGKILL"], "it did not end within 1 s"),
     ([None, 3], signal.SIGKILL, [], "exit codes [3, -9] before Kill"), ([0, 0], signal.SIGKILL, [], "")])
 def test_what_becomes_of_a_run_is_seen(tmp_path, monkeypatch, codes, number, hits, fault):
   """Of processes that end with a code or, where there is none, sleep."""
@@ -70,7 +70,7 @@ def test_what_becomes_of_a_run_is_seen(tmp_path, monkeypatch, codes, number, hit
     return children[-1].pid
 
   monkeypatch.setattr(kills, "_fork", fork)
-  monkeypatch.setattr(kills, "_PATIENCE", 1.0)
+  monkeypatch.setattr(kills, "_TIMEOUT", 1.0)
   (tmp_path / "run.log").write_text("its last words")
   kill = [kills.Kill(number, 0.3, False, len(codes) - 1, 0.1)] if number else []
   found, said = kills.trial([], kills.Layout(len(codes), 1), tmp_path / "run", kill)

@@ -98,7 +98,7 @@ def test_tpu():
   made = on_tpu.command_of(_TRAIN, "pod", "z", "p", "metajax", "py")
   assert made == ["gcloud", "compute", "tpus", "tpu-vm", "ssh", "pod", "--zone=z", "--project=p", "--worker=all",
                   "--command=cd metajax && py -m launch.train '--config=a b.py' --hosts=auto"]
-  with pytest.raises(ValueError, match="which TPU is meant"):
+  with pytest.raises(ValueError, match="the TPU is not named"):
     on_tpu.command_of(_TRAIN, None, "z", None, "metajax", "py")
 
 

@@ -41,7 +41,7 @@ def objective(points):
 @pytest.mark.parametrize("reads", [predict, represent, objective])
 def test_a_prompt_that_is_too_long_is_refused_in_a_sentence(reads):
   assert np.isfinite(jax.jit(reads, static_argnums=0)(POINTS)).all()
-  with pytest.raises(ValueError, match=r"4 examples with . queries after it takes 9 places.*max_tokens=7; give"):
+  with pytest.raises(ValueError, match=r"4 examples with . queries after it takes 9 positions.*max_tokens=7; give"):
     jax.eval_shape(functools.partial(reads, POINTS + 1))
 
 
@@ -51,7 +51,7 @@ def test_without_a_query_there_is_no_place_for_one():
   plain = objectives.autoregressive(functools.partial(read, short), losses.squared_error)
   assert np.isfinite(plain(short.init(jax.random.key(0), episodes.support.inputs[0]), episodes, jax.random.key(0))[0])
   longer = Episode(*(jax.tree.map(lambda leaf: jnp.repeat(leaf, 2, axis=1), part) for part in episodes))
-  with pytest.raises(ValueError, match="6 examples with 0 queries after it takes 12 places"):
+  with pytest.raises(ValueError, match="6 examples with 0 queries after it takes 12 positions"):
     plain(PARAMS, longer, jax.random.key(0))
 
 

@@ -127,7 +127,7 @@ def test_one_turn_turns_all_classes_of_a_task_alike():
          for images in np.concatenate([stored(support), stored(query)], axis=1)]
   assert all(len(turns) == 1 for turns in met)
   assert set.union(*met) == {0, 1, 2, 3}
-  with pytest.raises(ValueError, match="ways=3 is more than the 2 classes"):
+  with pytest.raises(ValueError, match="ways=3 is more than the 2 available classes"):
     class_tasks(source((2, 3)), ways=3, shots=1, queries=1, rotations=True, one_turn=True)
   with pytest.raises(ValueError, match="needs rotations=True"):
     class_tasks(source((2, 3)), ways=2, shots=1, queries=1, one_turn=True)
@@ -156,8 +156,8 @@ def test_a_key_stands_for_one_task(drawn):
 
 
 @pytest.mark.parametrize("settings, sentence", [
-  ({"ways": 6}, "ways=6 is more than the 5 classes"),
-  ({"ways": 21, "rotations": True}, "ways=21 is more than the 20 classes"),
+  ({"ways": 6}, "ways=6 is more than the 5 available classes"),
+  ({"ways": 21, "rotations": True}, "ways=21 is more than the 20 available classes"),
   ({"ways": 1}, "at least 2 ways"),
   ({"shots": 0}, "shots=0"),
   ({"queries": 0}, "queries=0"),

@@ -84,5 +84,5 @@ def test_classes_count_alike_whatever_their_shots():
 
 @pytest.mark.parametrize("settings", [{"num_tasks": 1, "candidates": 4}, {"num_tasks": 5, "candidates": 4}])
 def test_what_cannot_be_is_refused(settings):
-  with pytest.raises(ValueError, match="at least 2 tasks, chosen from as many candidates"):
+  with pytest.raises(ValueError, match="at least 2 tasks, and at least as many candidates"):
     diverse(tasks(), **settings)

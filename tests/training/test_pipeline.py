@@ -86,8 +86,8 @@ def test_a_task_for_which_nothing_was_read_is_no_number():
 
 
 @pytest.mark.parametrize("settings, sentence", [
-    ({"num_hosts": 3}, "4 tasks must be shared evenly"), ({"host": 1}, "of which this is 1"), ({"start": 4}, "start=4"),
-    ({"reading": Reading(workers=-1)}, "0 or more workers")])
+    ({"num_hosts": 3}, "4 tasks must be divided evenly"), ({"host": 1}, "of which this is 1"),
+    ({"start": 4}, "start=4"), ({"reading": Reading(workers=-1)}, "0 or more workers")])
 def test_impossible_readings_are_refused_in_a_sentence(settings, sentence):
   with pytest.raises(ValueError, match=sentence):
     read(**settings)

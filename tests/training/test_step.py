@@ -303,7 +303,7 @@ def test_a_number_that_is_none_stops_the_run_before_a_hook_sees_it(broken, first
 
 
 @pytest.mark.parametrize("numbers, words", [
-    ({"num_tasks": 6}, "the 6 tasks of a meta-batch cannot be shared evenly by 8 devices; use a multiple of 8"),
+    ({"num_tasks": 6}, "the 6 tasks of a meta-batch cannot be divided evenly among 8 devices; use a multiple of 8"),
     ({"num_tasks": 0}, "at least 1 task and 1 step, but got 0 and 1"),
     ({"num_steps": 0}, "at least 1 task and 1 step, but got 8 and 0")])
 def test_numbers_that_cannot_be(numbers, words):

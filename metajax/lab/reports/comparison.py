@@ -1,4 +1,4 @@
-"""What a comparison of arms says, in sentences, tables and pictures: one HTML file."""
+"""The report of a comparison of arms, with sentences, tables and figures: one HTML file."""
 
 import json
 from typing import Any, Mapping, Sequence
@@ -17,7 +17,7 @@ _TRAINED = {"episodic_loss": "loss on the query sets", "d_in": "d_in", "d_out": 
 
 
 def main_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-  """Header and rows, an arm a row, of what was found on the test episodes."""
+  """Header and rows of the results on the test episodes, one row per arm."""
   measure = main_measure(results)
   header = ["arm", f"{measure}, mean ± over seeds", "± over episodes", "median", "diverged tasks",
             f'difference to {results["reference"]} ± over seeds', "p", "± over episodes", "step time", "memory"]
@@ -37,7 +37,7 @@ def main_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def models_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-  """Header and rows, an arm a row, of how models of unseen tasks lie; no rows where this was not measured."""
+  """Header and rows on models of unseen tasks, one row per arm; no rows if they were not measured."""
   names = [name for name in _ABOUT_MODELS if name in results["arms"][results["reference"]]["models"]]
   rows = [[arm, *(with_interval(about["models"][name]) for name in names)] for arm, about in results["arms"].items()]
   return ["arm", *(_ABOUT_MODELS[name] for name in names)], rows if names else []
@@ -45,16 +45,16 @@ def models_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]
 
 def pictures(results: Mapping[str, Any], found: Mapping[str, Mapping[str, np.ndarray]]
              ) -> dict[str, tuple[Figure, str]]:
-  """Figures with their captions, by name; those of which nothing was measured are left out.
+  """Figures with their captions, by name; figures without measurements are left out.
 
-  results: as of `metajax.lab.compare.compare`, once written and read as JSON
-  found: what was measured of each arm, by the names of `metajax.lab.compare`
+  results: the results of `metajax.lab.compare.compare`, after a round trip through JSON
+  found: the measurements of each arm, by the names of `metajax.lab.compare`
   """
   reference, measure = results["reference"], main_measure(results)
   first = results["arms"][reference]["test"][measure]
   gaps = {name: _gaps(arm["test"][measure], first) for name, arm in results["arms"].items() if name != reference}
   drawn = {"differences": (figures.differences(gaps, reference, measure),
-                           "Mean and 95 % interval over seeds; a dot is a seed.")}
+                           "Mean and 95 % interval over seeds; one dot per seed.")}
   distances = {name: {key: arrays[f"models/{key}"] for key in ("d_in", "d_out")}
                for name, arrays in found.items() if "models/d_in" in arrays}
   if any(figures.drawable(each) for each in distances.values()):
@@ -71,32 +71,33 @@ def pictures(results: Mapping[str, Any], found: Mapping[str, Mapping[str, np.nda
   trained = {name: {key.partition("/")[2]: values for key, values in arrays.items() if key.startswith("training/")}
              for name, arrays in found.items()}
   drawn["training"] = (figures.trainings(trained, _TRAINED),
-                       "During training, medians over seeds. The plain objective measures no distances.")
+                       "Medians over seeds during training. The plain objective does not measure distances.")
   return drawn
 
 
 def report(results: Mapping[str, Any], drawn: Mapping[str, tuple[Figure, str]]) -> str:
   """The page.
 
-  results: as of `metajax.lab.compare.compare`, once written and read as JSON
-  drawn: as of `pictures`
+  results: the results of `metajax.lab.compare.compare`, after a round trip through JSON
+  drawn: the figures of `pictures`
   """
   reference = results["reference"]
   show = lambda *starts: [picture(png(figure), caption, half=name.startswith("map_"))
                           for name, (figure, caption) in drawn.items() if name.startswith(starts)]
   parts = [
       listing(verdicts(results)),
-      paragraph(f'{results["notes"]} {len(results["seeds"])} seeds, {results["steps"]:,} training steps. Arms of one '
-                "seed share first parameters, training tasks and test episodes, and are compared in pairs. Intervals "
-                "are 95 %; p is of the paired t-test over seeds, not corrected for the number of arms; the sentences "
-                "above are (Bonferroni). Tasks that diverged (a loss that is not finite or above 100 times "
-                f"the 95th percentile of {reference}) are left out of means and differences, and counted."),
+      paragraph(f'{results["notes"]} {len(results["seeds"])} seeds, {results["steps"]:,} training steps. For each '
+                "seed, all arms share initial parameters, training tasks and test episodes, and are compared in pairs. "
+                "Intervals are 95 % confidence intervals. p is from the paired t-test over seeds and not corrected for "
+                "the number of arms; the sentences above are (Bonferroni). Tasks that diverged (with a non-finite "
+                f"loss, or one above 100 times the 95th percentile of {reference}) are left out of means and "
+                "differences, and counted."),
       table(*main_table(results)), *show("differences")]
   header, rows = models_table(results)
   if rows:
     parts += [heading("Models of unseen tasks"), table(header, rows), *show("distances", "map_")]
   if results["sweeps"]:
-    parts += [heading("The same models, tested otherwise"), *show("sweep_")]
+    parts += [heading("The same models under other test settings"), *show("sweep_")]
   kept = {key: value for key, value in results.items() if key not in ("arms", "sweeps")}
   parts += [heading("Training"), *show("training"),
             heading("Settings"), preformatted(json.dumps(kept, indent=1, ensure_ascii=False))]
@@ -119,7 +120,7 @@ def _sweep(field: str, swept: Mapping[str, Any], measure: str, reference: str) -
   said = "; ".join(f"{name} {100 * share:.2g} %" for name, share in gone.items() if share > 0)
   gains = [_gain(name, field, swept, reference) for name, each in swept["gains"].items()
            if each and each["relative_minimum"]["mean"] is not None] if measure == "loss" else []
-  caption = ("Means and 95 % bands over seeds; dotted, on the left: medians, which a few tasks cannot move."
+  caption = ("Means and 95 % bands over seeds. Dotted, on the left: medians, which are robust to a few tasks."
              + (f" Tasks that diverged, at worst: {said}." if said else "")
              + (f' {"; ".join(gains)}.' if gains else ""))
   others = {name: np.array(known, np.float64) for name, known in swept["references"].items()}
@@ -143,6 +144,6 @@ def _number(value: float | None) -> str:
 
 
 def columns(text: Sequence[Sequence[str]]) -> str:
-  """Rows of cells as lines of text, each column as wide as it must be."""
-  widths = [max(len(row[place]) for row in text) for place in range(len(text[0]))]
+  """Rows of cells as lines of text, with aligned columns."""
+  widths = [max(len(row[index]) for row in text) for index in range(len(text[0]))]
   return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in text)

@@ -10,22 +10,22 @@ import numpy as np
 from metajax.lab.reports.figures import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, new_figure, style
 
 _MAX_TASKS = 4
-_CELL = 0.8  # inches, of an image with its share of the gaps
-_CAPTION = 0.36  # cells, of the text below a query
-_MAX_COLUMNS = 10  # of queries; more make the figure higher instead
-_GAP = 0.08  # cells, between an image and the edge of its cell
+_CELL = 0.8  # inches: an image with its margins
+_CAPTION = 0.36  # cells: the text below a query
+_MAX_COLUMNS = 10  # of queries; further queries go into more rows
+_GAP = 0.08  # cells: between an image and the edge of its cell
 
 
 def regression_fit(support_x: np.ndarray, support_y: np.ndarray, grid_x: np.ndarray, true_y: np.ndarray,
                    before_y: np.ndarray, after_y: np.ndarray, labels: Sequence[str]) -> Figure:
-  """The fit to up to four tasks before adaptation and after it, perhaps after more and more inner steps.
+  """The fit to up to four tasks before and after adaptation, for one or more numbers of inner steps.
 
   support_x, support_y: [tasks, N]
-  grid_x, true_y, before_y: [tasks, G], grid_x in rising order
+  grid_x, true_y, before_y: [tasks, G], grid_x in increasing order
   after_y: [tasks, S, G]
-  labels: [S] what is said of each curve of `after_y`, such as "after 1 step"
+  labels: [S], the label of each curve of `after_y`, such as "after 1 step"
 
-  Raises ValueError for more than four tasks or shapes that do not fit.
+  Raises ValueError for more than four tasks, or if shapes disagree.
   """
   tasks, size = np.shape(grid_x)
   if not 1 <= tasks <= _MAX_TASKS:
@@ -51,7 +51,7 @@ def regression_fit(support_x: np.ndarray, support_y: np.ndarray, grid_x: np.ndar
 
 def image_episode(support_images: np.ndarray, support_labels: np.ndarray, query_images: np.ndarray,
                   query_labels: np.ndarray, probabilities: np.ndarray) -> Figure:
-  """One image classification task: left its support, a row a class; right its queries with what was predicted.
+  """One image classification task: left, its support set, one row per class; right, its queries with predictions.
 
   support_images: [N, H, W, ch], ch 1 or 3; uint8, or reals of any range
   support_labels: [N] integers in [0, C)
@@ -59,13 +59,13 @@ def image_episode(support_images: np.ndarray, support_labels: np.ndarray, query_
   query_labels:   [Q] integers in [0, C)
   probabilities:  [Q, C], rows that sum to 1
 
-  Raises ValueError if a set is empty or shapes do not fit.
+  Raises ValueError if a set is empty or shapes disagree.
   """
   classes = np.shape(probabilities)[-1]
   if (min(len(support_images), len(query_images)) < 1 or len(support_images) != len(support_labels)
       or len(query_images) != len(query_labels) or np.shape(probabilities) != (len(query_images), classes)):
     raise ValueError("an image episode needs support and query images, each with a label, and one row of "
-                     "probabilities a query.")
+                     "probabilities per query.")
   if support_images.shape[1:] != query_images.shape[1:] or support_images.shape[-1] not in (1, 3):
     raise ValueError(f"images must all be [H, W, 1] or all be [H, W, 3], not {support_images.shape[1:]} and "
                      f"{query_images.shape[1:]}.")
@@ -76,7 +76,7 @@ def image_episode(support_images: np.ndarray, support_labels: np.ndarray, query_
   columns = min(-(-len(query) // rows), _MAX_COLUMNS)
   rows = -(-len(query) // columns)
   height = max(classes, rows * (1 + _CAPTION))
-  # Wide enough that the height alone sets the scale, which is then the same on both sides.
+  # Wide enough that the height determines the scale, which is then the same on both sides.
   figure = new_figure(_CELL * (shots + columns) + 1.8, _CELL * height + 0.8)
   left, right = figure.subplots(1, 2, width_ratios=[shots, columns])
   _draw_support(left, support, support_labels, classes, shots, height)
@@ -89,7 +89,7 @@ def image_episode(support_images: np.ndarray, support_labels: np.ndarray, query_
 
 
 def _blues(count: int) -> list[tuple[float, ...]]:
-  """From light to dark, for a growing number of steps."""
+  """Shades from light to dark, for an increasing number of steps."""
   ends = [np.array([int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]) for colour in (SKY, BLUE)]
   dark = 0.55 * ends[1]
   stops = [ends[1]] if count == 1 else [ends[0] + (dark - ends[0]) * i / (count - 1) for i in range(count)]
@@ -97,7 +97,7 @@ def _blues(count: int) -> list[tuple[float, ...]]:
 
 
 def _displayable(support: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Both sets as RGB reals in [0, 1] on one scale, so that they can be compared by eye."""
+  """Both sets as RGB in [0, 1] on a common scale, so that they can be compared visually."""
   if support.dtype == np.uint8:
     low, high = 0.0, 255.0
   else:

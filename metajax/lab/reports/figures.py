@@ -1,6 +1,6 @@
-"""The look that all figures share, saving them, and the learning curves.
+"""The common style of all figures, how they are saved, and the learning curves.
 
-Figures are built without pyplot: no global state and no window system, so they may be drawn from any thread.
+Figures are built without pyplot, so there is no global state and no window system, and any thread may draw them.
 """
 
 import os
@@ -12,12 +12,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 import numpy as np
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+# The colour-blind-safe palette of Okabe and Ito.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#777777"
 
-_LOG_RATIO = 30.0  # a range of values wider than this is drawn on a log scale
-_MANY_POINTS = 40  # from here on a curve is smoothed, and its points are not marked
+_LOG_RATIO = 30.0  # wider ranges are drawn on a log scale
+_MANY_POINTS = 40  # curves with at least this many points are smoothed, without markers
 
 
 class _Line(NamedTuple):
@@ -35,7 +35,7 @@ _DISTANCE = (_Line("d_in", r"$d_\mathrm{in}$, within a task", BLUE),
 
 
 def new_figure(width: float, height: float) -> Figure:
-  """An empty figure of that size in inches, which lays its axes out without overlap."""
+  """An empty figure of the given size in inches, with a layout that avoids overlaps."""
   figure = Figure(figsize=(width, height), facecolor="white")
   figure.set_layout_engine("constrained", wspace=0.05)
   return figure
@@ -54,7 +54,7 @@ def style(axes: Axes, title: str, x_label: str, y_label: str) -> None:
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-  """Writes the figure as a PNG of 150 dots per inch, whole or not at all; the folder is made if need be."""
+  """Writes the figure as a PNG of 150 dots per inch, atomically; the folder is created if necessary."""
   target = Path(path)
   target.parent.mkdir(parents=True, exist_ok=True)
   partial = target.with_name(target.name + ".tmp")
@@ -63,9 +63,9 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def learning_curves(metrics: Mapping[str, np.ndarray]) -> Figure:
-  """The loss, the score and the distances of ConML against the step, each where there is data.
+  """The loss, the score and the distances of ConML against the step, as far as there is data.
 
-  metrics: columns [rows], as of `writers.read_csv`: `step`, and any of `loss`, `episodic_loss`, `accuracy`, `mse`,
+  metrics: columns [rows], as from `writers.read_csv`: `step`, and any of `loss`, `episodic_loss`, `accuracy`, `mse`,
     `d_in`, `d_out`, `val_loss`, `val_accuracy`, `val_mse`; NaN where not measured. Other columns are not drawn.
 
   Raises ValueError if there is no `step`, or nothing to draw.
@@ -89,9 +89,9 @@ def learning_curves(metrics: Mapping[str, np.ndarray]) -> Figure:
 
 
 def in_context_errors(errors: Mapping[str, np.ndarray], title: str) -> Figure:
-  """The error against the number of in-context examples, of a learner (the first) and of references.
+  """The error against the number of in-context examples, for a learner (the first curve) and references.
 
-  errors: names and curves [n], the mean squared error after 0, 1, ..., n - 1 examples
+  errors: by name, the mean squared error [n] after 0, 1, ..., n - 1 examples
 
   Raises ValueError if there is no curve, or their lengths differ.
   """
@@ -103,7 +103,7 @@ def in_context_errors(errors: Mapping[str, np.ndarray], title: str) -> Figure:
   looks = zip((BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK), ("-", "--", "-.", ":", "--", "-.", ":"))
   for (name, curve), (colour, line) in zip(errors.items(), looks):
     axes.plot(np.arange(len(curve)), curve, line, color=colour, linewidth=1.8, label=name.replace("_", " "))
-  # A reference that solves a task exactly has errors of 1e-30; what matters is within a few decades of the worst.
+  # A reference that solves a task exactly has errors of 1e-30; only a few decades below the worst error matter.
   worst = max(float(np.max(curve)) for curve in errors.values())
   axes.set_yscale("log")
   axes.set_ylim(1e-4 * worst, 2 * worst)
@@ -125,13 +125,13 @@ def _draw_lines(axes: Axes, metrics: Mapping[str, np.ndarray], lines: Sequence[_
       axes.plot(steps, values, color=line.colour, linewidth=1.6, marker="o", markersize=3.5, label=line.label)
     drawn.append(values)
   everything = np.concatenate(drawn)
-  # A logarithm would mislead for percentages, which have two ends.
+  # A log scale would be misleading for percentages, which are bounded on both sides.
   if unit == 1.0 and everything.min() > 0 and everything.max() > _LOG_RATIO * everything.min():
     axes.set_yscale("log")
   axes.legend(fontsize=8, frameon=False)
 
 
 def _smooth(values: np.ndarray, width: int) -> np.ndarray:
-  """The centred moving average [n] over about `width` values, over fewer at the ends."""
+  """The centred moving average [n] over about `width` values, fewer at the ends."""
   window = np.ones(2 * (width // 2) + 1)
   return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")

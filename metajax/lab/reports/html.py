@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that holds everything, pictures too, opens anywhere, and loads nothing."""
+"""The report of a run: one self-contained HTML file, including figures, that loads nothing else."""
 
 from importlib import metadata
 import json
@@ -18,12 +18,12 @@ _PACKAGES = ("metajax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "n
 
 
 def write(workdir: str | os.PathLike[str]) -> Path:
-  """Writes `report.html` from what else a run left in its workdir, whole or not at all; returns its path.
+  """Writes `report.html` from the other files in a run's workdir, atomically; returns its path.
 
-  It holds the settings (`run.json`, if the run has one), the results of every test (`test*.json`), the last measured
-  metrics (`metrics.csv`), every picture (`*.png`, the curves first), and the environment.
+  It contains the settings (`run.json`, if there is one), the results of every test (`test*.json`), the last measured
+  metrics (`metrics.csv`), every figure (`*.png`, the learning curves first), and the environment.
 
-  Raises FileNotFoundError if there are no metrics yet, and ValueError if a file is not of its format.
+  Raises FileNotFoundError if there are no metrics yet, and ValueError if a file has the wrong format.
   """
   workdir = Path(workdir)
   tests = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(workdir.glob("test*.json"))}
@@ -44,9 +44,9 @@ def render(title: str, run: Mapping[str, Any], tests: Mapping[str, Mapping[str, 
 
   title: its heading
   run: `recipe` and `config`, nested; may be empty
-  tests: by name, each with `episodes`, `test_seed`, `notes` and `results`, as `runs.test` writes them
-  metrics: columns [rows], as of `writers.read_csv`
-  pictures: PNG files, by what is said below them
+  tests: by name, each with `episodes`, `test_seed`, `notes` and `results`, as `lab.run.test` writes them
+  metrics: columns [rows], as from `writers.read_csv`
+  pictures: PNG files, by caption
   about: the environment
   """
   parts = []
@@ -70,14 +70,14 @@ def render(title: str, run: Mapping[str, Any], tests: Mapping[str, Mapping[str, 
 
 
 def environment() -> dict[str, str]:
-  """Returns what a result may depend on: machine, devices, Python and the packages that compute."""
+  """Returns what results may depend on: machine, devices, Python and numerical packages."""
   found = {"machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
            "devices": f"{jax.device_count()} of kind {jax.devices()[0].device_kind}, backend {jax.default_backend()}",
            "python": platform.python_version()}
   for package in _PACKAGES:
     try:
       found[package] = metadata.version(package)
-    except metadata.PackageNotFoundError:  # a checkout that was never installed
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
       continue
   return found
 

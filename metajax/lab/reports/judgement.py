@@ -1,6 +1,6 @@
-"""What the numbers of a comparison come to: whether an arm is better, in sentences, and numbers as words.
+"""Verdicts of a comparison: whether an arm is better, as sentences, and the formatting of numbers.
 
-Arguments `results` are as of `metajax.lab.compare.compare`, once written and read as JSON.
+Arguments `results` are the results of `metajax.lab.compare.compare`, after a round trip through JSON.
 """
 
 import math
@@ -8,31 +8,31 @@ from typing import Any, Mapping
 
 import numpy as np
 
-SURE = 0.05  # p-value, divided by the number of arms compared
-_SMALL_DIGITS = 5  # a number that needs more places after the point is written with a power of ten
+SURE = 0.05  # significance level, divided by the number of arms compared (Bonferroni)
+_SMALL_DIGITS = 5  # numbers that need more decimals are written with a power of ten
 
 
 def main_measure(results: Mapping[str, Any]) -> str:
-  """What arms are judged by: accuracy or another score if there is one, or else the loss."""
+  """The measure that arms are judged by: accuracy or another score if there is one, otherwise the loss."""
   names = list(results["arms"][results["reference"]]["test"])
   return next((name for name in names if name != "loss"), "loss")
 
 
 def judge(results: Mapping[str, Any]) -> dict[str, str]:
-  """Of each arm but the first: better, worse, no difference (that can be shown), or nothing (can be said)."""
+  """The verdict on each arm but the first: better, worse, no difference (not significant), or nothing (unknown)."""
   reference, measure = results["reference"], main_measure(results)
   others = {name: arm["test"][measure]["difference"] for name, arm in results["arms"].items() if name != reference}
   return {name: _judge(gap, measure, len(others)) for name, gap in others.items()}
 
 
 def verdicts(results: Mapping[str, Any]) -> list[str]:
-  """A sentence for each arm but the first: whether it is better, worse, or cannot be told from the first."""
+  """A sentence for each arm but the first: whether it is better, worse, or not distinguishable from the first."""
   reference, measure, judged = results["reference"], main_measure(results), judge(results)
   return [_verdict(name, reference, measure, results["arms"], word) for name, word in judged.items()]
 
 
 def in_proportion(arms: Mapping[str, Any], name: str, reference: str, measure: str) -> str:
-  """The difference of an arm, over seeds, in per cent of the reference; empty where it cannot be had.
+  """The difference of an arm, over seeds, in per cent of the reference; empty if undefined.
 
   arms: as in results
   """
@@ -43,17 +43,17 @@ def in_proportion(arms: Mapping[str, Any], name: str, reference: str, measure: s
 
 
 def reaching(swept: Mapping[str, Any], arm: str, reference: str, measure: str = "loss") -> int:
-  """How many seeds of an arm get, somewhere along a sweep, as low as the reference of that seed does.
+  """How many seeds of an arm reach, anywhere along a sweep, the reference's lowest value for the same seed.
 
-  swept: of results, `sweeps` of a field
+  swept: `results["sweeps"]` of a field
   """
   lowest = [np.min(np.array([row[measure]["by_seed"] for row in swept["arms"][name]], np.float64), axis=0)
-            for name in (arm, reference)]  # [seeds]; None becomes NaN, which reaches nothing
+            for name in (arm, reference)]  # [seeds]; None becomes NaN, which compares as false
   return int(np.sum(lowest[0] <= lowest[1]))
 
 
 def with_interval(value: Mapping[str, Any], *, scale: float = 1.0, sign: bool = False) -> str:
-  """A mean ± half its interval as words, both to the second digit of the interval; four digits where there is none.
+  """A mean ± half its interval as text, to two significant digits of the interval; four digits without an interval.
 
   value: `mean` and `interval`, each of which may be None
   """
@@ -83,8 +83,8 @@ def _judge(gap: Mapping[str, Any], measure: str, num_arms: int) -> str:
 def _verdict(name: str, reference: str, measure: str, arms: Mapping[str, Any], judged: str) -> str:
   gap = arms[name]["test"][measure]["difference"]
   if judged == "nothing":
-    return (f'{name} against {reference}: nothing can be said, for only {gap["seeds"]} pair(s) of trainings came to '
-            "something.")
+    return (f'{name} against {reference}: nothing can be said, because only {gap["seeds"]} pair(s) of trainings did '
+            "not diverge.")
   said = (f'{measure} {with_interval(gap["over_seeds"], sign=True)} over {gap["seeds"]} seeds, that is '
           f'{in_proportion(arms, name, reference, measure)}, p = {gap["p_value"]:.2g}')
   words = "no difference that these seeds can show" if judged == "no difference" else judged

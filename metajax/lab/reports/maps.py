@@ -1,4 +1,4 @@
-"""The map of models: what subsets of several tasks taught, projected to two dimensions, and how well tasks part."""
+"""The map of task models: models learned from subsets of several tasks, in two dimensions, and their silhouette."""
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,14 +14,14 @@ _MARKERS = "osD^vP<X>p"
 def project(representations: np.ndarray) -> np.ndarray:
   """The first two principal components of all models: [tasks, models, D] -> [tasks, models, 2].
 
-  To project full-data models along, append them on the axis of models and cut them off the result. The sign of a
-  component is chosen so that its largest score is positive. Raises ValueError unless there are three axes.
+  To project full-data models too, append them along the axis of models and slice the result. The sign of a component is
+  chosen so that its score of largest magnitude is positive. Raises ValueError unless there are three axes.
   """
   if np.ndim(representations) != 3:
     raise ValueError(f"representations must be [tasks, models, D], not {np.shape(representations)}.")
   tasks, models, size = np.shape(representations)
   centred = _centred(np.reshape(representations, (tasks * models, size)))
-  if size > len(centred):  # the Gram matrix is small where the covariance would be huge
+  if size > len(centred):  # the Gram matrix is smaller than the covariance matrix
     values, vectors = np.linalg.eigh(centred @ centred.T)
     scores = vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0.0))
   else:
@@ -33,10 +33,10 @@ def project(representations: np.ndarray) -> np.ndarray:
 
 
 def silhouette(representations: np.ndarray, labels: np.ndarray) -> float:
-  """Rousseeuw's mean silhouette, in [-1, 1]: how much nearer a model is to its own task than to the next task.
+  """Rousseeuw's mean silhouette, in [-1, 1]: how much closer models are to their own task than to the nearest other.
 
   representations: [n, D]
-  labels: [n] the task of each; a task with a single model counts 0
+  labels: [n], the task of each; the model of a task with a single model counts as 0
 
   Raises ValueError unless there are at least 2 and at most n - 1 tasks.
   """
@@ -61,13 +61,13 @@ def silhouette(representations: np.ndarray, labels: np.ndarray) -> float:
 
 
 def task_map(points: np.ndarray, full: np.ndarray | None, title: str, score: float | None = None) -> Figure:
-  """Models learned from subsets of several tasks, as points that show their task by colour and by marker.
+  """A scatter plot of models learned from subsets of several tasks; colour and marker show the task.
 
   points: [tasks, models, 2]
-  full: [tasks, 2] the full-data models, drawn as stars, or None
-  score: their silhouette before projection, for the caption
+  full: [tasks, 2], the full-data models, drawn as stars, or None
+  score: the silhouette before projection, for the caption
 
-  Raises ValueError if shapes do not fit.
+  Raises ValueError if shapes disagree.
   """
   if np.ndim(points) != 3 or np.shape(points)[2] != 2:
     raise ValueError(f"the points of a map must be [tasks, models, 2], not {np.shape(points)}.")
@@ -80,7 +80,7 @@ def task_map(points: np.ndarray, full: np.ndarray | None, title: str, score: flo
   handles = []
   for task, cloud in enumerate(points):
     colour = _COLOURS[task % len(_COLOURS)]
-    # The shift makes the pair of colour and marker differ beyond ten tasks as well.
+    # The shift gives a different pair of colour and marker beyond ten tasks.
     marker = _MARKERS[(task + task // len(_COLOURS)) % len(_MARKERS)]
     axes.scatter(cloud[:, 0], cloud[:, 1], s=20, color=colour, marker=marker, alpha=0.55, linewidths=0)
     handles.append(Line2D([], [], linestyle="", color=colour, marker=marker, markersize=5, label=f"task {task + 1}"))
@@ -89,7 +89,7 @@ def task_map(points: np.ndarray, full: np.ndarray | None, title: str, score: flo
                    zorder=3)
   if full is not None:
     handles.append(Line2D([], [], linestyle="", color=GREY, marker="*", markersize=10, label="all data"))
-  axes.set_aspect("equal", adjustable="datalim")  # distances are what the map is about
+  axes.set_aspect("equal", adjustable="datalim")  # keeps distances comparable
   figure.legend(handles=handles, loc="outside right center", fontsize=8, frameon=False)
   if score is not None:
     figure.supxlabel(f"Silhouette of the tasks before projection: {score:.2f}", fontsize=9, color=GREY)
@@ -97,6 +97,6 @@ def task_map(points: np.ndarray, full: np.ndarray | None, title: str, score: flo
 
 
 def _centred(representations: np.ndarray) -> np.ndarray:
-  """As float64 with mean zero, which keeps differences of large numbers exact enough."""
+  """Centred at zero in float64, so that small differences of large values are not lost."""
   wide = np.asarray(representations, np.float64)
   return wide - wide.mean(axis=0)

@@ -1,6 +1,6 @@
-"""A report as one HTML file that needs nothing else: no server, no script, pictures within.
+"""A report as one self-contained HTML file: no server, no scripts, embedded figures.
 
-A page is a tree of elements, so that no word of a user's can become markup.
+A page is built as a tree of elements, so that user-provided text is always escaped.
 """
 
 import base64
@@ -35,9 +35,9 @@ pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .8rem }
 def page(title: str, parts: Sequence[Element], heading: str | None = None) -> str:
   """The whole file.
 
-  title: what the browser calls it
-  parts: what the functions below return
-  heading: what stands above them; by default the title
+  title: the title in the browser
+  parts: elements made by the functions below
+  heading: the main heading; by default the title
   """
   document = Element("html", lang="en")
   head = SubElement(document, "head")
@@ -49,12 +49,12 @@ def page(title: str, parts: Sequence[Element], heading: str | None = None) -> st
 
 
 def heading(text: str) -> Element:
-  """A heading of words."""
+  """A heading."""
   return _words("h2", text)
 
 
 def paragraph(text: str) -> Element:
-  """A paragraph of words."""
+  """A paragraph."""
   return _words("p", text)
 
 
@@ -66,14 +66,14 @@ def listing(sentences: Sequence[str]) -> Element:
 
 
 def preformatted(text: str) -> Element:
-  """Words with their spaces and line ends kept."""
+  """Preformatted text."""
   return _words("pre", text)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Element:
   """A table; raises ValueError if a row is not as long as the header."""
   if any(len(row) != len(header) for row in rows):
-    raise ValueError(f"every row of a table needs {len(header)} cells, one for each column.")
+    raise ValueError(f"every row of a table needs {len(header)} cells, one per column.")
   frame = Element("div", {"class": "wide"})
   whole = SubElement(frame, "table")
   SubElement(SubElement(whole, "thead"), "tr").extend([_words("th", name, scope="col") for name in header])
@@ -84,16 +84,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Element:
 
 
 def picture(content: bytes, caption: str, half: bool = False) -> Element:
-  """A PNG within the page, above its caption, which is also what is read where it cannot be seen.
+  """An embedded PNG above its caption, which is also its alternative text.
 
-  content: the file
-  half: two of them stand side by side
+  content: the PNG file
+  half: use half the width, so that two figures fit side by side
   """
   figure = Element("figure", {"class": "half"} if half else {})
   source = "data:image/png;base64," + base64.b64encode(content).decode()
   image = SubElement(figure, "img", src=source, alt=f"Picture: {caption}")
   width, height = struct.unpack(">II", content[16:24])
-  if width > 2 * height:  # a row of panels, which would be too small to read on a telephone: it is scrolled instead
+  if width > 2 * height:  # a row of panels would be too small to read on a phone: it scrolls instead
     image.set("class", "broad")
   figure.append(_words("figcaption", caption))
   return figure

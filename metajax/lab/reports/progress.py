@@ -1,4 +1,4 @@
-"""Progress of meta-training: a live bar on a terminal, a plain line every few seconds anywhere else."""
+"""Progress of meta-training: a live bar on a terminal, otherwise a plain line every few seconds."""
 
 from collections import deque
 import os
@@ -21,16 +21,16 @@ _FIRST_NAMES = ("loss", "accuracy", "mse", "d_in", "d_out")
 
 
 class Progress:
-  """Context manager that shows how far the training is, how fast, and its latest metrics.
+  """Context manager that shows the progress and speed of training, and its latest metrics.
 
-  The rate is that of the last half minute, counted from the first update on: compilation comes before it.
+  The speed is that of the last half minute, measured from the first update on, so that compilation does not count.
   """
 
   def __init__(self, total_steps: int, *, start_step: int = 0, tasks_per_step: int, file: TextIO | None = None,
                clock: Callable[[], float] = time.monotonic, memory: Callable[[], int] | None = None) -> None:
     """Shows on `file`, by default standard error. `clock` gives seconds, `memory` bytes (by default `memory_in_use`).
 
-    Raises ValueError unless 0 <= start_step <= total_steps and both numbers per run are positive.
+    Raises ValueError unless 0 <= start_step <= total_steps, and total_steps and tasks_per_step are positive.
     """
     if total_steps < 1 or tasks_per_step < 1 or not 0 <= start_step <= total_steps:
       raise ValueError(f"progress needs positive total_steps and tasks_per_step and a start_step between 0 and "
@@ -60,9 +60,9 @@ class Progress:
       self._live.stop()
 
   def update(self, step: int, values: Mapping[str, float]) -> None:
-    """Tells that `step` steps are done, the last of which measured `values`.
+    """Reports that `step` steps are done, with the latest metrics `values`.
 
-    Values are read only when they are shown, so that numbers still being computed hold nothing up in between.
+    Values are read only when they are shown, so that values still being computed do not block.
     """
     now = self._clock()
     self._step, self._values, self._stale = step, values, True
@@ -83,7 +83,7 @@ class Progress:
 
   def _bar(self) -> Group:
     line = Table.grid(padding=(0, 2))
-    # Fixed widths, or the bar would dance as the numbers change.
+    # Fixed widths, so that the bar does not move as the numbers change.
     for width in (20, 4, 2 * len(str(self._total)) + 1, 12, 8, 12):
       line.add_column(width=width, justify="right", no_wrap=True)
     bar = ProgressBar(total=self._total, completed=self._step, width=20)
@@ -112,14 +112,14 @@ class Progress:
 
 
 def memory_in_use() -> int:
-  """Returns the bytes that the first local device holds or, where it does not tell, as no CPU does, this process.
+  """Returns the bytes in use on the first local device or, without statistics (as on CPU), by this process.
 
-  0 where that is not known either.
+  0 if neither is known.
   """
-  told = jax.local_devices()[0].memory_stats()
-  if told and "bytes_in_use" in told:
-    return told["bytes_in_use"]
-  try:  # the second number counts the pages that are in memory
+  stats = jax.local_devices()[0].memory_stats()
+  if stats and "bytes_in_use" in stats:
+    return stats["bytes_in_use"]
+  try:  # the second number is the count of resident pages
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
   except OSError:  # not Linux
     return 0

@@ -1,4 +1,4 @@
-"""Metrics to Weights & Biases, for who asks for it: its package is imported here, when it is, and nowhere else."""
+"""Optional logging to Weights & Biases; its package is imported only here, and only if it is used."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import uuid
 
 from metajax.lab.reports.writers import Writer
 
-_ID = "wandb_id.txt"  # in the workdir: a run that is gone on with is the same run there
+_ID = "wandb_id.txt"  # in the workdir, so that a resumed run keeps its id
 
 
 class _WandbWriter:
@@ -16,11 +16,11 @@ class _WandbWriter:
     self._run = run
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    # At once: by default a row waits for the next one, and a crash would lose that of the checkpoint.
+    # Committed immediately: by default a row waits for the next one, and a crash would lose the row of the checkpoint.
     self._run.log({name: float(value) for name, value in values.items()}, step=int(step), commit=True)
 
   def flush(self) -> None:
-    """Does nothing: another process has every row already."""
+    """Does nothing: rows are already in another process."""
 
   def close(self) -> None:
     self._run.finish()
@@ -28,16 +28,16 @@ class _WandbWriter:
 
 def opener(workdir: str | os.PathLike[str], project: str, settings: Mapping[str, Any]
            ) -> Callable[[int | None], Writer]:
-  """Returns what opens a writer to a project, given the step that the run goes on from, as `runs.run` takes it.
+  """Returns a function that opens a writer to a project, given the step that a run resumes from, as `lab.run` takes it.
 
-  A run is called as its workdir, has one id for good, and goes on where it was; rows computed again are those that it
-  has, to the bit, so that Weights & Biases may pass them over. WANDB_MODE=offline writes to the workdir alone.
+  The run is named after its workdir, keeps its id, and is resumed there. Rows that are computed again are identical bit
+  for bit, so Weights & Biases may ignore them. With WANDB_MODE=offline, rows are written only to the workdir.
 
-  workdir: of the run; it exists by the time that the writer is opened
-  project: its name
-  settings: of the run, nested, kept beside it
+  workdir: the workdir of the run; it must exist when the writer is opened
+  project: the name of the project
+  settings: the nested settings of the run, stored with it
 
-  Raises ValueError if the package wandb is not installed, or the project has no name.
+  Raises ValueError if the package wandb is not installed, or the name of the project is empty.
   """
   try:
     import wandb
@@ -45,10 +45,10 @@ def opener(workdir: str | os.PathLike[str], project: str, settings: Mapping[str,
     raise ValueError("Weights & Biases needs the package wandb, which is not installed; run "
                      'pip install "metajax[wandb]".') from None
   if not project:
-    raise ValueError("Weights & Biases needs the name of a project, but was given an empty one.")
+    raise ValueError("Weights & Biases needs the name of a project, but it is empty; give a name.")
 
   def open_writer(resume_step: int | None) -> Writer:
-    del resume_step  # the id says which run it is; of its rows wandb keeps the first
+    del resume_step  # the id identifies the run; wandb keeps the first copy of a row
     folder = Path(workdir)
     if not (folder / _ID).exists():
       (folder / _ID).write_text(uuid.uuid4().hex, encoding="ascii")

@@ -1,8 +1,8 @@
-"""Metrics on disk: one `metrics.csv` and TensorBoard events, both of which survive a crash and a resume.
+"""Metrics on disk: `metrics.csv` and TensorBoard events, which survive crashes and resumes.
 
-A resumed run leaves the same rows as a run that was never stopped: what was written after the checkpoint is dropped
-on opening, since it will be computed again. Flush a writer before saving a checkpoint, so that no step at or before
-the checkpoint can be missing from the disk.
+A resumed run leaves the same rows as an uninterrupted run: rows after the checkpoint are dropped on opening, because
+they will be computed again. Flush a writer before saving a checkpoint, so that no row up to the checkpoint can be
+missing from disk.
 """
 
 from contextlib import ExitStack
@@ -23,7 +23,7 @@ _STEP = re.compile(r"[0-9]{1,18}")
 
 
 class Writer(Protocol):
-  """Where the metrics of a run go. `write` takes finite or non-finite scalars, by name; `close` may be repeated."""
+  """Writes the metrics of a run. `write` takes scalars, finite or not, by name; `close` may be called repeatedly."""
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     ...
@@ -36,27 +36,27 @@ class Writer(Protocol):
 
 
 class CsvWriter:
-  """One row a step in a CSV file: `step`, then every metric in order of first appearance, empty where not measured.
+  """A CSV file with one row per step: `step`, then all metrics in order of first appearance, empty where not measured.
 
-  Floats are the shortest that read back exactly, so equal runs leave equal bytes.
+  Floats are written in the shortest form that reads back exactly, so identical runs write identical files.
   """
 
   def __init__(self, path: str | os.PathLike[str], resume_step: int | None) -> None:
-    """Opens `path`, its folder made if need be; keeps the rows of steps up to `resume_step`, or none if that is None.
+    """Opens `path`, creating its folder if necessary; keeps the rows up to `resume_step`, or none if that is None.
 
-    A last line torn by a crash is dropped too. Raises ValueError if the file is not of this format.
+    An incomplete last line, left by a crash, is dropped too. Raises ValueError if the file has another format.
     """
     self._path = Path(path)
     self._path.parent.mkdir(parents=True, exist_ok=True)
     names, rows = ([], []) if resume_step is None or not self._path.exists() else _read_rows(self._path)
     kept = [row for row in rows if resume_step is not None and int(row["step"]) <= resume_step]
-    # A column known only from dropped rows goes with them: an unbroken run would not have it yet.
+    # A column that appears only in dropped rows is dropped too: an uninterrupted run would not have it yet.
     self._names = [name for name in names if any(row[name] for row in kept)]
     self._last = kept[-1] if kept else None
     self._file = self._rewritten(kept)
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Appends a row, or adds to the last one if `step` is that one's.
+    """Appends a row, or adds to the last row if it has the same step.
 
     Raises ValueError for a step before the last one, and for a name that a CSV header cannot hold.
     """
@@ -90,7 +90,7 @@ class CsvWriter:
     self._file.close()
 
   def _rewritten(self, rows: Sequence[Mapping[str, str]]):
-    """Puts a file of `rows` in place of the old one, at once, and opens it for more."""
+    """Replaces the file atomically by one with these rows, and opens it for appending."""
     columns = ["step", *self._names]
     partial = self._path.with_name(self._path.name + ".tmp")
     with open(partial, "w", encoding="utf-8", newline="") as file:
@@ -98,14 +98,14 @@ class CsvWriter:
       file.flush()
       os.fsync(file.fileno())
     os.replace(partial, self._path)
-    return open(self._path, "a", encoding="utf-8", newline="", buffering=1)  # whole lines, for who reads along
+    return open(self._path, "a", encoding="utf-8", newline="", buffering=1)  # whole lines, for concurrent readers
 
 
 class TensorBoardWriter:
-  """Scalars as TensorBoard events, one event a step, in a new file of `folder` each time it is opened.
+  """Scalars as TensorBoard events, one event per step, in a new file in `folder` each time it is opened.
 
-  Records are written here and not by tensorboardX's SummaryWriter: its `flush` leaves events in a queue, so that a
-  crash may lose steps from before the checkpoint, and two of its files opened in one second overwrite each other.
+  Records are not written with tensorboardX's SummaryWriter: its `flush` leaves events in a queue, so that a crash may
+  lose steps before the checkpoint, and two of its files opened within one second overwrite each other.
   """
 
   def __init__(self, folder: str | os.PathLike[str], resume_step: int | None) -> None:
@@ -163,14 +163,14 @@ class _Combined:
 
 
 def combine(*writers: Writer) -> Writer:
-  """A writer that passes everything on to each of `writers`, in order."""
+  """A writer that forwards everything to each of `writers`, in order."""
   return _Combined(writers)
 
 
 def read_csv(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-  """The columns of a CSV file of `CsvWriter`, even one being written: `step` [rows] int64, the others float64.
+  """The columns of a file of `CsvWriter`, even while it is being written: `step` [rows] int64, the others float64.
 
-  NaN where nothing was measured. Raises FileNotFoundError, or ValueError if the file is not of this format.
+  NaN where nothing was measured. Raises FileNotFoundError, or ValueError if the file has another format.
   """
   names, rows = _read_rows(Path(path))
   columns = {name: np.array([float(row[name] or "nan") for row in rows], np.float64) for name in names}
@@ -182,7 +182,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _is_number(cell: str) -> bool:
-  """Whether a cell is empty, where nothing was measured, or holds a number."""
+  """Whether a cell is empty (not measured) or holds a number."""
   try:
     return not cell or float(cell) is not None
   except ValueError:
@@ -190,7 +190,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-  """The metric names and the whole lines of the file; what follows the last line end is a torn line."""
+  """The metric names and the complete lines of the file; text after the last line end is an incomplete line."""
   lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")[:-1]
   if not lines:
     return [], []
@@ -198,6 +198,6 @@ def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
   cells = [line.split(",") for line in lines[1:]]
   if columns[0] != "step" or not all(len(row) == len(columns) and _STEP.fullmatch(row[0]) and all(map(_is_number, row))
                                      for row in cells):
-    raise ValueError(f'{path} is not a metrics file: it needs a first column "step" and rows of numbers, as long as '
+    raise ValueError(f'{path} is not a metrics file: it must have a first column "step" and rows of numbers as long as '
                      "its header; restore it from a copy, or remove it.")
   return columns[1:], [dict(zip(columns, row)) for row in cells]

@@ -131,7 +131,7 @@ def test_image_episode_tells_right_from_wrong(tmp_path):
 
 def test_image_episode_refuses_misfits():
   support, support_labels, query, labels, probabilities = _episode(5, 1, 4, 1)
-  with pytest.raises(ValueError, match="one row of probabilities a query"):
+  with pytest.raises(ValueError, match="one row of probabilities per query"):
     image_episode(support, support_labels, query, labels, probabilities[:2])
   with pytest.raises(ValueError, match=r"\[H, W, 1\]"):
     image_episode(support, support_labels, np.repeat(query, 3, axis=-1), labels, probabilities)
