@@ -21,6 +21,7 @@ import jax
 
 from launch import arms, command_line
 from metajax.lab import compare, workdir
+from metajax.lab.comparison_results import Sweep
 from metajax.lab.reports import comparison
 
 _ARMS = flags.DEFINE_string("arms", "none,in,out,both", "names of arms, or config.<field>=<value>,<value>")
@@ -47,7 +48,7 @@ def main(_: list[str]) -> None:
   each = [compare.Arm(arm, functools.partial(build, own)) for arm, own in configs.items()]
   seeds = range(config.seed, config.seed + _SEEDS.value)
   others = command_line.compared_with(name, config) if sweeps else {}
-  further = [compare.Sweep(field, values, others.get(field, {})) for field, values in sweeps.items()]
+  further = [Sweep(field, values, others.get(field, {})) for field, values in sweeps.items()]
   if any(recipe.reading is not None for recipe in compare.check(each, seeds, further)):
     print("In a comparison nothing is read ahead, by workers or without: each step fetches its own examples.",
           file=sys.stderr)

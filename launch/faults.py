@@ -27,13 +27,13 @@ from typing import Any, Iterator
 
 from absl import flags
 
-from benchmarks import tables
 # Imported here, once, for all the processes that are killed.
 import experiments.few_shot.quickstart
 import experiments.regression.sinusoid  # noqa: F401
 from launch import command_line
 from launch.kills import Kill, Layout, outcome, trial
 import metajax.lab.fork  # noqa: F401
+from metajax.lab.measurements import about as about_now
 import metajax.lab.provenance  # noqa: F401
 from metajax.lab.workdir import write_text
 
@@ -120,7 +120,7 @@ def _layout(words: str) -> Layout:
 
 def _read(path: Path) -> dict[str, Any]:
   """Returns what was done before, or the beginning of a record."""
-  about = tables.about("python -m launch.faults")
+  about = about_now("python -m launch.faults")
   if not path.exists():
     return {**about, "trials": []}
   try:

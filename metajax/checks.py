@@ -1,5 +1,6 @@
 """Arguments that cannot be, refused in a sentence."""
 
+from importlib import util
 import numbers
 from typing import Any
 
@@ -30,6 +31,14 @@ def check_real_arrays(what: str, tree: PyTree) -> None:
     dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
     if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
       raise ValueError(f"{what} must be arrays of real numbers, but one is of type {dtype}.")
+
+
+def check_installed(extra: str, *modules: str) -> None:
+  """Raises ImportError, with the command that installs it, for the first of the modules that is not installed."""
+  for module in modules:
+    if util.find_spec(module) is None:
+      raise ImportError(f"{module} is not installed; it comes with an extra of metajax: pip install 'metajax[{extra}]'.",
+                        name=module)
 
 
 def check_name(what: str, name: str) -> None:

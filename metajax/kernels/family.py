@@ -116,7 +116,8 @@ def _compiled(a, b, **params):
 @_product.def_impl
 def _outside_of_a_program(a, b, **params):
   # Compiled, one program for all products of a kind, unless jax.disable_jit asks that nothing is.
-  return _mapped(_plain, **params)(a, b) if jax.config.jax_disable_jit else _compiled(a, b, **params)
+  compiled = not jax.config.jax_disable_jit  # type: ignore[attr-defined]
+  return _compiled(a, b, **params) if compiled else _mapped(_plain, **params)(a, b)
 
 
 @_product.def_abstract_eval

@@ -1,1 +1,5 @@
-"""The laboratory: recipes run, compared, replayed and reported."""
+"""The laboratory: recipes run, compared, replayed and reported. It needs the extra `lab`."""
+
+from metajax.checks import check_installed
+
+check_installed("lab", "grain", "matplotlib", "rich", "scipy", "sklearn", "tensorboardX")

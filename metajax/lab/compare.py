@@ -22,11 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from metajax.lab import seeds as seeds_lib
-from metajax.lab import statistics
+from metajax.lab.comparison_results import Found, Sweep, as_json, summarise
 from metajax.lab.recipe import Recipe
 from metajax.lab.reports import comparison, maps
 from metajax.lab.reports.figures import save
 from metajax.lab.task_models import geometry, make_task_models
+from metajax.lab.workdir import write_arrays, write_text
 from metajax.tasks.sampling import listed_task
 from metajax.training.evaluation import make_evaluate
 from metajax.types import Params
@@ -34,20 +35,11 @@ from metajax.types import Params
 _NUM_MODELS = 100  # unseen tasks of which models are compared
 _MAPPED = 10  # of them drawn as a map
 
-Found = dict[str, np.ndarray]  # all that was measured of an arm, see `_measure`
-
 
 class Arm(NamedTuple):
   """One way of training."""
   name: str
   build: Callable[[Mapping[str, Any]], Recipe]  # from changes of settings that concern the test alone
-
-
-class Sweep(NamedTuple):
-  """A setting of the test that takes several values, with the same trained models."""
-  field: str
-  values: tuple[Any, ...]
-  references: Mapping[str, Mapping[Any, float]] = {}  # by name and value, what others get, to be drawn beside
 
 
 def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: Sequence[Sweep] = (),
@@ -81,7 +73,8 @@ def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: 
       began = time.monotonic()
       arrays = {"seeds": np.array(seeds), **_measure(arm, recipe, recipes[0], trained, len(seeds), sweeps)}
       said = {"minutes": [trained.total / 60, (trained.total + time.monotonic() - began) / 60]}
-      _write(place / "arm.npz", {**arrays, **{name: np.array(value) for name, value in said.items()}})
+      write_arrays(place / "arm.npz", {**arrays, **{name: np.array(value) for name, value in said.items()}},
+                   compressed=True)
       taken.append(said["minutes"][1])
       left = (len(arms) - number) * max(taken)
       say(f"  {said['minutes'][0]:.1f} minutes of training, {taken[-1]:.1f} with all tests"
@@ -89,12 +82,12 @@ def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: 
     found[arm.name] = measured(folder, arm.name)
   results = {**(about or {}), "notes": recipes[0].notes, "seeds": list(seeds),
              "steps": recipes[0].training.steps, **summarise(found, sweeps)}
-  results = _plain(results)
-  (folder / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+  results = as_json(results)
+  write_text(folder / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
   drawn = comparison.pictures(results, found)
   for name, (figure, _) in drawn.items():
     save(figure, folder / "pictures" / f"{_file_name(name)}.png")
-  (folder / "report.html").write_text(comparison.report(results, drawn), encoding="utf-8")
+  write_text(folder / "report.html", comparison.report(results, drawn))
   return results
 
 
@@ -133,30 +126,6 @@ def check(arms: Sequence[Arm], seeds: Sequence[int], sweeps: Sequence[Sweep] = (
     for value in sweep.values:
       arms[0].build({sweep.field: value})
   return recipes
-
-
-def summarise(found: Mapping[str, Found], sweeps: Sequence[Sweep]) -> dict[str, Any]:
-  """Returns what is kept of a comparison, from what was measured of each arm; the first is the reference."""
-  reference = next(iter(found))
-  first = found[reference]
-  arms: dict[str, Any] = {}
-  for name, arrays in found.items():
-    arms[name] = {
-        "test": _against(arrays, first, "test", None if name == reference else reference),
-        "models": {key.partition("/")[2]: statistics.over_seeds(_per_seed(arrays[key]))
-                   for key in arrays if key.startswith("models/") and key != "models/map"},
-        "step_ms": 1e3 * float(arrays["seconds"]), "step_ratio": float(arrays["seconds"] / first["seconds"]),
-        "memory_mib": float(arrays["memory"]) / 2**20, "memory_ratio": float(arrays["memory"] / first["memory"]),
-        "training_minutes": float(arrays["minutes"][0]), "all_minutes": float(arrays["minutes"][1]),
-        "diverged_trainings": int(arrays["diverged_trainings"])}
-  swept = {}
-  for sweep in sweeps:
-    rows = {name: [_against(arrays, first, f"sweep/{sweep.field}/{place}", None if name == reference else reference)
-                   for place in range(len(sweep.values))] for name, arrays in found.items()}
-    others = {name: [known.get(value) for value in sweep.values] for name, known in sweep.references.items()}
-    swept[sweep.field] = {"values": list(sweep.values), "references": others, "arms": rows, "gains": {
-        name: _gains(sweep, arrays, first) for name, arrays in found.items() if name != reference}}
-  return {"reference": reference, "arms": arms, "sweeps": swept}
 
 
 def _measure(arm: Arm, recipe: Recipe, reference: Recipe, trained: seeds_lib.Trained, num_seeds: int,
@@ -213,67 +182,5 @@ def _first_episode(recipe: Recipe) -> Any:
   return jax.jit(lambda data: listed_task(tasks, data, key, jnp.int32(0)))(tasks.data)
 
 
-def _against(arrays: Found, first: Found, prefix: str, reference: str | None) -> dict[str, Any]:
-  """Returns the summary of each measure of an arm and, where it is not the reference, the difference to it."""
-  gone, first_gone = (statistics.diverged(each[f"{prefix}/loss"], first[f"{prefix}/loss"]) for each in (arrays, first))
-  found: dict[str, Any] = {}
-  for key in (key for key in arrays if key.startswith(f"{prefix}/")):
-    found[key[len(prefix) + 1:]] = {
-        **statistics.summary(arrays[key], gone)._asdict(), "by_seed": _masked(arrays[key], gone).tolist(),
-        **({"difference": statistics.difference(arrays[key], gone, first[key], first_gone)._asdict()}
-           if reference else {})}
-  return found
-
-
-def _gains(sweep: Sweep, arrays: Found, first: Found) -> dict[str, Any] | None:
-  """Returns, of the loss along a sweep of numbers, the two measures of Wu et al., 2025, section 5.3.
-
-  None where the reference's loss does not fall along it, as it does along a number of examples.
-  """
-  if not all(isinstance(value, (int, float)) for value in sweep.values):
-    return None
-
-  def curves(each):  # [S, values]
-    losses = [[arrays[f"sweep/{sweep.field}/{place}/loss"] for arrays in (each, first)]
-              for place in range(len(sweep.values))]
-    return np.stack([_masked(loss, statistics.diverged(loss, theirs)) for loss, theirs in losses], axis=1)
-
-  of_first, own = curves(first), curves(arrays)
-  if not np.argmin(of_first.mean(axis=0)):
-    return None
-  pairs = [statistics.gains(np.asarray(sweep.values), theirs, ours) for theirs, ours in zip(of_first, own)]
-  return {"relative_minimum": statistics.over_seeds(np.array([pair[0] for pair in pairs])),
-          "spared": statistics.over_seeds(np.array([pair[1] for pair in pairs]))}
-
-
-def _masked(values: np.ndarray, gone: np.ndarray) -> np.ndarray:
-  """Returns the means `[S]` over the episodes that have not diverged."""
-  return np.ma.mean(np.ma.masked_array(np.asarray(values, np.float64), gone), axis=1).filled(np.nan)
-
-
-def _per_seed(values: np.ndarray) -> np.ndarray:
-  return np.asarray(values, np.float64).reshape(len(values), -1).mean(axis=1)
-
-
 def _file_name(name: str) -> str:
   return re.sub(r"[^\w.=+-]", "_", name)
-
-
-def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-  """Writes the arrays, whole or not at all."""
-  partial = path.with_name(path.name + ".partial.npz")
-  np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
-  partial.replace(path)
-
-
-def _plain(tree: Any) -> Any:
-  """Returns nested results as JSON has them: named tuples become mappings, and what is not finite becomes None."""
-  if hasattr(tree, "_asdict"):
-    tree = tree._asdict()
-  if isinstance(tree, Mapping):
-    return {str(name): _plain(value) for name, value in tree.items()}
-  if isinstance(tree, (list, tuple)):
-    return [_plain(value) for value in tree]
-  if isinstance(tree, (float, np.floating)):
-    return float(tree) if np.isfinite(tree) else None
-  return tree

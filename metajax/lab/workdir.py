@@ -69,10 +69,10 @@ def write_text(path: Path, text: str) -> None:
   _replace(path, lambda file: file.write(text.encode("utf-8")))
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
   """Writes a whole `.npz` file or, whatever happens, leaves what was there."""
   named: dict[str, Any] = dict(arrays)
-  _replace(path, lambda file: np.savez(file, **named))
+  _replace(path, lambda file: (np.savez_compressed if compressed else np.savez)(file, **named))
 
 
 def _replace(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

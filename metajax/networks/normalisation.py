@@ -10,7 +10,6 @@ as it is in MAML's, Reptile's and ProtoNet's own code. `group` and `none` treat 
 from dataclasses import dataclass
 from typing import Callable
 
-import jax
 from jax import lax
 import jax.numpy as jnp
 
@@ -36,16 +35,8 @@ def _mean(x: Array, mask: Array) -> Array:
   return (jnp.sum(kept, axis=0) / size).reshape(1, 1, 1, -1)
 
 
-@jax.custom_jvp
 def _variance(x: Array, mask: Array) -> Array:
   return _mean(jnp.square(x - _mean(x, mask)), mask)
-
-
-@_variance.defjvp
-def _variance_derivative(primals, tangents):
-  # Deviations sum to zero, so to the first order the mean may stand still: a pass over all activations less.
-  x, mask = primals
-  return _variance(x, mask), 2 * _mean((x - _mean(x, mask)) * tangents[0], mask)
 
 
 @dataclass(frozen=True)

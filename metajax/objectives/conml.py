@@ -63,8 +63,10 @@ def add_contrast(contrast: Contrast, axis_name: str | None, plain: Array, full: 
     measured["d_out"] = equations.inter_task_distance(full, contrast.distance, axis_name)
   if contrast.loss is not None:
     loss = contrast.loss(full, views, contrast.distance, axis_name)
+  elif not contrast.discriminate:
+    loss = d_in
   else:
-    loss = (d_in if contrast.align else 0.0) - (measured["d_out"] if contrast.discriminate else 0.0)
+    loss = d_in - measured["d_out"] if contrast.align else -measured["d_out"]
   total = plain + contrast.weight * loss
   return total, {"loss": total, "contrastive_loss": loss, **measured}
 

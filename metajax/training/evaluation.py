@@ -29,7 +29,8 @@ class Estimate(NamedTuple):
   def __str__(self) -> str:
     return f"{self.mean:.4f} ± {self.interval:.4f}"
 
-  __repr__ = __str__  # not every episode, where a notebook shows it
+  def __repr__(self) -> str:  # not every episode, where a notebook shows it
+    return str(self)
 
 
 def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], tasks: TaskDistribution, *,

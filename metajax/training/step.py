@@ -38,7 +38,8 @@ Advance = Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]
 NORM, FAULT, SKIPPED = "gradient_norm", "fault", "skipped"
 
 # The carry is sharded over devices as tasks are; the rest of the state is replicated.
-_STATE = TrainState(PartitionSpec(), PartitionSpec(), PartitionSpec(), PartitionSpec(TASKS))
+_WHOLE: Any = PartitionSpec()
+_STATE = TrainState(_WHOLE, _WHOLE, _WHOLE, PartitionSpec(TASKS))
 
 
 def init_state(learner: Learner | Callable[[PRNGKey, PyTree], Params], optimizer: optax.GradientTransformation,

@@ -10,7 +10,7 @@ import pytest
 # main thread or to another: XLA:CPU allocates in threads of its own.
 SECOND_BLOCK = """
 import resource, sys, threading
-from metajax import memory
+from metajax.lab import memory
 print(memory.keep_freed_memory())
 
 def second_block():
