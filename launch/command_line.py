@@ -6,6 +6,7 @@ recipe is named, and found, is said in `launch.find`.
 """
 
 import inspect
+import os
 from pathlib import Path
 import shutil
 import sys
@@ -29,6 +30,13 @@ _HOSTS = flags.DEFINE_string("hosts", None, "where the processes of a run meet: 
 
 _USAGE = 2  # the exit code of a command that was not understood
 _FAILED = 1  # and of one that was, and came to grief
+
+
+class Folder(flags.ArgumentParser):
+  """Reads a flag that names a folder, for `flags.DEFINE`: a shell leaves the `~` of `--workdir=~/runs` to us."""
+
+  def parse(self, argument: str) -> str:
+    return os.path.expanduser(argument)
 
 
 def run(main: Callable[[list[str]], Any], *, in_pods: bool = False) -> NoReturn:

@@ -30,7 +30,7 @@ _SWEEPS = flags.DEFINE_string("sweeps", None, "further tests of the trained mode
                               "default the recipe's own, `none` for no more")
 _AT_ONCE = flags.DEFINE_integer("seeds_at_once", None, "seeds that go through one step together; by default all where "
                                 "the network is small, one on CPU where it is not", lower_bound=1)
-_WORKDIR = flags.DEFINE_string("workdir", None, "where results go; by default runs/compare_<recipe>")
+_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "where results go; by default runs/compare_<recipe>")
 
 
 def main(_: list[str]) -> None:

@@ -11,7 +11,7 @@ from metajax.lab import run as runs
 from metajax.lab import workdir
 from metajax.training import hosts
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run to test; it must be given")
+_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the run to test; it must be given")
 _EPISODES = flags.DEFINE_integer("episodes", None, "how many episodes; by default as many as the recipe says",
                                  lower_bound=2)
 _TEST_SEED = flags.DEFINE_integer("test_seed", None, "which list of episodes; by default the recipe's")

@@ -10,7 +10,7 @@ from absl import flags
 from launch import command_line, fields
 from metajax.lab import replay, workdir
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run; it must be given")
+_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the run; it must be given")
 _STEP = flags.DEFINE_integer("step", None, "which step, counted from 1; it must be given", lower_bound=1)
 
 

@@ -29,11 +29,12 @@ from metajax.lab.reports import summary, weights_and_biases
 from metajax.training import hosts
 
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, say what memory and arithmetic a step takes, and stop")
-_FORK = flags.DEFINE_string("fork", None, "the workdir of a run to go on from, in a new one, under other settings")
+_FORK = flags.DEFINE(command_line.Folder(), "fork", None,
+                     "the workdir of a run to go on from, in a new one, under other settings")
 _TUNED = flags.DEFINE_boolean("tuned", False, "take the settings that benchmarks.autotune found fastest here")
 _WANDB = flags.DEFINE_string("wandb_project", None, "send metrics to this project of Weights & Biases, too; it needs "
                              "the extra metajax[wandb]")
-_WORKDIR = flags.DEFINE_string("workdir", None, "where results go; by default runs/<recipe>")
+_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "where results go; by default runs/<recipe>")
 
 
 def main(_: list[str]) -> None:
