@@ -110,7 +110,7 @@ def evaluate(learner: Learner, params: Params, tasks: TaskDistribution, loss: Pe
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("params", "adapted"), meta_fields=("learner", "rank"))
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # as a function, it is hashed by its identity
 class Model:
   """A task model: called with inputs it returns predictions. A pytree, so it passes through `jit` and `vmap`."""
   params: Params = field(repr=False)

@@ -1,0 +1,49 @@
+"""What an import costs: `metajax` is lazy, and `contrast` brings jax and nothing heavier."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import metajax
+
+HEAVY = ("absl.app", "chex", "flax", "grain", "matplotlib", "optax", "orbax", "pyarrow", "rich", "scipy", "sklearn",
+         "tensorboardX", "tensorflow_datasets", "tensorstore")
+NEITHER_NOR = ("matplotlib", "grain", "sklearn", "tensorboardX", "tensorflow_datasets", "PIL", "pyarrow")
+
+
+def loaded(line, names):
+  program = f"import sys, jax\nbefore = set(sys.modules)\n{line}\nprint(sorted(set(sys.modules) - before))"
+  done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+  modules = eval(done.stdout)
+  return [name for name in names if any(module == name or module.startswith(name + ".") for module in modules)]
+
+
+@pytest.mark.parametrize("line", ["import metajax", "from metajax import contrast", "from metajax import distances"])
+def test_the_contrast_brings_nothing_but_jax(line):
+  assert loaded(line, HEAVY) == []
+
+
+def test_the_short_path_brings_no_laboratory():
+  assert loaded("import metajax; metajax.train, metajax.learners, metajax.objectives, metajax.tasks", NEITHER_NOR) == []
+
+
+@pytest.mark.parametrize("name", metajax.__all__)
+def test_every_name_at_the_door_is_there(name):
+  assert getattr(metajax, name) is not None and name in dir(metajax)
+
+
+def test_another_name_is_refused_with_those_there_are():
+  with pytest.raises(AttributeError, match="no attribute 'maml'; it has adapt, "):
+    metajax.maml
+
+
+@pytest.mark.parametrize("module, extra", [("metajax.lab", "lab"), ("metajax.data", "data")])
+def test_a_missing_extra_is_named_with_its_command(module, extra, monkeypatch):
+  from metajax import checks
+  monkeypatch.setattr(checks.util, "find_spec", lambda name: None)
+  with pytest.raises(ImportError, match=rf"pip install 'metajax\[{extra}\]'"):
+    importlib.reload(importlib.import_module(module))
+  monkeypatch.undo()
+  importlib.reload(importlib.import_module(module))
