@@ -6,6 +6,7 @@ describes how recipes are named and found.
 """
 
 import inspect
+import os
 from pathlib import Path
 import shutil
 import sys
@@ -30,6 +31,13 @@ _HOSTS = flags.DEFINE_string("hosts", None, "how the processes of a run connect:
 
 _USAGE = 2  # the exit code of a usage error
 _FAILED = 1  # the exit code of a command that failed
+
+
+class Folder(flags.ArgumentParser):
+  """Reads a flag that names a folder, for `flags.DEFINE`: a shell leaves the `~` of `--workdir=~/runs` to us."""
+
+  def parse(self, argument: str) -> str:
+    return os.path.expanduser(argument)
 
 
 def run(main: Callable[[list[str]], Any], *, in_pods: bool = False) -> NoReturn:

@@ -28,11 +28,12 @@ from metajax.lab.reports import summary, weights_and_biases
 from metajax.training import hosts
 
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, report the memory and FLOPs of a step, and stop")
-_FORK = flags.DEFINE_string("fork", None, "the workdir of a run to continue in a new workdir, with other settings")
+_FORK = flags.DEFINE(command_line.Folder(), "fork", None,
+                     "the workdir of a run to continue in a new workdir, with other settings")
 _TUNED = flags.DEFINE_boolean("tuned", False, "use the settings that benchmarks.autotune found fastest on this machine")
 _WANDB = flags.DEFINE_string("wandb_project", None, "also send metrics to this project of Weights & Biases; needs the "
                              "extra metajax[wandb]")
-_WORKDIR = flags.DEFINE_string("workdir", None, "the folder for results; by default runs/<recipe>")
+_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the folder for results; by default runs/<recipe>")
 
 
 def main(_: list[str]) -> None:

@@ -100,6 +100,7 @@ def _mapped(form: Callable, family: Family, which: str, levels: int) -> Callable
 
 
 def lowered(form: Callable) -> Callable:
+  """Returns the lowering rule of a product in a form: `plain_form` or, for CPU, `getattr`."""
   return mlir.lower_fun(lambda a, b, **params: _mapped(form, **params)(a, b), multiple_results=False)
 
 
