@@ -54,11 +54,11 @@ def product(family: Family, inputs: Array, weights: Array) -> Array:
 def traced(a: Any, b: Any, **params: Any) -> Any:
   """Returns the plain program that an equation of `PRODUCT` stands for, of its operands' shapes and its parameters."""
   shapes = (jax.ShapeDtypeStruct(each.shape, each.dtype) for each in (a, b))
-  return jax.make_jaxpr(_mapped(_plain, **params))(*shapes)
+  return jax.make_jaxpr(_mapped(plain_form, **params))(*shapes)
 
 
 def _bind(family: Family, which: str, levels: int, a: Array, b: Array) -> Array:
-  return _product.bind(a, b, family=family, which=which, levels=levels)
+  return product_p.bind(a, b, family=family, which=which, levels=levels)
 
 
 def _alike(*operands: Array) -> tuple[Array, ...]:
@@ -74,7 +74,7 @@ def _varying(aval: Any) -> frozenset:
   return aval.mat.varying if hasattr(aval, "mat") else getattr(aval, "vma", frozenset())
 
 
-def _plain(family: Family, which: str) -> Callable[[Array, Array], Array]:
+def plain_form(family: Family, which: str) -> Callable[[Array, Array], Array]:
   """Returns one of the three products as the plain product or a transpose of it."""
   if which == "outputs":
     return family.plain
@@ -92,35 +92,35 @@ def _plain(family: Family, which: str) -> Callable[[Array, Array], Array]:
 
 
 def _mapped(form: Callable, family: Family, which: str, levels: int) -> Callable[[Array, Array], Array]:
-  """Returns a product of operands with so many leading axes of tasks; `form` is `_plain` or, for CPU, `getattr`."""
+  """Returns a product of operands with so many leading axes of tasks; `form` is `plain_form` or, for CPU, `getattr`."""
   function = form(family, which)
   for _ in range(levels):
     function = jax.vmap(function)
   return function
 
 
-def _lowered(form: Callable) -> Callable:
+def lowered(form: Callable) -> Callable:
   return mlir.lower_fun(lambda a, b, **params: _mapped(form, **params)(a, b), multiple_results=False)
 
 
-_product = Primitive(PRODUCT)
-mlir.register_lowering(_product, _lowered(getattr), platform="cpu")
-mlir.register_lowering(_product, _lowered(_plain))
+product_p = Primitive(PRODUCT)
+mlir.register_lowering(product_p, lowered(getattr), platform="cpu")
+mlir.register_lowering(product_p, lowered(plain_form))
 
 
 @functools.partial(jax.jit, static_argnames=("family", "which", "levels"))
 def _compiled(a, b, **params):
-  return _product.bind(a, b, **params)
+  return product_p.bind(a, b, **params)
 
 
-@_product.def_impl
+@product_p.def_impl
 def _outside_of_a_program(a, b, **params):
   # Compiled, one program for all products of a kind, unless jax.disable_jit asks that nothing is.
   compiled = not jax.config.jax_disable_jit  # type: ignore[attr-defined]
-  return _compiled(a, b, **params) if compiled else _mapped(_plain, **params)(a, b)
+  return _compiled(a, b, **params) if compiled else _mapped(plain_form, **params)(a, b)
 
 
-@_product.def_abstract_eval
+@product_p.def_abstract_eval
 def _shape(a, b, **params):
   result = jax.eval_shape(_mapped(getattr, **params), *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (a, b)))
   return a.update(shape=result.shape, dtype=result.dtype, weak_type=False)
@@ -142,7 +142,7 @@ def _to_second(c, a, b, family, which, levels):
   return _bind(family, "weights", levels, *((a, c) if which == "outputs" else (c, a)))
 
 
-ad.defbilinear(_product, _to_first, _to_second)
+ad.defbilinear(product_p, _to_first, _to_second)
 
 
 def _over_tasks(operands, axes, *, family, which, levels):
@@ -158,4 +158,4 @@ def _over_tasks(operands, axes, *, family, which, levels):
   return _bind(family, which, levels + 1, first(a, axis_a), first(b, axis_b)), 0
 
 
-batching.primitive_batchers[_product] = _over_tasks
+batching.primitive_batchers[product_p] = _over_tasks

@@ -46,8 +46,8 @@ def read(network: SequenceNetwork, params: Params, inputs: Array, targets: Array
   padded = jnp.pad(targets, ((0, 0), (0, width - targets.shape[1])))
   prompt = jnp.stack([inputs, padded], axis=1).reshape(2 * count, width)
   used = mask.astype(jnp.int32)
-  before = jnp.cumsum(used) - used
-  seen = jnp.broadcast_to(jnp.sum(used), queries.shape[:1]) if seen is None else seen
+  before = jnp.cumsum(used, dtype=jnp.int32) - used
+  seen = jnp.broadcast_to(jnp.sum(used, dtype=jnp.int32), queries.shape[:1]) if seen is None else seen.astype(jnp.int32)
   positions = jnp.concatenate([jnp.stack([2 * before, 2 * before + 1], axis=1).reshape(-1), 2 * seen])
   order = jnp.arange(2 * count)
   earlier = (order[:, None] >= order[None, :]) & jnp.repeat(mask, 2)[None, :]

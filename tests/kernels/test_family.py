@@ -187,4 +187,4 @@ def test_each_form_for_cpu_is_the_plain_product_or_its_transpose(form, which):
   if which == "weights":
     taken = [operands["inputs"], operands["outputs"]]
   family_of = jax.make_jaxpr(product)(draw(of_inputs), draw(of_weights)).jaxpr.eqns[0].params["family"]
-  close(getattr(family_of, which)(*taken), family._plain(family_of, which)(*taken))
+  close(getattr(family_of, which)(*taken), family.plain_form(family_of, which)(*taken))

@@ -52,7 +52,7 @@ def _autoregressive(weight):
 
   def init(key, inputs):
     params = network.init(key, jnp.zeros((4, 2), inputs.dtype))
-    return jax.tree.map(lambda leaf: leaf.astype(inputs.dtype), params)
+    return jax.tree.map(lambda leaf: 8 * leaf.astype(inputs.dtype), params)  # away from outputs that are all alike
 
   make = functools.partial(objectives.autoregressive, functools.partial(read, network), losses.squared_error,
                            weight=weight)
@@ -67,7 +67,7 @@ ROWS = {
     "conml, squared euclidean": _row(functools.partial(
         objectives.conml, weight=0.5, distance=distances.squared_euclidean)),
     "conml, sigmoid": _row(functools.partial(objectives.conml, weight=0.5, distance=distances.sigmoid_squared)),
-    "conml, aligned alone": _row(functools.partial(objectives.conml, weight=2.0, discriminate=False)),
+    "conml, aligned alone": _row(functools.partial(objectives.conml, weight=2.0, discriminate=False), linear=True),
     "conml with a term": _row(functools.partial(objectives.conml, weight=2.0, terms={"decay": (0.1, _decay)})),
     "info_nce": _row(functools.partial(objectives.conml, contrastive=contrast.info_nce)),
     "reptile": _row(objectives.reptile, exact=False),
