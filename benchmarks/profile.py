@@ -22,6 +22,7 @@ from benchmarks.workloads import WORKLOADS, Workload
 from metajax.kernels import examples_last
 from metajax.lab import memory
 from metajax.lab.cost import flops
+from metajax.networks import normalisation
 from metajax.types import Array
 
 _RESULT = Path("docs/results/profile.json")
@@ -51,7 +52,7 @@ def parts(workload: Workload) -> dict[str, Part]:
     x, kernel = some(channels, height, wide, count), some(3, 3, channels, width)
     size = f"{height}x{wide}, {channels} to {width} channels"
     found[f"convolution {layer + 1}, {size}"] = Part(examples_last.convolve, (x, kernel), (0, 1) if layer else (1,))
-    after = lambda x, scale, bias: examples_last.pooled(x, mask, scale, bias)
+    after = lambda x, scale, bias: examples_last.pooled(x, mask, scale, bias, normalisation.EPSILON)
     x = some(width, height, wide, count)
     found[f"norm, pooling and ReLU {layer + 1}"] = Part(after, (x, scale, bias), (0, 1, 2))
     height, wide, channels = height // 2, wide // 2, width

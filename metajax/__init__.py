@@ -4,19 +4,19 @@
   Examples, Episode        a labelled set; a task, split into support and query
   Network                  a network as two pure functions, whatever library it was written with
   Learner                  an algorithm that learns one task, as five pure functions
-  Objective, Estimator     what meta-training minimises; how its gradient is computed
+  Objective                what meta-training minimises
   TaskDistribution         where tasks come from
   types                    these interfaces, and the letters used in every docstring
   learners, networks       learners, each built on a network
   losses, distances        per-example losses and scores; distances between representations
   contrast                 ConML's equations on arrays of representations, usable from any JAX code
   objectives               episodic, ConML, Reptile, autoregressive: each wraps a learner
-  estimators               from an objective to a gradient
   examples                 labelled sets with padding: build, join, index, average
   tasks                    task distributions: formulas, and sampling from arrays
-  data                     readers: from files to arrays
   training, evaluation     the compiled step and the loop; frozen test episodes
-  lab                      recipes: whole runs, comparisons, reports
+
+`estimators` (from an objective to a gradient), `data` (readers, from files to arrays) and `lab` (recipes: whole runs,
+comparisons, reports) are imported by their names, the last two with extras of the same name.
 
 Every name is imported on first use, so `from metajax import contrast` imports only jax.
 """
@@ -26,10 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
   from metajax import contrast as contrast
-  from metajax import data as data
-  from metajax import estimators as estimators
   from metajax import examples as examples
-  from metajax import lab as lab
   from metajax import learners as learners
   from metajax import losses as losses
   from metajax import networks as networks
@@ -43,23 +40,22 @@ if TYPE_CHECKING:
   from metajax.training.short import evaluate as evaluate
   from metajax.training.short import train as train
   from metajax.types import Episode as Episode
-  from metajax.types import Estimator as Estimator
   from metajax.types import Examples as Examples
   from metajax.types import Learner as Learner
   from metajax.types import Network as Network
   from metajax.types import Objective as Objective
   from metajax.types import TaskDistribution as TaskDistribution
 
-__all__ = ["adapt", "contrast", "data", "distances", "estimators", "evaluate", "evaluation", "examples", "lab",
-           "learners", "losses", "networks", "objectives", "tasks", "train", "training", "types", "Episode",
-           "Estimator", "Examples", "Learner", "Network", "Objective", "TaskDistribution"]
+__all__ = ["adapt", "contrast", "distances", "evaluate", "evaluation", "examples", "learners", "losses", "networks",
+           "objectives", "tasks", "train", "training", "types", "Episode", "Examples", "Learner", "Network",
+           "Objective", "TaskDistribution"]
 
 # Names that are not direct submodules of this package, and where to find them.
 _ELSEWHERE = {
     "distances": "metajax.contrast.distances", "evaluation": "metajax.training.evaluation",
     "adapt": "metajax.training.short:adapt", "evaluate": "metajax.training.short:evaluate",
     "train": "metajax.training.short:train", "Episode": "metajax.types:Episode",
-    "Estimator": "metajax.types:Estimator", "Examples": "metajax.types:Examples", "Learner": "metajax.types:Learner",
+    "Examples": "metajax.types:Examples", "Learner": "metajax.types:Learner",
     "Network": "metajax.types:Network", "Objective": "metajax.types:Objective",
     "TaskDistribution": "metajax.types:TaskDistribution"}
 

@@ -37,8 +37,8 @@ def check_installed(extra: str, *modules: str) -> None:
   """Raises ImportError, with the command that installs it, for the first of the modules that is not installed."""
   for module in modules:
     if util.find_spec(module) is None:
-      raise ImportError(f"{module} is not installed; it comes with an extra: pip install 'metajax[{extra}]'.",
-                        name=module)
+      raise ImportError(f"{module} is not installed; it comes with an extra of metajax: "
+                        f"pip install 'metajax[{extra}]'.", name=module)
 
 
 def check_name(what: str, name: str) -> None:

@@ -29,6 +29,6 @@ def test_the_page_is_whole():
 def test_its_commands_are_there():
   for module in re.findall(r"python -m ([\w.]+)", _PAGE):
     assert (_ROOT / (module.replace(".", "/") + ".py")).is_file()
-  settings = (_ROOT / "metajax" / "recipe.py").read_text(encoding="utf-8")
+  settings = (_ROOT / "metajax" / "lab" / "recipe.py").read_text(encoding="utf-8")
   for field in re.findall(r"(?<!\w)training\.(\w+)", _PAGE):
     assert f"  {field}: " in settings

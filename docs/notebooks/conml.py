@@ -35,12 +35,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
-from metajax.training import evaluation
 from metajax import learners, losses, networks, objectives, training
-from metajax.tasks.sinusoids import sinusoids
-from metajax.objectives import views
 from metajax.lab.pictures import map_picture
-from metajax.training.sharding import TASKS, task_mesh
+from metajax.objectives import views
+from metajax.tasks.sinusoids import sinusoids
+from metajax.training import evaluation
+from metajax.training.sharding import task_mesh
 
 STEPS, ROW = (40, 10) if "METAJAX_SHORT" in os.environ else (20_000, 500)
 
@@ -55,8 +55,8 @@ STEPS, ROW = (40, 10) if "METAJAX_SHORT" in os.environ else (20_000, 500)
 learner = learners.maml(networks.mlp((40, 40), 1), losses.squared_error, optimizer=optax.sgd(0.01), num_steps=1)
 tasks = sinusoids(shots=10, queries=10)
 # With the weight 0, ConML's distances are measured but not trained: this is the plain objective, to the last bit.
-asked = {"without ConML": objectives.conml(learner, losses.squared_error, weight=0.0, axis_name=TASKS),
-         "with ConML": objectives.conml(learner, losses.squared_error, weight=0.1, axis_name=TASKS)}
+asked = {"without ConML": objectives.conml(learner, losses.squared_error, weight=0.0),
+         "with ConML": objectives.conml(learner, losses.squared_error, weight=0.1)}
 
 # %% [markdown]
 # ## Training
@@ -70,7 +70,7 @@ for name, objective in asked.items():
   state = training.init_state(learner, optimizer, tasks, jax.random.key(0))
   advance = training.make_advance(objective, optimizer, tasks, num_tasks=25, num_steps=ROW, key=key, mesh=mesh)
   rows = []
-  state = training.fit(state, tasks, lambda _: advance, num_steps=STEPS, steps_per_dispatch=ROW, steps_per_row=ROW,
+  state = training.fit(state, tasks, advance, num_steps=STEPS, steps_per_dispatch=ROW, steps_per_row=ROW,
                        hooks=[lambda step, state, metrics: rows.append({"step": step, **metrics})])
   params[name], curves[name] = state.params, {column: [row[column] for row in rows] for column in rows[0]}
 

@@ -51,12 +51,12 @@ jax.devices()
 # %% [markdown]
 # ## The same training on one device and on eight
 #
-# `axis_name` tells the objective over which mapped axis the tasks are spread. An episode is a function of the seed, the
-# step and the task's place in the meta-batch, so both runs meet the same tasks.
+# The step tells the objective over which mapped axis the tasks are sharded. An episode is a function of the seed, the
+# step and the task's index in the meta-batch, so both runs see the same tasks.
 
 # %%
 learner = learners.maml(networks.mlp((40, 40), 1), losses.squared_error, optimizer=optax.sgd(0.01), num_steps=1)
-objective = objectives.conml(learner, losses.squared_error, weight=0.1, axis_name=TASKS)
+objective = objectives.conml(learner, losses.squared_error, weight=0.1)
 tasks, optimizer = sinusoids(shots=10, queries=10), optax.adam(1e-3)
 
 
@@ -64,7 +64,7 @@ def train(devices):
   state, rows = training.init_state(learner, optimizer, tasks, jax.random.key(0)), []
   advance = training.make_advance(objective, optimizer, tasks, num_tasks=32, num_steps=ROW, key=jax.random.key(1),
                                   mesh=task_mesh(devices))
-  training.fit(state, tasks, lambda _: advance, num_steps=STEPS, steps_per_dispatch=ROW, steps_per_row=ROW,
+  training.fit(state, tasks, advance, num_steps=STEPS, steps_per_dispatch=ROW, steps_per_row=ROW,
                hooks=[lambda step, state, metrics: rows.append((step, metrics["loss"], metrics["d_out"]))])
   return np.array(rows)
 

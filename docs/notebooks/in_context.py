@@ -38,11 +38,11 @@ import matplotlib.pyplot as plt
 import optax
 
 from metajax import losses, objectives, training
-from metajax.tasks import functions
-from metajax.tasks.sampling import sample_tasks
 from metajax.learners.in_context import in_context, read
 from metajax.networks.transformer import transformer
-from metajax.training.sharding import TASKS, task_mesh
+from metajax.tasks import functions
+from metajax.tasks.sampling import sample_tasks
+from metajax.training.sharding import task_mesh
 
 STEPS, ROW = (20, 10) if "METAJAX_SHORT" in os.environ else (5000, 100)
 DIMENSIONS, POINTS = 3, 11
@@ -54,8 +54,7 @@ DIMENSIONS, POINTS = 3, 11
 tasks = functions.function_tasks(functions.linear, dimensions=DIMENSIONS, points=POINTS)
 network = transformer(1, max_tokens=2 * POINTS + 1, layers=3, heads=2, width=64)
 learner = in_context(network)
-objective = objectives.autoregressive(functools.partial(read, network), losses.squared_error, weight=0.02,
-                                      axis_name=TASKS)
+objective = objectives.autoregressive(functools.partial(read, network), losses.squared_error, weight=0.02)
 optimizer = optax.adam(1e-3)
 
 # %%
@@ -63,7 +62,7 @@ state = training.init_state(learner, optimizer, tasks, jax.random.key(0))
 advance = training.make_advance(objective, optimizer, tasks, num_tasks=64, num_steps=ROW, key=jax.random.key(1),
                                 mesh=task_mesh(jax.devices()[:1]))
 state = training.fit(
-    state, tasks, lambda _: advance, num_steps=STEPS, steps_per_dispatch=ROW, steps_per_row=ROW,
+    state, tasks, advance, num_steps=STEPS, steps_per_dispatch=ROW, steps_per_row=ROW,
     hooks=[lambda step, state, metrics: step % (10 * ROW) or print(f"step {step}  loss {metrics['loss']:.3f}")])
 
 # %% [markdown]

@@ -37,12 +37,12 @@ import optax
 from sklearn.datasets import load_digits
 
 from metajax import Learner, losses, networks, objectives, training
-from metajax.training import evaluation
+from metajax.lab.pictures import image_picture
+from metajax.learners.class_means import class_means
 from metajax.tasks.class_data import ClassData
 from metajax.tasks.classes import class_tasks
-from metajax.learners.class_means import class_means
-from metajax.lab.pictures import image_picture
-from metajax.training.sharding import TASKS, task_mesh
+from metajax.training import evaluation
+from metajax.training.sharding import task_mesh
 
 STEPS, ROW = (20, 10) if "METAJAX_SHORT" in os.environ else (1000, 50)
 
@@ -105,7 +105,7 @@ learner = scaled_means(networks.mlp((64,), 32), num_classes=4)
 
 # %%
 scores = {"accuracy": losses.accuracy}
-objective = objectives.conml(learner, losses.softmax_cross_entropy, scores, weight=0.1, axis_name=TASKS)
+objective = objectives.conml(learner, losses.softmax_cross_entropy, scores, weight=0.1)
 optimizer, rows = optax.adam(1e-3), []
 state = training.init_state(learner, optimizer, train, jax.random.key(0))
 advance = training.make_advance(objective, optimizer, train, num_tasks=16, num_steps=ROW, key=jax.random.key(1),
@@ -113,7 +113,7 @@ advance = training.make_advance(objective, optimizer, train, num_tasks=16, num_s
 evaluate = evaluation.make_evaluate(learner, losses.softmax_cross_entropy, scores, test, num_episodes=300,
                                     key=jax.random.key(2))
 print(f"digits never trained on, before: {evaluate(state.params)['accuracy']}")
-state = training.fit(state, train, lambda _: advance, num_steps=STEPS, steps_per_dispatch=ROW, steps_per_row=ROW,
+state = training.fit(state, train, advance, num_steps=STEPS, steps_per_dispatch=ROW, steps_per_row=ROW,
                      hooks=[lambda step, state, metrics: rows.append((step, metrics["accuracy"]))])
 print(f"digits never trained on, after:  {evaluate(state.params)['accuracy']}")
 

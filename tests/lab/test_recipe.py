@@ -17,6 +17,7 @@ from metajax.examples import examples
 from metajax.lab import pictures
 from metajax.lab.recipe import Test as Lists
 from metajax.lab.session import check
+from metajax.types import Objective
 from metajax.objectives.solve import solve
 from metajax.training.sharding import task_mesh
 from metajax.training.step import init_state, make_advance
@@ -27,11 +28,11 @@ def test_check_refuses_what_cannot_be_traced():
   built = build_sinusoid()
   check(built)
 
-  def refuses(params, episodes, key):
+  def refuses(params, episodes, key, axis_name):
     raise ValueError("this cannot be")
 
   with pytest.raises(ValueError, match="this cannot be"):
-    check(built._replace(objective=refuses))
+    check(built._replace(objective=Objective(refuses)))
 
 
 _PAGES = ("sinusoid_maml", "quickstart", "omniglot_maml", "omniglot_protonet", "icl_linear", "icl_sparse", "icl_tree",

@@ -267,4 +267,4 @@ def test_a_run_and_its_test(tmp_path, cache):
   assert tested["code"] == 0, tested["err"]
   assert "After 2 steps." in tested["out"]
   assert json.loads((tmp_path / run / "test_3_5.json").read_text())["test_seed"] == 5
-  assert set(tested["files"]) - set(train["files"]) == {f"{run}/test_3_5.json", f"{run}/test_3_5_episodes.npz"}
+  assert set(tested["files"]) - set(again["files"]) == {f"{run}/test_3_5.json", f"{run}/test_3_5_episodes.npz"}
