@@ -51,7 +51,7 @@ def adapt(apply, loss: PerExample, params: Params, examples: Examples, *, optimi
   carry = (params, optimizer.init(params))
   if first_gradient is not None:
     carry, num_steps = step(carry, gradient=first_gradient)[0], num_steps - 1
-  # Rematerialising a single step saves nothing, and no step needs no loop.
+  # Rematerialising a single step saves nothing, and zero steps need no loop.
   if unroll or num_steps == 0 or num_steps == 1 and first_gradient is None:
     for _ in range(num_steps):
       carry = step(carry)[0]

@@ -45,7 +45,7 @@ def test_a_layout_that_is_none(words):
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("record, sentence", [
-    ("{", "is not a record of kills"), ("[]", "is no record of kills"), ("{}", "is no record of kills"),
+    ("{", "is not a record of kills"), ("[]", "is not a record of kills"), ("{}", "is not a record of kills"),
     ('{"command": "x", "machine": "y", "versions": {}, "trials": []}', "another command and machine and versions")])
 def test_what_is_no_record_is_not_added_to(tmp_path, record, sentence):
   (tmp_path / "record.json").write_text(record)
