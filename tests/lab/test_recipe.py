@@ -17,10 +17,10 @@ from metajax.examples import examples
 from metajax.lab import pictures
 from metajax.lab.recipe import Test as Lists
 from metajax.lab.session import check
-from metajax.types import Objective
 from metajax.objectives.solve import solve
 from metajax.training.sharding import task_mesh
 from metajax.training.step import init_state, make_advance
+from metajax.types import Objective
 from tests.small_runs import build_sinusoid, rows, run
 
 
