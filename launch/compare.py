@@ -25,21 +25,12 @@ from metajax.lab.comparison_results import Sweep
 from metajax.lab.reports import comparison
 
 _ARMS = flags.DEFINE_string("arms", "none,in,out,both", "names of arms, or config.<field>=<value>,<value>")
-<<<<<<< HEAD
 _SEEDS = flags.DEFINE_integer("seeds", 8, "the number of seeds; the first is that of the recipe", lower_bound=2)
 _SWEEPS = flags.DEFINE_string("sweeps", None, "test settings to vary with the trained models, "
                               "config.<field>=<value>,<value>; by default those of the recipe, `none` for none")
 _AT_ONCE = flags.DEFINE_integer("seeds_at_once", None, "the number of seeds trained together; by default all, or one "
                                 "for large networks on CPU", lower_bound=1)
-_WORKDIR = flags.DEFINE_string("workdir", None, "the folder for results; by default runs/compare_<recipe>")
-=======
-_SEEDS = flags.DEFINE_integer("seeds", 8, "how many seeds; the first is the recipe's own", lower_bound=2)
-_SWEEPS = flags.DEFINE_string("sweeps", None, "further tests of the trained models, config.<field>=<value>,<value>; by "
-                              "default the recipe's own, `none` for no more")
-_AT_ONCE = flags.DEFINE_integer("seeds_at_once", None, "seeds that go through one step together; by default all where "
-                                "the network is small, one on CPU where it is not", lower_bound=1)
-_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "where results go; by default runs/compare_<recipe>")
->>>>>>> experiments
+_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the folder for results; by default runs/compare_<recipe>")
 
 
 def main(_: list[str]) -> None:

@@ -11,13 +11,8 @@ from metajax.lab import run as runs
 from metajax.lab import workdir
 from metajax.training import hosts
 
-<<<<<<< HEAD
-_WORKDIR = flags.DEFINE_string("workdir", None, "the workdir of the run to test; required")
+_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the workdir of the run to test; required")
 _EPISODES = flags.DEFINE_integer("episodes", None, "the number of episodes; by default that of the recipe",
-=======
-_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the run to test; it must be given")
-_EPISODES = flags.DEFINE_integer("episodes", None, "how many episodes; by default as many as the recipe says",
->>>>>>> experiments
                                  lower_bound=2)
 _TEST_SEED = flags.DEFINE_integer("test_seed", None, "the seed of the list of episodes; by default that of the recipe")
 

@@ -10,13 +10,8 @@ from absl import flags
 from launch import command_line, fields
 from metajax.lab import replay, workdir
 
-<<<<<<< HEAD
-_WORKDIR = flags.DEFINE_string("workdir", None, "the workdir of the run; required")
+_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the workdir of the run; required")
 _STEP = flags.DEFINE_integer("step", None, "the step, counted from 1; required", lower_bound=1)
-=======
-_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the run; it must be given")
-_STEP = flags.DEFINE_integer("step", None, "which step, counted from 1; it must be given", lower_bound=1)
->>>>>>> experiments
 
 
 def main(_: list[str]) -> None:
