@@ -30,7 +30,8 @@ _SWEEPS = flags.DEFINE_string("sweeps", None, "test settings to vary with the tr
                               "config.<field>=<value>,<value>; by default those of the recipe, `none` for none")
 _AT_ONCE = flags.DEFINE_integer("seeds_at_once", None, "the number of seeds trained together; by default all, or one "
                                 "for large networks on CPU", lower_bound=1)
-_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the folder for results; by default runs/compare_<recipe>")
+_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None,
+                        "the folder for results; by default runs/compare_<recipe>")
 
 
 def main(_: list[str]) -> None:
