@@ -30,7 +30,7 @@ def operations(program: Callable[[], Any], text: str, runs: int = 10) -> list[Op
     runs: how often it is run.
 
   Raises:
-    ValueError: if the profiler met none of the program's instructions.
+    ValueError: if the profiler saw none of the program's instructions.
   """
   sources = {found["name"]: found["source"] for found in _INSTRUCTION.finditer(text)}
   with tempfile.TemporaryDirectory() as folder:

@@ -101,7 +101,7 @@ def write(page: Path, results: Path = _RESULTS) -> None:
 
 
 def _words(command: str) -> list[str]:
-  """Returns the words of a command, with the one name of the recipe in the place of an older one."""
+  """Returns the words of a command, with the one name of the recipe instead of an older one."""
   return [f"--config={find.name(word.partition('=')[2])}" if word.startswith("--config=") else word
           for word in shlex.split(command)]
 

@@ -33,7 +33,7 @@ class Tasks(NamedTuple):
   augment: bool = False
   on_host: bool = False
   reading: Reading | None = None
-  unequal: Callable[..., TaskDistribution] | None = None  # in the place of `class_tasks`
+  unequal: Callable[..., TaskDistribution] | None = None  # instead of `class_tasks`
   plugged: Callable[[TaskDistribution], TaskDistribution] | None = None  # what is made of the tasks in the end
 
   @property

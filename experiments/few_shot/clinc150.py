@@ -23,7 +23,7 @@ from metajax.lab.recipe import Recipe
 def defaults() -> Mapping[str, Mapping[str, Any]]:
   """Returns the learners of this recipe, each with the settings in which it differs from `vectors.Config`."""
   # Layers learn the words of the training domains, and nothing of the others: after 200 steps ProtoNet with two of them
-  # stood at 53 % in domains never met. Ridge and ProtoNet on weighted n-grams have none to be misled by.
+  # stood at 53 % in unseen domains. Ridge and ProtoNet on weighted n-grams have no layer to be misled by.
   weights = {"hidden": (), "training": {"steps": 500, "learning_rate": 1e-2}}
   return vector_learners.defaults(lambda row: weights if row.layerless else {})
 

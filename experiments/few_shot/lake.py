@@ -1,7 +1,7 @@
 """Every learner that can classify, with ConML, on Lake's 20 runs: 20-way 1-shot within an alphabet of Omniglot.
 
 Trained on the 25 of the 30 background alphabets that do not validate (`metajax.data.omniglot`), tested on the 20 runs
-of Lake et al., 2015, 400 trials in all, of alphabets never met. The runs are what
+of Lake et al., 2015, 400 trials in all, of unseen alphabets. The runs are what
 https://github.com/brendenlake/omniglot calls one-shot classification.
 --help lists the learners.
 Needs: Omniglot, and its python/one-shot-classification/all_runs.zip, in METAJAX_DATA_DIR.

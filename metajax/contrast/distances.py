@@ -121,7 +121,7 @@ def sigmoid_squared(a: PyTree, b: PyTree) -> Array:
 
 
 def _nonzero(x: Array) -> Array:
-  """Returns a number to divide by, or to take the root of: one in the place of zero."""
+  """Returns the number, or one if it is zero: safe to divide by and to take the root of."""
   return jnp.where(x > 0, x, jnp.ones_like(x))
 
 

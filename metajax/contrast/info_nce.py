@@ -1,4 +1,4 @@
-"""InfoNCE over task models, in the place of eq. 4: a contrastive loss that is ours, not the paper's."""
+"""InfoNCE over task models, an alternative to eq. 4 that is not in the paper."""
 
 import jax
 from jax import lax

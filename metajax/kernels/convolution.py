@@ -17,14 +17,14 @@ import jax.numpy as jnp
 from metajax.kernels.family import product
 from metajax.types import Array
 
-# By stride: of each of so many rows in turn (all; even, odd) the kernel's taps that meet it, each with how many outputs
-# further the one lies to which it gives. Of columns likewise.
+# For each stride, one entry per residue of the row index (stride 1: all rows; stride 2: even rows, odd rows): the
+# kernel rows that read such image rows, each with the offset of the output row it contributes to. Columns likewise.
 _TAPS = {1: (((0, 1), (1, 0), (2, -1)),),
          2: (((1, 0),), ((2, 0), (0, 1)))}
 
 
 def convolve(images: Array, kernel: Array, stride: int = 1) -> Array:
-  """Convolves with padding of one pixel, at stride 1 or 2; for weights that tasks share, and for those of their own."""
+  """Convolves with padding of one pixel, at stride 1 or 2, for shared weights as well as per-task weights."""
   return product(_Convolution(stride, images.shape[1:3]), images, kernel)
 
 
@@ -43,8 +43,8 @@ class _Convolution:
     if are_few(channels, filters):
       return jnp.concatenate(shifted(images, self.stride), axis=-1) @ kernel.reshape(-1, filters)
     outputs = []
-    for met, matrix, taps in zip(_met(images, self.stride), _matrices(kernel, self.stride), _TAPS[self.stride]):
-      by_tap = jnp.split(met @ matrix, len(taps), axis=-1)
+    for pixels, matrix, taps in zip(_gathered(images, self.stride), _matrices(kernel, self.stride), _TAPS[self.stride]):
+      by_tap = jnp.split(pixels @ matrix, len(taps), axis=-1)
       outputs += [moved(part, 1, move) for part, (_, move) in zip(by_tap, taps)]
     return functools.reduce(jnp.add, outputs)
 
@@ -54,8 +54,8 @@ class _Convolution:
       kernel = _flat(jnp.concatenate(shifted(images, self.stride), axis=-1)).T @ _flat(outputs)
       return kernel.reshape(3, 3, channels, filters)
     of_tap: dict[int, Array] = {}
-    for met, given, taps in zip(_met(images, self.stride), _given(outputs, self.stride), _TAPS[self.stride]):
-      parts = jnp.split(_flat(met).T @ _flat(given), len(taps), axis=-1)
+    for pixels, given, taps in zip(_gathered(images, self.stride), _given(outputs, self.stride), _TAPS[self.stride]):
+      parts = jnp.split(_flat(pixels).T @ _flat(given), len(taps), axis=-1)
       of_tap |= {tap: part.reshape(3, channels, filters) for (tap, _), part in zip(taps, parts)}
     return jnp.stack([of_tap[tap] for tap in range(3)])
 
@@ -72,12 +72,12 @@ class _Convolution:
 
 
 def are_few(channels: int, filters: int) -> bool:
-  """Returns whether nine copies of the images are less than three of them and three of the outputs."""
+  """Returns whether nine copies of the images are smaller than three of them and three of the outputs."""
   return 2 * channels <= filters
 
 
-def _met(images: Array, stride: int) -> list[Array]:
-  """Returns, of each of `stride` rows, the pixels that the kernel's columns meet, `[N, H, W, 3 I]` at stride 1."""
+def _gathered(images: Array, stride: int) -> list[Array]:
+  """Returns, for each residue, the pixels under the kernel's three columns, `[N, H, W, 3 I]` at stride 1."""
   height, width = (-(-size // stride) for size in images.shape[1:3])
   last = stride * (width - 1)
   padded = jnp.pad(images, ((0, 0), (0, stride * height - images.shape[1]), (1, last + 2 - images.shape[2]), (0, 0)))
@@ -86,12 +86,12 @@ def _met(images: Array, stride: int) -> list[Array]:
 
 
 def _given(outputs: Array, stride: int) -> list[Array]:
-  """Returns, of each of `stride` rows, the outputs to which it gives, side by side by the taps that it meets."""
+  """Returns, for each residue, the outputs that its rows contribute to, side by side in the order of `_TAPS`."""
   return [jnp.concatenate([moved(outputs, 1, -move) for _, move in taps], axis=-1) for taps in _TAPS[stride]]
 
 
 def _matrices(kernel: Array, stride: int) -> list[Array]:
-  """Returns, of each of `stride` rows, the matrix `[3 I, O by tap]` from what columns meet to what taps give."""
+  """Returns, for each residue, the matrix `[3 I, taps O]` from gathered pixels to contributions."""
   return [jnp.concatenate([kernel[tap].reshape(-1, kernel.shape[3]) for tap, _ in taps], axis=-1)
           for taps in _TAPS[stride]]
 
@@ -101,7 +101,7 @@ def _flat(x: Array) -> Array:
 
 
 def shifted(images: Array, stride: int) -> list[Array]:
-  """Returns what each of a kernel's nine taps meets, `[N, H, W, I]` each at stride 1."""
+  """Returns the pixels under each of a kernel's nine taps, `[N, H, W, I]` each at stride 1."""
   height, width = (stride * (-(-size // stride) - 1) + 1 for size in images.shape[1:3])
   padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
   return [padded[:, i:i + height:stride, j:j + width:stride] for i in range(3) for j in range(3)]

@@ -1,8 +1,8 @@
 """A block of convolution, max-pooling and batch statistics, for weights that all tasks share, fast on CPU.
 
-Between blocks, images are turned to `[C, H, W, N]`, channels first and examples last. What a convolution's taps meet is
-then moved by whole rows of examples, products read it as it lies, for the gradients as well, and sums over a channel
-run along memory. Kernels are `[3, 3, I, O]`; strides are one.
+Between blocks, images are stored as `[C, H, W, N]`, channels first and examples last. Shifting pixels then moves whole
+rows of examples, products and their gradients read them without a copy, and sums over a channel run along memory.
+Kernels are `[3, 3, I, O]`; strides are one.
 """
 
 import functools
@@ -33,7 +33,7 @@ def block(images: Array, mask: Array, kernel: Array, scale: Array, bias: Array, 
   Returns:
     `[N, H // 2, W // 2, O]`.
   """
-  # The turn back and the next block's turn cancel: XLA takes the two for none.
+  # This transpose and the one of the next block cancel.
   outputs = convolve(_turned(images), kernel)
   return _turned(pooled(outputs, mask, scale.reshape(-1), bias.reshape(-1), epsilon))
 
@@ -91,7 +91,7 @@ def _pooled(epsilon: float, x: Array, mask: Array, scale: Array, bias: Array) ->
 
 
 def _pooled_forward(epsilon, x, mask, scale, bias):
-  # All but the pooling rises or falls with x by the sign of the scale, so pooling first is the same (`conv4.block`).
+  # All but the pooling is monotone in x, by the sign of the scale, so pooling first is the same (`conv4.block`).
   largest = pooling.largest(x, _column(jnp.sign(scale)))[0]
   wide = x.dtype if x.dtype.itemsize >= 4 else jnp.float32  # sums of many small numbers
   size = (jnp.maximum(jnp.sum(mask), 1) * (x.shape[1] * x.shape[2])).astype(wide)

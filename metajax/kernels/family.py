@@ -1,13 +1,13 @@
-"""Products whose derivatives are products of one family, in a form for each platform.
+"""Bilinear products whose derivatives are products of the same family, with a form for each platform.
 
-A product of inputs `[N, ...]` and weights is linear in both, so that its derivatives, and theirs, are three products:
-inputs by weights, outputs by weights, inputs by outputs. XLA:CPU is fast only where each is written as suits it
-(`products`, `convolution`); all other platforms get the plain product and its transposes. Which it is, is decided when
-a program is lowered, so that a program compiled for a TPU on a CPU machine is the TPU's.
+A product of inputs `[N, ...]` and weights is linear in both, so its derivatives, and theirs, are three products: inputs
+by weights, outputs by weights, inputs by outputs. XLA:CPU is fast only if each is written for it (`products`,
+`convolution`); all other platforms get the plain product and its transposes. The form is chosen when a program is
+lowered, so a program compiled for a TPU on a CPU machine gets the TPU's.
 
-A product is a primitive, for `jax.custom_vjp` maps a rule over tasks as it stands: for weights that all tasks share it
-would make a gradient for each task and add them up. Here the examples of all tasks are one batch, and the gradient of
-what they share is one product.
+A product is a primitive because `jax.custom_vjp` maps its rule over tasks as it stands: for weights that all tasks
+share it would compute one gradient per task and add them up. Here the examples of all tasks are one batch, and the
+gradient of shared weights is one product.
 """
 
 import functools

@@ -149,14 +149,14 @@ def _measure(arm: Arm, recipe: Recipe, reference: Recipe, trained: seeds_lib.Tra
   if reference.models is not None:  # the first arm's tasks, subsets and distance for all, or they would not compare
     of = make_task_models(recipe.test_learner, reference.models.tasks, reference.models.views,
                           jax.random.key(reference.test.seed), _NUM_MODELS)
-    lie = []
+    geometries = []
     for place, model in enumerate(models):
       full, parts = of(model)
-      lie.append(geometry(full, parts, reference.models.distance))
+      geometries.append(geometry(full, parts, reference.models.distance))
       if place == 0 and sound[0]:
         found["models/map"] = maps.project(np.concatenate([full[:_MAPPED, None], parts[:_MAPPED]], axis=1))
-    found |= {f"models/{name}": np.stack([np.asarray(getattr(each, name), np.float32) for each in lie])
-              for name in lie[0]._fields}
+    found |= {f"models/{name}": np.stack([np.asarray(getattr(each, name), np.float32) for each in geometries])
+              for name in geometries[0]._fields}
   return found
 
 

@@ -6,7 +6,7 @@ What a run leaves in its workdir:
   metrics.csv         a row every few steps: means of the metrics over these steps
   tensorboard/        the same, for TensorBoard
   checkpoints/        Orbax; damaged ones are moved to checkpoints-damaged/
-  step_<n>.npz        the episodes of a step that computed a number that is none, if one did
+  step_<n>.npz        the episodes of a step that computed a non-finite value, if one did
   test.json           the test results, each a mean with its 95 % interval
   test_episodes.npz   the same, episode by episode
   *.png               learning curves, the task-representation map, and the recipe's own pictures
@@ -51,8 +51,8 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
     The test results by name, `loss` and each score.
 
   Raises:
-    metajax.training.faults.NonFinite: if a step computes a number that is none.
-    metajax.lab.checkpoints.Damaged: if there are checkpoints, but none is whole.
+    metajax.training.faults.NonFinite: if a step computes a non-finite value.
+    metajax.lab.checkpoints.Damaged: if there are checkpoints, but none is intact.
     metajax.lab.checkpoints.Unsaved: if a checkpoint cannot be written.
     metajax.lab.preemption.Preempted: if a stop was requested; all that was done is saved.
   """
@@ -158,10 +158,10 @@ def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "te
 
 
 def restore(recipe: Recipe, workdir: Path | str) -> TrainState:
-  """Returns the newest whole state in a workdir.
+  """Returns the newest intact state in a workdir.
 
   Raises:
-    ValueError, metajax.lab.checkpoints.Damaged: if there is no checkpoint yet, or none is whole.
+    ValueError, metajax.lab.checkpoints.Damaged: if there is no checkpoint yet, or none is intact.
   """
   restored = session_lib.restore(workdir, first_state(recipe, jax.random.key(recipe.seed)))
   if restored is None:

@@ -151,10 +151,10 @@ def check(recipe: Recipe) -> None:
 
 
 def restore(folder: Path | str, like: TrainState, *, at_most: float = float("inf")) -> Restored | None:
-  """Returns the newest whole checkpoint in a workdir, up to a step; None if it has none. Nothing in it changes.
+  """Returns the newest intact checkpoint in a workdir, up to a step, or None if it has none. Nothing in it changes.
 
   Raises:
-    metajax.lab.checkpoints.Damaged: if there are checkpoints, but none is whole.
+    metajax.lab.checkpoints.Damaged: if there are checkpoints, but none is intact.
   """
   folder = Path(folder) / "checkpoints"
   if not folder.is_dir():
