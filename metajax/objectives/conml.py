@@ -19,7 +19,7 @@ from metajax.kernels.apart import apart
 from metajax.objectives.episodic import episodic, solved_loss
 from metajax.objectives.solve import solve, task_keys
 from metajax.objectives.task_map import TaskMap, at_once
-from metajax.objectives.terms import Terms
+from metajax.objectives.terms import Terms, check_terms
 from metajax.objectives.views import Views
 from metajax.types import Array, Learner, Metrics, Objective, PerExample, PyTree
 
@@ -113,6 +113,7 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
   contrast = Contrast(weight, distance, align, discriminate, contrastive)
   check_contrast(contrast)
   scores, terms = dict(scores or {}), dict(terms or {})
+  check_terms(terms, ("contrastive_loss", "d_in", "d_out"))
   plain = episodic(learner, loss, scores, terms=terms, task_map=task_map)
 
   def objective(params, episodes, key, axis_name):

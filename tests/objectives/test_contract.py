@@ -8,13 +8,14 @@ import numpy as np
 import optax
 import pytest
 
-from metajax import objectives
-from tests.helpers import fill_padding
+from metajax import learners, losses, objectives
+from tests.helpers import fill_padding, tanh_network
 from tests.objectives.table import ROWS, direction
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly", "x64")
 every_objective = pytest.mark.parametrize("name", ROWS)
 KEY, TASKS = jax.random.key(3), 8
+LEARNER = learners.maml(tanh_network(1, 5, 1), losses.squared_error, optimizer=optax.sgd(0.1))
 
 
 @functools.cache
@@ -110,3 +111,10 @@ def test_the_order_of_tasks_does_not_matter(name):
   turned = jax.tree.map(lambda leaf: jnp.flip(leaf, 0), episodes)
   objective = run(row.make())
   close(objective(params, turned, KEY), objective(params, episodes, KEY))
+
+
+@pytest.mark.parametrize("make, name", [(objectives.episodic, "loss"), (objectives.conml, "episodic_loss"),
+                                        (objectives.conml, "d_in")])
+def test_a_term_needs_a_name_of_its_own(make, name):
+  with pytest.raises(ValueError, match=f"'{name}' is the name of a metric"):
+    make(LEARNER, None, terms={name: (1.0, None)})
