@@ -40,7 +40,8 @@ class FilmResNet(nn.Module):
       hidden = relu(layer(x, filters, f"stage{stage}_first"))
       out = layer(hidden, filters, f"stage{stage}_second")
       if x.shape[-1] != filters:
-        x = nn.Dense(filters, use_bias=False, dtype=x.dtype, name=f"stage{stage}_shortcut")(x)
+        x = nn.Dense(filters, use_bias=False, dtype=x.dtype, param_dtype=x.dtype,
+                     name=f"stage{stage}_shortcut")(x)
       x = relu(max_pool(out + x))
     return jnp.mean(x, axis=(1, 2))
 

@@ -22,15 +22,15 @@ class Block(nn.Module):
   def __call__(self, x, attends):
     length, width = x.shape
     size = width // self.heads
-    normed = nn.LayerNorm(dtype=x.dtype)(x)
-    query, key, value = jnp.split(nn.Dense(3 * width, dtype=x.dtype, kernel_init=_init())(normed), 3, axis=-1)
+    normed = _norm(x.dtype)(x)
+    query, key, value = jnp.split(_dense(3 * width, x.dtype)(normed), 3, axis=-1)
     split = lambda y: y.reshape(length, self.heads, size).transpose(1, 0, 2)
     scores = split(query) @ split(key).transpose(0, 2, 1) / size**0.5
     scores = jnp.where(attends[None], scores, jnp.full((), -1e9, scores.dtype))
     mixed = (jax.nn.softmax(scores, axis=-1) @ split(value)).transpose(1, 0, 2).reshape(length, width)
-    x = x + nn.Dense(width, dtype=x.dtype, kernel_init=_init())(mixed)
-    hidden = nn.gelu(nn.Dense(4 * width, dtype=x.dtype, kernel_init=_init())(nn.LayerNorm(dtype=x.dtype)(x)))
-    return x + nn.Dense(width, dtype=x.dtype, kernel_init=_init())(hidden)
+    x = x + _dense(width, x.dtype)(mixed)
+    hidden = nn.gelu(_dense(4 * width, x.dtype)(_norm(x.dtype)(x)))
+    return x + _dense(width, x.dtype)(hidden)
 
 
 class Transformer(nn.Module):
@@ -43,13 +43,13 @@ class Transformer(nn.Module):
 
   @nn.compact
   def __call__(self, tokens, positions, attends):
-    table = self.param("positions", _init(), (self.max_tokens, self.width))
+    table = self.param("positions", _init(), (self.max_tokens, self.width), tokens.dtype)
     # Positions out of range give NaN; plain indexing would clamp them to the last one.
     embedded = table.at[positions].get(mode="fill", fill_value=jnp.nan)
-    x = nn.Dense(self.width, dtype=tokens.dtype)(tokens) + embedded.astype(tokens.dtype)
+    x = _dense(self.width, tokens.dtype, nn.linear.default_kernel_init)(tokens) + embedded
     for _ in range(self.layers):
       x = Block(self.heads)(x, attends)
-    return nn.Dense(self.num_outputs, dtype=x.dtype)(nn.LayerNorm(dtype=x.dtype)(x))
+    return _dense(self.num_outputs, x.dtype, nn.linear.default_kernel_init)(_norm(x.dtype)(x))
 
 
 def transformer(num_outputs: int, *, max_tokens: int, layers: int, heads: int, width: int) -> SequenceNetwork:
@@ -85,3 +85,12 @@ def transformer(num_outputs: int, *, max_tokens: int, layers: int, heads: int, w
 
 def _init():
   return nn.initializers.normal(0.02)
+
+
+# Parameters and arithmetic both have the dtype of the tokens.
+def _dense(features, dtype, kernel_init=None):
+  return nn.Dense(features, dtype=dtype, param_dtype=dtype, kernel_init=kernel_init or _init())
+
+
+def _norm(dtype):
+  return nn.LayerNorm(dtype=dtype, param_dtype=dtype)

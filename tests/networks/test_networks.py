@@ -1,7 +1,5 @@
 """The networks whole: shapes, sizes, padding, and meta-gradients through them."""
 
-import functools
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,21 +14,7 @@ from metajax.learners import maml
 from metajax.losses import softmax_cross_entropy
 from metajax.networks import conv4, from_linen, mlp, normalisation
 from tests.helpers import classification_episodes, compiled_quickly
-
-SMALL = functools.partial(conv4, filters=4)
-NETWORKS = {
-  "mlp": (mlp((5, 3), 2), (6,)),
-  "pooled": (SMALL(3), (16, 16, 1)),
-  "strided": (SMALL(3, max_pool=False, average=True), (9, 9, 2)),
-  "shared": (SMALL(3, weights="shared"), (16, 16, 1)),
-  "shared mlp": (mlp((5, 3), 2, weights="shared"), (6,)),
-  "headless": (SMALL(normalise=normalisation.group(2)), (16, 16, 1)),
-}
-
-
-def count(network, shape):
-  params = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
-  return sum(leaf.size for leaf in jax.tree.leaves(params))
+from tests.networks.table import SMALL_CONV4, count
 
 
 def images(shape, number=5, seed=0, dtype=jnp.float32):
@@ -41,15 +25,6 @@ def output_shape(network, shape, number=2):
   inputs = jax.ShapeDtypeStruct((number, *shape), jnp.float32)
   params = jax.eval_shape(network.init, jax.random.key(0), inputs)
   return jax.eval_shape(network.apply, params, inputs, jax.ShapeDtypeStruct((number,), bool)).shape
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_who_says_independent_is_and_who_does_not_is_not(name):
-  network, shape = NETWORKS[name]
-  inputs, mask = images(shape), jnp.ones(5, bool)
-  params = network.init(jax.random.key(0), inputs)
-  alone = network.apply(params, inputs.at[1:].multiply(-2), mask)[0]
-  assert np.allclose(alone, network.apply(params, inputs, mask)[0], rtol=1e-5) == network.independent
 
 
 def test_an_unknown_normalisation_is_not_taken_for_independent():
@@ -82,38 +57,11 @@ def test_number_of_parameters(network, shape, expected):
   assert count(network, shape) == expected
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_jit_is_eager_and_initial_outputs_are_alive(name):
-  network, shape = NETWORKS[name]
-  inputs, mask = images(shape), jnp.asarray([True, True, False, True, True])
-  params = jax.jit(network.init)(jax.random.key(0), inputs)
-  other = jax.jit(network.init)(jax.random.key(1), inputs)
-  assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, other)
-  assert any((a != b).any() for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(other)))
-  outputs = jax.jit(network.apply)(params, inputs, mask)
-  assert float(jnp.std(outputs[mask])) > 1e-2
-  with jax.disable_jit(), compiled_quickly():
-    eager = network.apply(params, inputs, mask)
-  np.testing.assert_allclose(outputs, eager, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_padding_changes_nothing(name):
-  network, shape = NETWORKS[name]
-  inputs, mask = images(shape), jnp.asarray([True, True, False, True, False])
-  params = jax.jit(network.init)(jax.random.key(0), inputs)
-  apply = jax.jit(network.apply)
-  outputs = apply(params, inputs, mask)
-  garbage = jnp.where(mask.reshape(-1, *[1] * len(shape)), inputs, images(shape, seed=1) * 100)
-  np.testing.assert_array_equal(apply(params, garbage, mask)[mask], outputs[mask])
-  np.testing.assert_allclose(apply(params, inputs[mask], jnp.ones(3, bool)), outputs[mask], rtol=1e-4, atol=1e-5)
-
-
 def test_only_batch_statistics_let_examples_meet():
   inputs, mask = images((16, 16, 1)), jnp.ones(5, bool)
   for normalise, meet in ((normalisation.batch_statistics, True), (normalisation.group(2), False),
                           (normalisation.none, False)):
-    network = SMALL(3, normalise=normalise)
+    network = SMALL_CONV4(3, normalise=normalise)
     params = jax.jit(network.init)(jax.random.key(0), inputs)
     apply = jax.jit(network.apply)
     changed = apply(params, inputs.at[1:].add(images((16, 16, 1), 4, seed=1)), mask)[0]
@@ -128,14 +76,6 @@ def test_pooling_before_relu_is_relu_before_pooling():
   weights = images((3, 3, 3), seed=1)
   gradients = [jax.grad(lambda x: jnp.sum(order(x) * weights))(inputs) for order in (one, other)]
   np.testing.assert_array_equal(*gradients)
-
-
-@pytest.mark.parametrize("network", [SMALL(), SMALL(3), SMALL(3, normalise=normalisation.group(2)), mlp((4,), 2)])
-def test_bfloat16_is_kept(network):
-  inputs = jax.ShapeDtypeStruct((3, 16, 16, 1), jnp.bfloat16)
-  params = jax.eval_shape(network.init, jax.random.key(0), inputs)
-  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
-  assert jax.eval_shape(network.apply, params, inputs, jax.ShapeDtypeStruct((3,), bool)).dtype == jnp.bfloat16
 
 
 def test_mlp_is_the_formula():
@@ -168,7 +108,7 @@ def test_any_flax_module_is_a_network_and_sees_the_mask():
 
 def meta_learning(size, channels, max_pool, num_steps):
   """Returns the meta-loss of MAML over two unlike tasks, and the weights to start from, in float64."""
-  network = SMALL(3, max_pool=max_pool, average=not max_pool)
+  network = SMALL_CONV4(3, max_pool=max_pool, average=not max_pool)
   learner = maml(network, softmax_cross_entropy, optimizer=optax.sgd(0.1), num_steps=num_steps)
   episodes = classification_episodes(2, 3, 1, 2, (size, size, channels), dtype=np.float64, padding=1)
 
