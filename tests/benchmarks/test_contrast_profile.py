@@ -23,8 +23,9 @@ def test_the_tables_say_what_each_operation_takes_more(tmp_path, monkeypatch):
   contrast_profile.write({"command": contrast_profile._COMMAND, "machine": "m", "results": [found],
                           "versions": {"jax": "1", "flax": "2"}})
   text = page.read_text()
-  assert "**sinusoid:maml**: 1.50 times the plain step, 1.40 times its products. 4 ms at 50 GFLOP/s" in text
-  assert "became 6 ms at 40; to read and write the weights of all tasks once (11.2 MB) takes 0.12 ms." in text
+  assert "**sinusoid:maml**: 1.50 times the time of the plain step and 1.40 times its floating-point" in text
+  assert "The plain step takes 4 ms at 50 GFLOP/s" in text
+  assert "with ConML 6 ms at 40. Reading and writing the weights of all tasks once (11.2 MB) takes 0.12 ms." in text
   assert "| back, backward | 1.000 | 4.000 | 3.000 |\n| dot, forward | 2.000 | 3.000 | 1.000 |" in text
   assert "| 2 others | 0.500 | 0.250 | -0.250 |\n| all | 3.500 | 7.250 | 3.750 |" in text
 

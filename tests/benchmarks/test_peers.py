@@ -33,7 +33,7 @@ def test_a_peer_counts_at_its_better_number_of_threads_and_ratios_are_taken_wind
   assert summary.ratios(ours, best) == [2.0, 1.5, 2.5]
   row = summary.lines({"results": {"W2s": {"ran": {**ran, "ours": ours}, "failed": {}}}, "peers": {}, "command": "c",
                        "machine": "m", "versions": {"jax": "1", "flax": "2"}})[2]
-  assert "**2.00** (1.50 to 2.50)" in row and "other numbers" in row and "higher (2 threads) 4 |" in row
+  assert "**2.00** (1.50 to 2.50)" in row and "results differ" in row and "higher (2 threads) 4 |" in row
 
 
 def test_rows_of_another_machine_say_so():
