@@ -71,8 +71,8 @@ def test_a_test_list_takes_the_runs_in_turn(runs):
     np.testing.assert_array_equal(support.inputs * 255, runs.shown[place % 20])
     np.testing.assert_array_equal(query.targets, runs.classes[place % 20])
     assert support.targets.tolist() == list(range(20)) and support.mask.all() and query.mask.all()
-  met = jax.vmap(tasks.sample, (None, 0))(tasks.data, jax.random.split(jax.random.key(0), 100)).query.targets[:, 0]
-  assert len(set(met.tolist())) > 10
+  drawn = jax.vmap(tasks.sample, (None, 0))(tasks.data, jax.random.split(jax.random.key(0), 100)).query.targets[:, 0]
+  assert len(set(drawn.tolist())) > 10
 
 
 @pytest.mark.parametrize("changed, sentence", [

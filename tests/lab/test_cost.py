@@ -52,6 +52,6 @@ def test_measure_and_say():
   assert found.flops == 2 * (2 * 50 * 100 * 10)
   assert found.working_bytes > 0 and found.limit_bytes > 2**20
   said = " ".join(cost.sentences(found._replace(working_bytes=3 * 2**20), 4, 8))
-  assert "1,000 parameters" in said and "8 device(s)" in said and "3 MiB to work in" in said and "5e+04" in said
+  assert "1,000 parameters" in said and "8 device(s)" in said and "3 MiB of working memory" in said and "5e+04" in said
   assert " of 2 GiB:" in cost.sentences(found._replace(limit_bytes=2**31), 1, 1)[1]
   assert "about 10.7 KiB: " in cost.sentences(found._replace(limit_bytes=None, working_bytes=0), 1, 1)[1]

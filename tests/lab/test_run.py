@@ -103,7 +103,7 @@ def assert_same(workdir, unbroken):
 def test_stopped_as_asked_and_gone_on_is_the_same_to_the_byte(whole, tmp_path, polls, saved):
   stopped_at = []
   for count in polls:
-    with pytest.raises(Preempted, match="Stopped as asked") as raised:
+    with pytest.raises(Preempted, match="Stopped on request") as raised:
       run(build_sinusoid(), tmp_path, stop_requested=stop_after(count))
     stopped_at += [int(word) for word in str(raised.value).split() if word.isdigit()][:1] or [8]
     if stopped_at[-1]:

@@ -110,7 +110,7 @@ def test_one_is_told_to_stop_or_killed_and_nothing_differs(whole, tmp_path, monk
   last = checkpoints(tmp_path)[-1]
   assert last < 81 and not (tmp_path / "test.json").exists()
   if number == signal.SIGTERM:  # both have stopped after the same step, and saved it
-    assert f"[0] Stopped as asked and saved, {last} of 81 steps done" in said
+    assert f"[0] Stopped on request and saved after {last} of 81 steps" in said
   assert local_pod.run(command, 2, 2) == 0
   assert faults.outcome(tmp_path) == faults.outcome(whole)
 

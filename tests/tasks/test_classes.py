@@ -109,24 +109,24 @@ def test_rotations_make_four_classes_of_each_turned_alike_within_a_task():
   support, query = sample(class_tasks(data, ways=8, shots=1, queries=1, rotations=True), 40)
   images = np.concatenate([stored(support), stored(query)], axis=1)
   for index in range(40):
-    met = {}
+    turned = {}
     for label, image in zip(np.concatenate([support.targets[index], query.targets[index]]), images[index]):
       turns = [quarter for quarter in range(4) if np.rot90(image, -quarter)[1].tolist() == [200, 100]]
       assert len(turns) == 1  # a true quarter turn of a stored image, not its mirror
       original = np.rot90(image, -turns[0])
       assert original[0, 1] < data.counts[original[0, 0]]
-      met.setdefault(label, set()).add((original[0, 0], turns[0]))
-    assert all(len(each) == 1 for each in met.values())  # support and query of a class are turned alike
-    assert set.union(*met.values()) == {(number, turn) for number in range(2) for turn in range(4)}
+      turned.setdefault(label, set()).add((original[0, 0], turns[0]))
+    assert all(len(each) == 1 for each in turned.values())  # support and query of a class are turned alike
+    assert set.union(*turned.values()) == {(number, turn) for number in range(2) for turn in range(4)}
 
 
 def test_one_turn_turns_all_classes_of_a_task_alike():
   tasks = class_tasks(source((2, 3)), ways=2, shots=1, queries=1, rotations=True, one_turn=True)
   support, query = sample(tasks, 40)
-  met = [{quarter for image in images for quarter in range(4) if np.rot90(image, -quarter)[1].tolist() == [200, 100]}
+  turned = [{quarter for image in images for quarter in range(4) if np.rot90(image, -quarter)[1].tolist() == [200, 100]}
          for images in np.concatenate([stored(support), stored(query)], axis=1)]
-  assert all(len(turns) == 1 for turns in met)
-  assert set.union(*met) == {0, 1, 2, 3}
+  assert all(len(turns) == 1 for turns in turned)
+  assert set.union(*turned) == {0, 1, 2, 3}
   with pytest.raises(ValueError, match="ways=3 is more than the 2 available classes"):
     class_tasks(source((2, 3)), ways=3, shots=1, queries=1, rotations=True, one_turn=True)
   with pytest.raises(ValueError, match="needs rotations=True"):

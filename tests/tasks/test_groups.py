@@ -26,15 +26,15 @@ def sample(tasks, count=300):
 def test_a_task_is_one_group_each_row_once_and_the_rest_is_padding():
   support, query = sample(group_tasks(source(), shots=3, queries=4))
   assert support.inputs.shape == (300, 3, 2) and query.targets.shape == (300, 4, 1)
-  met = set()
+  rows_drawn = set()
   for index in range(300):
     rows = np.concatenate([part.inputs[index][part.mask[index]] for part in (support, query)])
     group, = set(rows[:, 0])
     assert len(rows) == min(COUNTS[int(group)], 7) == len({place for _, place in rows})
     targets = np.concatenate([part.targets[index][part.mask[index]] for part in (support, query)])
     np.testing.assert_array_equal(targets[:, 0], rows[:, 1] * 10)
-    met |= {(group, place) for group, place in rows[:3]}
-  assert support.mask.all() and met == {(group, place) for group, count in enumerate(COUNTS) for place in range(count)}
+    rows_drawn |= {(group, place) for group, place in rows[:3]}
+  assert support.mask.all() and rows_drawn == {(group, place) for group, count in enumerate(COUNTS) for place in range(count)}
   drawn = support.inputs[:, 0, 0]
   assert all(70 < (drawn == group).sum() < 130 for group in range(3))
 

@@ -86,11 +86,11 @@ def test_workers_that_have_nothing_to_do_are_said(build, capsys):
 @pytest.mark.usefixtures("compiled_quickly")  # nothing is run
 @pytest.mark.parametrize("examples, training, listed", [
     ("device", "13.6 KiB of data on each device", "4.52 KiB of data on each device"),
-    ("host", "13.5 KiB of examples stay on the host, from where each step fetches its own",
-     "4.5 KiB of examples stay on the host, from where each episode fetches its own"),
+    ("host", "13.5 KiB of examples stay on the host, where each step fetches its own",
+     "4.5 KiB of examples stay on the host, where each episode fetches its own"),
     # A task reads 2 ways of 3 images of 256 bytes; a dispatch of 2 steps 8 tasks, one for each of 8 devices.
-    ("pipeline", "13.5 KiB of examples stay on the host, which reads 3.02 KiB ahead for each dispatch and device, "
-     "in a thread", "4.5 KiB of examples stay on the host, from where each episode fetches its own")])
+    ("pipeline", "13.5 KiB of examples stay on the host, which prefetches 3.02 KiB per dispatch and device, "
+     "in a thread", "4.5 KiB of examples stay on the host, where each episode fetches its own")])
 def test_a_dry_run_says_where_examples_lie_and_counts_them_there(build, examples, training, listed):
   said: list[str] = []
   found = dry_run(build(examples), say=said.append)

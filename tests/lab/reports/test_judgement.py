@@ -17,7 +17,7 @@ def test_verdicts(measure, mean, p, others, said):
 
 def test_a_verdict_says_how_much():
   said, = judgement.verdicts(results())
-  assert said == "arm0 against none: better (loss -0.100 ± 0.050 over 2 seeds, that is -10.0 %, p = 0.001)."
+  assert said == "arm0 against none: better (loss -0.100 ± 0.050 over 2 seeds, -10.0 %, p = 0.001)."
 
 
 def test_reaching_counts_seeds():
