@@ -1,4 +1,4 @@
-"""What ConML adds to a step is told by operation, and adds up."""
+"""ConML's additional time per step is listed by operation, and the rows sum to the total."""
 
 import pytest
 

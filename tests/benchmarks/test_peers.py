@@ -1,4 +1,4 @@
-"""How peers are timed: what is known of them, the worker's answers, and the ratios; none of them is needed here."""
+"""Timing of peers: their descriptions, the worker's answers, and the ratios. No peer needs to be installed."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""The parts that are timed are the network's, in its order."""
+"""The timed parts are those of the network, in its order."""
 
 import jax
 import jax.numpy as jnp

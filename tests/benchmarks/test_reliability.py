@@ -1,4 +1,4 @@
-"""What is counted of kills, bad inputs and a long run, and how it is told."""
+"""The counts of kills, bad inputs and a long run, and their tables."""
 
 import base64
 

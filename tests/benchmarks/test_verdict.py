@@ -1,4 +1,4 @@
-"""docs/results.md is written from files alone, and its rows can be run."""
+"""docs/results.md is written from files only, and its rows can be run."""
 
 import json
 import shlex
@@ -44,7 +44,7 @@ def test_a_name_is_of_one_row_and_the_beginning_of_names_of_several():
 
 @pytest.fixture
 def run(tmp_path):
-  """The folder of a comparison that is done, as the row wants it."""
+  """The folder of a finished comparison, with the command of the row."""
   row = rows()[0]
   folder = tmp_path / row.name
   found = results()

@@ -1,4 +1,4 @@
-"""Lake's 20 runs: a miniature zip that the tests write, and the real one where it is at hand."""
+"""Lake's 20 runs: a miniature zip that the tests write, and the real one if available."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from metajax.tasks.sampling import listed_task
 
 
 def drawing(run, number, kind):
-  """Paper with ink that tells the run by its height, the number by its length, and the kind by its place."""
+  """A drawing that encodes the run by its height, the number by its length, and the kind by its position."""
   pixels = np.ones((105, 105), bool)
   pixels[50 * kind:50 * kind + 2 + run, :5 * number] = False
   file = io.BytesIO()
@@ -25,7 +25,7 @@ def drawing(run, number, kind):
 
 
 def item(run, number):
-  """Returns which class a drawing shows that is asked for."""
+  """Returns the class that a query drawing shows."""
   return (number + run) % 20 + 1
 
 
@@ -101,7 +101,7 @@ def test_the_real_runs():
     pytest.skip("METAJAX_DATA_DIR has no all_runs.zip: tests on Lake's real runs are SKIPPED")
   runs = lake_runs.load(data_dir=folder)
   assert all(sorted(each) == list(range(20)) for each in runs.classes.tolist())
-  # Drawings of one class, by two drawers, are more alike than those of two: nearest pixels beat guessing.
+  # Drawings of one class by two drawers are more similar than those of two classes: nearest pixels beat chance.
   shown, asked = (part.reshape(20, 20, -1).astype(np.float32) for part in (runs.shown, runs.asked))
   nearest = np.square(asked[:, :, None] - shown[:, None]).sum(-1).argmin(-1)
   assert np.mean(nearest == runs.classes) > 0.1

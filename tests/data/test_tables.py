@@ -9,7 +9,7 @@ from metajax.data import tables
 
 
 def columns(groups=5, rows=4):
-  """Columns of a made-up study; `dose` and `pressure` tell the row."""
+  """Columns of a made-up study; `dose` and `pressure` encode the row."""
   number = np.arange(groups * rows)
   return {"patient": [f"p{each}" for each in number % groups], "dose": number * 2.0, "age": number % 7,
           "pressure": number * 3.0 + 5, "ill": np.where(number % 2 == 0, "yes", "no")}

@@ -1,4 +1,4 @@
-"""Readers of intents on miniature files that the tests write, and on the real ones where they are at hand."""
+"""Readers of intents on miniature files that the tests write, and on the real ones if available."""
 
 import gzip
 import json

@@ -98,7 +98,7 @@ def test_what_is_not_there_or_cannot_be_is_refused(tmp_path):
 def test_tensorflow_is_not_imported(tmp_path, monkeypatch):
 
   class Refuses:
-    """Finds no tensorflow, and tells who asks."""
+    """Finds no tensorflow, and records import attempts."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):

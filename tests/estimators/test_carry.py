@@ -1,4 +1,4 @@
-"""What an estimator carries is sharded as tasks are, and is a part of the state."""
+"""An estimator's carry is sharded like tasks and is part of the state."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ OPTIMIZER = optax.sgd(0.1)
 
 
 def running():
-  """An estimator whose carry is, for each slot, the sum of the first inputs of its tasks, which weighs the gradient."""
+  """An estimator whose carry, for each slot, sums the first inputs of its tasks and weights the gradient by it."""
   plain = differentiate(OBJECTIVE)
 
   def estimate(params, carry, tasks, key, step):

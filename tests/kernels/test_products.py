@@ -1,4 +1,4 @@
-"""Products for small matrices: the same numbers as a plain product, to the third derivative, task by task."""
+"""Products of small matrices equal plain products, up to the third derivative, for each task."""
 
 import functools
 
@@ -11,7 +11,7 @@ from metajax.kernels import products
 from metajax.networks import mlp
 
 TASKS, COUNT = 3, 4
-SHAPES = [(5, 2), (1, 3), (3, 1)]  # of weights: one column, or one row, is a case of its own
+SHAPES = [(5, 2), (1, 3), (3, 1)]  # of weights: one column, or one row, is a separate case
 
 
 def numbers(shape):

@@ -1,4 +1,4 @@
-"""Comparisons in miniature: the pairs, what is left on the disk, going on, and arms that cannot be compared."""
+"""Small comparisons: paired results, files, resuming, and arms that cannot be compared."""
 
 import dataclasses
 import functools
@@ -41,7 +41,7 @@ def run(folder, text="none,both,config.contrast.weight=0", **options):
 
 
 def assert_same(folder, whole):
-  """Asserts that two comparisons measured the same of both arms, to the last bit; but how long it took."""
+  """Asserts that the measurements of two comparisons are identical bit for bit, except times."""
   for arm in ("none", "both"):
     with np.load(folder / arm / "arm.npz") as found, np.load(whole / arm / "arm.npz") as wanted:
       assert set(found) == set(wanted)
@@ -117,7 +117,7 @@ def test_what_is_done_is_not_done_again(whole, monkeypatch, tmp_path):
   monkeypatch.setattr(seeds_lib, "train", None)
   again = run(folder, about={"command": "x"})
   assert again == results
-  with pytest.raises(TypeError):  # elsewhere there is something to do
+  with pytest.raises(TypeError):  # other comparisons have work left
     run(tmp_path)
 
 
@@ -132,7 +132,7 @@ def test_an_interrupted_comparison_goes_on_to_the_same_bits(whole, tmp_path):
     raise Stop  # after the first two of four steps
 
   def stop(*_):
-    raise Stop  # when all is trained and nothing of it written
+    raise Stop  # when everything is trained and nothing is written
 
   for where, name, instead in ((seeds_lib.Checkpoints, "save", save_and_stop), (compare_lib, "_measure", stop)):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
@@ -171,7 +171,7 @@ def test_more_seeds_are_those_that_are_missing(tmp_path, monkeypatch):
   assert_same(tmp_path / "grown", tmp_path / "whole")
   before = (tmp_path / "grown" / "none" / "arm.npz").read_bytes()
   for seeds in ((0, 1), (0, 2, 3, 4)):
-    with pytest.raises(ValueError, match=r"compares arms over the seeds \[0, 1, 2\], but asked for are"):
+    with pytest.raises(ValueError, match=r"compares arms over the seeds \[0, 1, 2\], but the given seeds are"):
       run(tmp_path / "grown", "none,both", group=1, seeds=seeds)
   assert (tmp_path / "grown" / "none" / "arm.npz").read_bytes() == before
 
@@ -202,7 +202,7 @@ def test_references_along_a_prompt():
   config = dataclasses.replace(icl_linear.get_config(), points=4, dimensions=2, test=Lists(episodes=3))
   found = icl_linear.compared_with(config)["test_points"]
   assert all(set(curve) == {1, 2, 3, 4} for curve in found.values()) and {"least squares", "averaging"} <= set(found)
-  assert found["least squares"][4] < 1e-9 < found["least squares"][2]  # in two dimensions three examples are enough
+  assert found["least squares"][4] < 1e-9 < found["least squares"][2]  # in two dimensions, three examples suffice
   tasks = icl_linear.build(config).test_tasks
   first = sample_tasks(tasks, tasks.data, jax.random.key(config.test.seed), jnp.arange(3)).support.targets[:, 0, 0]
   assert found["averaging"][1] == pytest.approx(float(jnp.mean(first**2)), rel=1e-5)  # without an example: zero

@@ -1,4 +1,4 @@
-"""Arithmetic counted against what can be counted by hand, and memory against what the arrays hold."""
+"""FLOPs against counts by hand, and memory against the sizes of the arrays."""
 
 import jax
 from jax import lax

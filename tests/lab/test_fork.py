@@ -1,4 +1,4 @@
-"""A fork goes on from another run, under other settings; it appears whole or not at all, and the source stays."""
+"""A fork continues another run with other settings; it is created atomically, and the source is unchanged."""
 
 import json
 
@@ -73,7 +73,7 @@ def test_what_a_cut_short_fork_left_is_no_run(source, tmp_path):
     (lambda source, folder: folder.write_text("mine"), {}, "is not empty; name another"),
     (lambda source, folder: (folder.mkdir(), (folder / "x").write_text("mine")), {}, "is not empty; name another"),
     (None, {"steps": 8}, "is already at step 8, so there is nothing left to do in 8 steps"),
-    (None, {"skip_nonfinite": 3}, "no checkpoint that fits these settings"),  # another optimizer, another state
+    (None, {"skip_nonfinite": 3}, "no checkpoint that fits these settings"),  # another optimizer has another state
 ])
 def test_what_cannot_be_forked(source, tmp_path, prepare, training, words):
   if prepare is not None:

@@ -1,4 +1,4 @@
-"""What a run is made with: told in full, and different when it differs."""
+"""The provenance of a run is complete, and changes with its parts."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def test_all_of_it_is_there(tmp_path):
   assert about == json.loads(json.dumps(about))
   assert about["versions"]["jax"] == jax.__version__ and {"python", "metajax", "flax"} <= set(about["versions"])
   assert about["devices"] == {"kind": jax.devices()[0].device_kind, "count": 8, "processes": 1}
-  assert about["commit"]["recipe"] is None  # it lies in no repository
+  assert about["commit"]["recipe"] is None  # it is in no repository
 
 
 def test_other_data_are_other_data(tmp_path):

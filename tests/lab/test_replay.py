@@ -1,4 +1,4 @@
-"""A step done again: the same episodes, the same numbers, the same fault."""
+"""A replayed step has the same episodes, values and fault."""
 
 import functools
 
@@ -40,7 +40,7 @@ def test_a_run_that_diverges_can_be_replayed(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-  """A run of 8 steps with a row for each and checkpoints at 4 and 8, and its recipe."""
+  """A run of 8 steps with a row per step and checkpoints at 4 and 8, and its recipe."""
   folder, built = tmp_path_factory.mktemp("whole"), build_sinusoid(steps_per_row=1, rows_per_checkpoint=4)
   _silent(built, folder)
   return folder, built

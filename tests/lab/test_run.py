@@ -1,4 +1,4 @@
-"""Whole runs in miniature: what they leave, and how they go on."""
+"""Small complete runs: their files, and how they resume."""
 
 import json
 
@@ -22,7 +22,7 @@ def episodes(workdir, name="test"):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-  """The workdir, words and results of a run that nothing interrupted, pictures and all."""
+  """The workdir, messages and results of an uninterrupted run, including figures."""
   workdir = tmp_path_factory.mktemp("whole")
   return workdir, *run(build_sinusoid(pictures=True), workdir)
 
@@ -56,7 +56,7 @@ def test_a_run_leaves_what_it_promises(whole):
 def test_an_ended_run_is_not_trained_again(whole, monkeypatch):
   workdir, _, _ = whole
   before, values = {name: (workdir / name).read_bytes() for name in ("metrics.csv", "test.json")}, episodes(workdir)
-  monkeypatch.setattr(session, "make_advance", None)  # whoever compiles a step fails
+  monkeypatch.setattr(session, "make_advance", None)  # compiling a step fails the test
   said, _ = run(build_sinusoid(), workdir)
   assert any(sentence.startswith("Resuming after step 8") for sentence in said)
   assert {name: (workdir / name).read_bytes() for name in before} == before

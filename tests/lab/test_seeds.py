@@ -1,4 +1,4 @@
-"""Seeds as an axis: each is the run that it would be alone, however many go at once; interruptions change nothing."""
+"""Seeds as an axis: each seed trains as it would alone, for any group size; interruptions change nothing."""
 
 import jax
 import numpy as np
@@ -41,7 +41,7 @@ def test_a_seed_is_the_run_of_that_seed(together, tmp_path):
 
 
 def test_how_many_go_at_once_changes_nothing(together, tmp_path):
-  apart = train(tmp_path, group=2)  # two, then one alone, which is not vmapped
+  apart = train(tmp_path, group=2)  # two, then a single one, which is not vmapped
   assert_close(together.params, apart.params)
   assert together.metrics.keys() == apart.metrics.keys() >= {"step", "loss", "d_in", "d_out"}
   assert_close(together.metrics, apart.metrics)
@@ -64,8 +64,8 @@ def test_an_interrupted_training_goes_on(together, tmp_path):
   train(tmp_path, build(steps=4))
   assert_close(together.params, train(tmp_path).params)
   again = train(tmp_path)
-  assert_close(together.metrics, again.metrics)  # there is nothing left to do
-  # What was trained before counts: of three rows, of two steps of three seeds, two take the median or longer.
+  assert_close(together.metrics, again.metrics)  # nothing is left to train
+  # Earlier training counts: of three rows, with two steps of three seeds, two take the median time or longer.
   assert again.total > 0.99 * 2 * 2 * 3 * again.seconds > 0
 
 

@@ -1,4 +1,4 @@
-"""Intervals, pairs and diverged tasks, against scipy and by hand."""
+"""Intervals, paired differences and diverged tasks, against scipy and by hand."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_intervals():
 
 
 def test_differences_are_in_pairs():
-  # Seeds and episodes differ a lot, arms by a little: only pairs can show it.
+  # Seeds and episodes vary a lot, arms only a little: only paired differences show it.
   common = 10 * _RANDOM.normal(size=(4, 1)) + _RANDOM.normal(size=(4, 50)) * 5
   plain, ours = common, common - 0.1 + 0.01 * _RANDOM.normal(size=(4, 50))
   found = difference(ours, _NONE, plain, _NONE)

@@ -1,4 +1,4 @@
-"""A workdir is one run's: another is refused, with every difference named and nothing touched."""
+"""A workdir belongs to one run: another is rejected, with every difference named and nothing changed."""
 
 import json
 
@@ -109,7 +109,7 @@ def test_a_file_is_refused(tmp_path):
 
 
 def test_what_cannot_be_written_is_refused(tmp_path):
-  (tmp_path / "file").write_text("mine")  # a folder below a file cannot be made, not even by root
+  (tmp_path / "file").write_text("mine")  # a folder below a file cannot be created, not even by root
   with pytest.raises(ValueError, match=r"file/run cannot be written \(Not a directory\); name another"):
     workdir.claim(tmp_path / "file" / "run", "a.py", _CONFIG)
   with pytest.raises(ValueError, match=r"cannot be written \(File name too long\); name another"):

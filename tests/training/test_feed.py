@@ -72,7 +72,7 @@ def test_where_examples_are_is_one_of_four_words(build):
   with pytest.raises(ValueError, match="config.examples='disk' is not known"):
     build("disk")
   assert build("host").reading is None and build("auto").reading is None
-  with pytest.raises(ValueError, match="config.workers=2 processes read ahead where config.examples is pipeline"):
+  with pytest.raises(ValueError, match="config.workers=2 processes prefetch only with config.examples=pipeline"):
     build("host", 2)
   assert build("pipeline", 2).reading.workers == 2
 

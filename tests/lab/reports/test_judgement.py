@@ -1,4 +1,4 @@
-"""What numbers come to: better, worse or neither, and how they are written."""
+"""Verdicts from numbers: better, worse or neither, and the formatting of numbers."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_a_verdict_says_how_much():
 def test_reaching_counts_seeds():
   rows = lambda *places: [{"loss": {"by_seed": place}} for place in places]
   swept = {"arms": {"none": rows([2, 2, 2], [1, 1, 1]), "arm": rows([3, 0.5, 1], [2, 1, None])}}
-  assert judgement.reaching(swept, "arm", "none") == 1  # the second; the third came to nothing somewhere
+  assert judgement.reaching(swept, "arm", "none") == 1  # the second; the third is inconclusive in places
 
 
 @pytest.mark.parametrize("mean, interval, words", [

@@ -1,4 +1,4 @@
-"""Progress lines against a clock that the tests turn."""
+"""Progress lines with a clock that the tests control."""
 
 import io
 
@@ -23,7 +23,7 @@ class _Terminal(io.StringIO):
 
 
 def _lines(updates, total=2000, start=0, tasks=4):
-  """What is printed for updates (seconds since the last, step, values)."""
+  """Returns the output for updates (seconds since the last, step, values)."""
   clock, file = _Clock(), io.StringIO()
   with Progress(total, start_step=start, tasks_per_step=tasks, file=file, clock=clock) as progress:
     for seconds, step, values in updates:
@@ -109,7 +109,7 @@ def test_a_terminal_gets_a_bar(monkeypatch):
   last = text[text.rindex("100/200") - 35:]
   for part in ("━", "50%", "100/200", "8 tasks/s", "768 MiB", "00:50 left", "loss 0.4125  accuracy 0.5"):
     assert part in last
-  assert text.endswith("\x1b[?25h")  # the cursor is back
+  assert text.endswith("\x1b[?25h")  # the cursor is shown again
 
 
 def test_no_escape_codes_without_a_terminal():

@@ -1,5 +1,4 @@
-"""Weights & Biases, offline: what was written is in its file, a run that is gone on with is the same, and who does not
-ask for it does not need it."""
+"""Weights & Biases, offline: its file holds what was written, a resumed run keeps its id, and it is optional."""
 
 import ast
 import json
@@ -15,7 +14,7 @@ from tests.test_import_law import SOURCES
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-  """The package, forbidden to reach anything outside of a folder."""
+  """The package, restricted to a folder."""
   wandb = pytest.importorskip("wandb", reason='Weights & Biases goes UNTESTED: pip install "metajax[wandb]".')
   for name, value in (("MODE", "offline"), ("SILENT", "true"), ("CONFIG_DIR", str(tmp_path / "config")),
                       ("CACHE_DIR", str(tmp_path / "cache")), ("DATA_DIR", str(tmp_path / "data"))):
@@ -58,7 +57,7 @@ def _rows(path):
   return rows, about
 
 
-@pytest.mark.filterwarnings("ignore")  # of wandb's own making
+@pytest.mark.filterwarnings("ignore")  # warnings of wandb itself
 def test_metrics_are_in_the_file_of_a_run_that_goes_on(offline, tmp_path):
   workdir = tmp_path / "my run"
   workdir.mkdir()
