@@ -1,6 +1,6 @@
-"""Bad input to every public function: a sentence (ValueError), or the correct result; nothing else.
+"""Bad input to every public function gives a ValueError with one sentence, or the correct result; nothing else.
 
-What is asked of shapes and types alone is asked without computing (`jax.eval_shape`), so that there can be many.
+Checks of shapes and dtypes run without computation (`jax.eval_shape`), so there can be many.
 """
 
 import ast
@@ -41,7 +41,7 @@ _LABELS = np.array([0, 1, 0, 1])
 
 
 def answer(call):
-  """Returns the result of a call, or the sentence with which it refuses; anything else that it raises goes on."""
+  """Returns the result of a call, or the message of its ValueError; other errors propagate."""
   try:
     return call()
   except ValueError as error:
@@ -51,14 +51,14 @@ def answer(call):
 
 
 def refusal(call):
-  """Returns the sentence with which a call refuses."""
+  """Returns the message of a call's ValueError."""
   with pytest.raises(ValueError) as raised:
     call()
   return answer(call) and str(raised.value)
 
 
 class Array(NamedTuple):
-  """A shape and a type."""
+  """A shape and a dtype."""
   shape: tuple
   dtype: str
 
@@ -139,7 +139,7 @@ def test_support_and_query_are_alike(support, query, name):
 @_many
 @given(_arrays, st.sampled_from(sorted(_LEARNERS)), st.sampled_from(sorted(_OBJECTIVES)))
 def test_objectives_of_targets_of_any_shape_and_type(targets, learner, objective):
-  """Of tasks that are well-formed but that the learner was not made for."""
+  """Well-formed tasks for which the learner was not built."""
   part = examples(np.zeros((2, 3, 1), np.float32), np.zeros((2, 3, *targets.shape), targets.dtype),
                   np.ones((2, 3), bool))
   made, loss = _LEARNERS[learner]

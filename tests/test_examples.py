@@ -1,4 +1,4 @@
-"""Labelled sets: joined, thinned, averaged over, and refused where they are malformed."""
+"""Labelled sets: union, subsets, means, and rejection of malformed sets."""
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def test_well_formed_episodes_are_counted_also_when_traced():
 
 
 def malformed():
-  """Yields an episode with one thing wrong, and the sentence that says so."""
+  """Yields an episode with one fault, and its error message."""
   support, query = classification_episodes(3, ways=3, shots=2, queries=4)
   for name in ("support", "query"):
     good = Episode(support, query)

@@ -1,4 +1,4 @@
-"""What an import costs: `metajax` is lazy, and `contrast` brings jax and nothing heavier."""
+"""The cost of imports: `metajax` is lazy, and `contrast` imports jax and nothing heavier."""
 
 import importlib
 import subprocess

@@ -1,4 +1,4 @@
-"""Arms and sweeps as words: what they mean, and each fault in one sentence."""
+"""Parsing of arms and sweeps, and one-sentence error messages."""
 
 import pytest
 

@@ -1,7 +1,6 @@
-"""Words of every kind where settings go: a sentence (ValueError), or what they say; nothing else.
+"""Arbitrary words as settings: each gives a ValueError with one sentence, or its value; nothing else.
 
-In one process, by the very functions that the command lines are made of; tests/launch/test_command_line.py asks real
-processes.
+The functions of the command lines are called in one process; tests/launch/test_command_line.py runs real processes.
 """
 
 import dataclasses
@@ -20,7 +19,7 @@ from tests.test_bad_inputs import answer
 pytestmark = pytest.mark.bad_input
 
 _many = settings(max_examples=150, deadline=None, derandomize=True, database=None)
-# Those that need no data.
+# Recipes that need no data.
 _recipes = st.sampled_from([*(f"sinusoid:{name}" for name in sinusoid.defaults()),
                             *(f"icl_{name}" for name in ("linear", "network", "sparse", "tree"))])
 

@@ -1,4 +1,4 @@
-"""A recipe is found by its bare name, its path and the path that it once had, and has one name for all of them."""
+"""A recipe is found by its bare name, its path and its former path, and has one canonical name."""
 
 import pytest
 
@@ -10,7 +10,7 @@ _MINE = "def get_config(learner='one'):\n  return learner\n\n\ndef build(config)
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-  """A recipe of one's own, in the folder that one stands in."""
+  """A user's recipe in the working directory."""
   monkeypatch.chdir(tmp_path)
   (tmp_path / "mine.py").write_text(_MINE)
   return tmp_path / "mine.py"

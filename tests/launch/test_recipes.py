@@ -1,4 +1,4 @@
-"""The list of recipes: each with what it needs and how long it takes."""
+"""The list of recipes, with their requirements and training times."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""ProtoNet: means, masks, and classes that are not there."""
+"""ProtoNet: means, masks, and absent classes."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Normalisation against NumPy; padding and other examples stay out."""
+"""Normalisation against NumPy; padding and other examples are excluded."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def test_a_large_mean_costs_no_digits():
   x = activations()
   actual = normalisation.batch_statistics(jnp.asarray(x + 1000, jnp.float32), jnp.ones(5, bool))
   expected = normalisation.batch_statistics(jnp.asarray(x, jnp.float32), jnp.ones(5, bool))
-  np.testing.assert_allclose(actual, expected, atol=2e-3)  # the mean of squares less the square of the mean: off by 1
+  np.testing.assert_allclose(actual, expected, atol=2e-3)  # the mean of squares minus the squared mean: wrong by 1
 
 
 def test_a_padded_example_changes_nothing():

@@ -1,4 +1,4 @@
-"""Labelled sets made from arrays, and their classes shared into splits."""
+"""Labelled sets made from arrays, and the split of their classes."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from metajax.tasks.class_data import check_disjoint, from_arrays, split_classes,
 def test_examples_are_sorted_by_class():
   data = from_arrays(np.arange(12).reshape(6, 2), np.asarray([7, 2, 7, 2, 2, 9]), "made up")
   assert data.examples.dtype == np.float32
-  np.testing.assert_array_equal(data.examples[:, 0], [2, 6, 8, 0, 4, 10])  # in the order they came, within a class
+  np.testing.assert_array_equal(data.examples[:, 0], [2, 6, 8, 0, 4, 10])  # in their original order within a class
   np.testing.assert_array_equal(data.counts, [3, 2, 1])
   assert data.names == ("2", "7", "9") and data.source == "made up"
 

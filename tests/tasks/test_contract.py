@@ -1,4 +1,4 @@
-"""Every task distribution against every law."""
+"""Every task distribution satisfies every law."""
 
 import functools
 
@@ -70,7 +70,7 @@ def test_numbers_are_finite_masks_boolean_and_labels_in_range(name):
 @every_distribution
 def test_support_and_query_share_no_example(name):
   if not ROWS[name].disjoint:
-    pytest.skip("inputs are projected and standardised: what is the same example cannot be told")
+    pytest.skip("inputs are projected and standardised, so repeated examples cannot be recognised")
   tasks = many(name)
   for index in range(50):
     support, query = ({np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(part.inputs)[0][index][part.mask[index]]}
@@ -83,6 +83,6 @@ def test_every_class_or_group_is_as_likely(name):
   row, support = ROWS[name], many(name).support
   seen = np.bincount(row.uniform(support.inputs)[support.mask], minlength=row.kinds)
   assert len(seen) == row.kinds
-  # Five standard deviations of a multinomial count, were all draws independent within three examples of a class.
+  # Five standard deviations of a multinomial count with independent draws and three examples per class.
   share = seen.sum() / row.kinds
   assert np.abs(seen - share).max() < 5 * np.sqrt(3 * share)

@@ -1,4 +1,4 @@
-"""Tasks through a random lens: geometry kept, coordinates and order not."""
+"""Randomly projected tasks: geometry is preserved, coordinates and order are not."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ PIXELS, POINTS = 40, 12
 
 
 def tasks(mask=None):
-  """Returns tasks whose targets tell which of the stored points an input is: 8 in the support set, 4 in the query."""
+  """Returns tasks whose targets are the indices of the stored points: 8 in the support set, 4 in the query set."""
   stored = jnp.asarray(np.random.default_rng(0).normal(3, 2, (POINTS, 8, 5)), jnp.float32)
   mask = jnp.ones(POINTS, bool) if mask is None else mask
 
@@ -67,7 +67,7 @@ def test_points_are_drawn_from_both_sets():
   drawn = np.concatenate([support.targets, query.targets], axis=1)
   assert all(len(set(row)) == 5 for row in drawn)
   counts = np.stack([np.bincount(drawn[:, place], minlength=POINTS) for place in range(5)])
-  assert np.all(np.abs(counts - 500 / POINTS) < 5 * np.sqrt(500 / POINTS))  # every point anywhere alike
+  assert np.all(np.abs(counts - 500 / POINTS) < 5 * np.sqrt(500 / POINTS))  # uniform at every position
 
 
 @pytest.mark.parametrize("width, points, fault", [(0, None, "the width is 0"), (3, 1, "at least 2 points"),

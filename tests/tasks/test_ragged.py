@@ -16,7 +16,7 @@ GROUPS = ("g", "h", "g", "h", "g", "i", "h")
 
 
 def source(groups=GROUPS):
-  """Seven classes of six examples, [class, place]."""
+  """Seven classes of six examples, [class, index]."""
   rows = np.asarray([[number, place] for number in range(7) for place in range(6)], np.float32)
   return ClassData(rows, np.full(7, 6, np.int32), tuple("abcdefg"), "made up", groups)
 
@@ -27,7 +27,7 @@ def sample(tasks, count=300):
 
 
 def counted(part, index):
-  """Examples of each label, of one task."""
+  """Returns the examples of each label in one task."""
   return np.bincount(part.targets[index][part.mask[index]])
 
 

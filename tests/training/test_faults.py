@@ -1,4 +1,4 @@
-"""The first number that is none is named, wherever it is; a guarded optimizer clips and skips."""
+"""The first non-finite value is named, wherever it is; a guarded optimizer clips and skips."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""Training on what is read ahead: the run that it would be on the device, and the same to the bit after a break."""
+"""Training with prefetching equals training on the device, and resumes identically bit for bit."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ from tests.small_runs import stop_after
 
 @pytest.fixture
 def build(tmp_path):
-  """A recipe on a file of small images, by where these are."""
+  """A recipe on a file of small images, by their location."""
   images = np.random.default_rng(0).integers(0, 255, (90, 16, 16, 1), np.uint8)
   np.savez(tmp_path / "a.npz", inputs=images, targets=np.arange(90) % 15)
 
@@ -39,7 +39,7 @@ def build(tmp_path):
 
 @pytest.fixture
 def trained(build, tmp_path):
-  """From settings to the losses of training and the parameters after it, in a workdir of its own."""
+  """Returns a function from settings to the training losses and the final parameters, in a separate workdir."""
 
   def train(examples, name, stop_requested=lambda: False, **training):
     state = runs.train(build(examples, **training), tmp_path / name, say=str, stop_requested=stop_requested)
@@ -52,7 +52,7 @@ def trained(build, tmp_path):
 def test_a_run_that_reads_ahead_is_the_run_on_the_device(trained):
   expected, _ = trained("device", "device")
   fed = trained("pipeline", "fed")
-  # The episodes are the same to the bit; another program may round what follows otherwise.
+  # The episodes are identical bit for bit; another program may round the rest differently.
   np.testing.assert_allclose(fed[0], expected, rtol=1e-3)
   with pytest.raises(Preempted):
     trained("pipeline", "broken", stop_after(1))  # within a row

@@ -1,4 +1,4 @@
-"""One process is a pod of one; numbers that cannot be are refused. Several: tests/launch/test_local_pod.py."""
+"""One process is a pod of one; invalid numbers are rejected. For several, see tests/launch/test_local_pod.py."""
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +11,18 @@ from metajax.training.sharding import replicate, spread, task_mesh
 
 def test_alone_one_writes_waits_for_nobody_and_decides_alone():
   assert hosts.is_writer()
-  hosts.wait("nobody else comes")
+  hosts.wait("there is no other process")
   asked = lambda: True
   assert hosts.together(asked) is asked
 
 
-@pytest.mark.parametrize("pace, talks", [(0.3, 7), (3.0, 19)])  # seconds between two questions
+@pytest.mark.parametrize("pace, talks", [(0.3, 7), (3.0, 19)])  # seconds between two checks
 def test_processes_answer_alike_and_talk_now_and_then(monkeypatch, pace, talks):
   clock, said = [0.0], []
   monkeypatch.setattr(hosts.time, "monotonic", lambda: clock[0])
   monkeypatch.setattr(jax, "process_count", lambda: 2)
 
-  def allgather(ours):  # the other is three times as slow, and is told to stop before the 21st question
+  def allgather(ours):  # the other is three times as slow, and gets the stop request before the 21st check
     others = np.array([clock[0] > 19.5 * pace, 3 * ours[1]], np.float32)
     said.append(clock[0])
     return np.stack([ours, others])

@@ -1,4 +1,4 @@
-"""What is read ahead makes the tasks of the compiled draw, to the bit, whatever reads it, from wherever it begins."""
+"""Prefetched tasks equal those of the compiled sampler bit for bit, for every reader and starting point."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The short path: train, evaluate and adapt as a notebook would."""
+"""The short path: train, evaluate and adapt, as in a notebook."""
 
 import jax
 from jax import export
@@ -28,7 +28,7 @@ def test_training_is_a_function_of_the_seed_and_goes_on_where_it_was():
   going_on = train(steps=6, state=first.state)
   jax.tree.map(np.testing.assert_array_equal, going_on.params, whole.params)
   jax.tree.map(np.testing.assert_array_equal, train(steps=6).params, whole.params)
-  assert int(first.state.step) == 3  # what it was given is not changed
+  assert int(first.state.step) == 3  # its arguments are unchanged
   other = train(steps=6, seed=1)
   assert any((a != b).any() for a, b in zip(jax.tree.leaves(other.params), jax.tree.leaves(whole.params)))
   assert whole.metrics["step"][-1] == 6 and np.isfinite(whole.metrics["d_out"]).all()
@@ -45,7 +45,7 @@ def test_progress_is_shown_and_results_print_as_intervals(capsys):
 
 
 def test_all_devices_see_one_contrast():
-  """The objective was made without an axis; eight devices must not each contrast their own two tasks."""
+  """The objective has no axis name; eight devices must not each contrast only their own two tasks."""
   assert jax.device_count() == 8
   here = jax.jit(OBJECTIVE)
   trained = train(steps=1, tasks_per_step=16)
