@@ -158,7 +158,7 @@ def test_classes_from_arrays_of_any_shape_and_type(inputs, targets):
 
 @pytest.mark.parametrize("name", _PHIS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_no_number_is_not_hidden(name, bad):
+def test_non_finite_values_are_not_hidden(name, bad):
   full = jnp.ones((3, 2)).at[1, 1].set(bad)
   assert not np.isfinite(contrast.contrastive_loss(full, full[:, None], _PHIS[name]))
 
@@ -210,7 +210,7 @@ _COUNTS = {
 
 @pytest.mark.parametrize("value", _WRONG)
 @pytest.mark.parametrize("place", _COUNTS)
-def test_numbers_that_are_none(place, value):
+def test_invalid_counts_are_rejected(place, value):
   assert refusal(lambda: _COUNTS[place](_WRONG[value]))
 
 
@@ -221,13 +221,13 @@ def test_numbers_of_numpy_are_numbers(place):
 
 @pytest.mark.parametrize("bad", ["low", None, float("nan"), float("inf"), True])
 @pytest.mark.parametrize("name", ["amplitude", "phase", "span"])
-def test_ranges_that_are_none(name, bad):
+def test_invalid_ranges_are_rejected(name, bad):
   for ends in ((bad, 1.0), (0.0, bad)):
     assert name in refusal(lambda: sinusoids(2, 2, **{name: ends}))
 
 
 @pytest.mark.parametrize("label", [-1, -5, 2, 100])
-def test_a_label_out_of_range_is_no_other_label(label):
+def test_a_label_out_of_range_matches_no_class(label):
   outputs = jnp.array([[0.0, 1.0], [2.0, 0.0]])
   found = jax.jit(losses.softmax_cross_entropy)(outputs, jnp.array([label, 0]))
   assert np.isnan(found[0]) and np.isfinite(found[1])
@@ -285,6 +285,6 @@ def test_no_pickle_is_ever_loaded():
           assert isinstance(node.value, ast.Constant) and node.value.value is False, path
 
 
-def test_networks_that_cannot_be():
+def test_invalid_networks_are_rejected():
   for width in (0, -1, "4", 1.5):
     assert refusal(lambda: networks.mlp((width,), 1).init(jax.random.key(0), jnp.ones((3, 1))))

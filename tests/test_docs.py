@@ -48,7 +48,7 @@ def test_what_is_undocumented_can_be_seen():
   assert undocumented(text) == ["f", "C"]
 
 
-def test_the_front_door_is_small_and_says_what_is_behind_it():
+def test_the_public_interface_is_small_and_documented():
   assert len(metajax.__all__) <= 20 and all(hasattr(metajax, name) for name in metajax.__all__)
   guide = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
   for name in metajax.__all__:
@@ -56,7 +56,7 @@ def test_the_front_door_is_small_and_says_what_is_behind_it():
     assert f"`{name}`" in guide, name
 
 
-def test_what_pages_link_to_is_there():
+def test_links_of_pages_work():
   broken = []
   for page in (ROOT / "docs").rglob("*.md"):
     if {"_build", "api"}.isdisjoint(page.relative_to(ROOT / "docs").parts[:1]):

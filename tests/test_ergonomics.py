@@ -50,7 +50,7 @@ def close(got, want):
 
 
 @pytest.mark.parametrize("name", [*SOME, "protonet_cosine", "ridge_regression"])
-def test_no_nan_on_the_way(name):
+def test_no_intermediate_nan(name):
   gradient, params, episodes = built(name)
   # A task without examples of one of its classes, and two identical tasks: cases in which norms and distances are
   # zero.

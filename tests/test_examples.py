@@ -36,7 +36,7 @@ def test_take_keeps_inputs_targets_and_mask_together():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_padding_is_zero_whatever_was_there(value):
+def test_padding_is_zero_for_any_contents(value):
   mask = jnp.asarray([True, False])
   inputs = {"a": jnp.asarray([[[1.5, 2.5]], [[value, value]]]), "b": jnp.asarray([3, 4]), "c": mask | True,
             "d": Mixture(*jnp.asarray([[1.0, value], [2.0, value], [0.5, value]]), jnp.asarray([1, 2]))}

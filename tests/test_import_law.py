@@ -159,13 +159,13 @@ SOURCES = read_sources()
 each_module = pytest.mark.parametrize("name", SOURCES)
 
 
-def test_the_law_holds():
+def test_the_import_rules_hold():
   assert len(SOURCES) > 30
   assert law_broken(SOURCES) == []
 
 
 @each_module
-def test_a_module_says_what_it_is_and_is_short(name):
+def test_a_module_has_a_docstring_and_is_short(name):
   text = SOURCES[name]
   if text.strip():  # an empty `__init__` needs no docstring
     assert ast.get_docstring(ast.parse(text)), f"{name} has no docstring"
@@ -188,7 +188,7 @@ def test_a_module_holds_no_state(name):
   assert mutable_state(SOURCES[name]) == []
 
 
-def test_no_file_knows_a_machine():
+def test_no_file_has_a_path_of_a_machine():
   paths = [path for folder in (*PACKAGES, "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
   paths += [path for name in ("setup.cfg", "README.md") if (path := ROOT / name).exists()]
   assert {str(path): found for path in paths if (found := machine_paths(path.read_text()))} == {}
@@ -220,7 +220,7 @@ def test_no_file_knows_a_machine():
   ("metajax.newcomer", "import jax", "no layer"),
   ("metajax.checks", "from metajax.losses import accuracy", "itself"),
 ])
-def test_the_law_can_be_broken(name, line, breach):
+def test_breaches_of_the_import_rules_are_detected(name, line, breach):
   sources = {module: "" for module in SOURCES}
   sources |= {"metajax.losses": "from metajax import checks", "metajax.newcomer": ""}
   assert law_broken(sources | {name: ""}) == []

@@ -102,7 +102,7 @@ def test_the_guide_to_learners(everyday_jax):
   assert step(params, rubbish, jax.random.key(1))[0][0] == step(params, episodes, jax.random.key(1))[0][0]
 
 
-def test_what_readme_links_to_is_there():
+def test_links_of_the_readme_work():
   links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
   assert len(links) > 8 and [link for link in links if not (ROOT / link).exists()] == []
 

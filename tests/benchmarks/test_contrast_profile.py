@@ -38,6 +38,6 @@ def test_a_pass_is_over_the_weights_that_tasks_adapt():
 
 
 @pytest.mark.parametrize("learner", ["maml", "fomaml"])
-def test_the_cases_are_those_with_a_bar(learner):
+def test_the_cases_are_those_with_a_limit(learner):
   found = [case for case in contrast_profile.cases() if case[1] == learner]
   assert [case[0] for case in found] == ["sinusoid", "omniglot"]

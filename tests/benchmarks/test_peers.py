@@ -51,7 +51,7 @@ def test_sides_agree_but_for_rounding(change, same):
   assert __main__.agrees(_entry("higher", 1, [], **change), _entry("ours", 2, [])) is same
 
 
-def test_a_worker_tells_its_first_loss_and_runs_when_it_is_asked_to():
+def test_a_worker_reports_its_first_loss_and_runs_on_request():
   with Side("ours", "W1", 2) as side:
     first = side.answer(120)
     assert first["loss"] > 0 and first["gradient_norm"] > 0 and first["tasks_per_call"] % WORKLOADS["W1"].tasks == 0

@@ -24,7 +24,7 @@ def test_a_measurement_records_its_machine():
   assert "`python -m benchmarks.some`, on " in tables.machine(kept)
 
 
-def test_programs_take_turns():
+def test_programs_alternate():
   order = []
 
   def program(name):

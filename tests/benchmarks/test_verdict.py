@@ -123,7 +123,7 @@ def test_another_comparison_is_not_kept(run, tmp_path):
     verdict.keep(tmp_path, tmp_path / "kept")
 
 
-def test_a_row_that_was_stopped_says_how_far_it_is_and_ends_the_program_as_it_did(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_row_reports_its_progress_and_exit_code(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   state = lambda: (verdict.main(["--list"]), capsys.readouterr().out.splitlines()[0])[1]
   assert f"{_NAMES[0]} " in state() and " missing " in state()
@@ -141,7 +141,7 @@ def test_a_row_that_was_stopped_says_how_far_it_is_and_ends_the_program_as_it_di
   assert asked[0][-1] == f"--workdir=runs/verdict/{_NAMES[0]}" and shlex.split(rows()[0].arguments)[0] in asked[0]
 
 
-def test_what_there_is_to_run(capsys):
+def test_the_list_of_rows(capsys):
   verdict.main(["--list"])
   assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == _NAMES
   with pytest.raises(SystemExit):

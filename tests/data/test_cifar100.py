@@ -112,7 +112,7 @@ def test_a_broken_archive_is_refused(tmp_path):
     cifar100.load("val", data_dir=tmp_path / "data")
 
 
-def test_where_nothing_is_the_sentence_says_what_to_do(tmp_path, monkeypatch):
+def test_missing_data_gives_a_sentence_with_a_remedy(tmp_path, monkeypatch):
   monkeypatch.delenv("METAJAX_DATA_DIR", raising=False)
   with pytest.raises(FileNotFoundError, match="set METAJAX_DATA_DIR"):
     cifar100.load("val", download=False)

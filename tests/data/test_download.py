@@ -161,7 +161,7 @@ def test_silent_server_is_given_up(tmp_path):
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "no address at all", "http://a b/c", "http://[::1/c"])
-def test_address_that_is_none(tmp_path, url):
+def test_invalid_address(tmp_path, url):
   with pytest.raises(DownloadError, match="Could not download"):
     download(url, tmp_path / "file", sha256=_SUM, size=1)
   assert os.listdir(tmp_path) == []
@@ -226,7 +226,7 @@ def test_broken_cache_is_rebuilt(tmp_path, spoil):
     lambda path: np.save(path, np.arange(3)),
     lambda path: np.savez(path, a=np.array([{}], dtype=object), b=np.arange(2)),
 ], ids=["lacks b", "npy", "pickle"])
-def test_another_file_in_the_place_of_the_cache_is_rebuilt(tmp_path, other):
+def test_another_file_instead_of_the_cache_is_rebuilt(tmp_path, other):
   path = tmp_path / "some.npz"
   with open(path, "wb") as file:
     other(file)

@@ -62,7 +62,7 @@ def test_an_image_is_read_once_until_it_changes(tmp_path, monkeypatch):
   assert (kept.examples[0] != 200).all() and (changed.examples[0, :, :, 0] == 200).all()
 
 
-def test_what_cannot_be_decoded_is_named(tmp_path, monkeypatch):
+def test_an_undecodable_image_is_named(tmp_path, monkeypatch):
   write(tmp_path / "p", "abcde")
   broken = tmp_path / "p" / "b" / "1.png"
   broken.write_bytes(broken.read_bytes()[:40])

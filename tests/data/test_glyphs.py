@@ -62,7 +62,7 @@ def test_ink_is_bright_and_the_paper_dark(loaded, split):
 
 
 @_needs_fonts
-def test_case_is_told_by_size(loaded):
+def test_case_is_recognised_by_size(loaded):
   data = loaded["train"]
   images = dict(zip(data.names, data.examples.reshape(-1, 20, 28, 28), strict=True))
   ink = {name: (images[name].max(axis=(0, 2)) > 100).sum() for name in images}
@@ -137,7 +137,7 @@ def test_first_images_show_every_family():
   assert len(set(style[:2] for style in styles)) == len(styles) > 70
 
 
-def test_likeness_is_half_of_the_common_styles_and_passes_on():
+def test_similar_letters_share_half_of_their_common_styles_transitively():
   bitmaps = {
       1: {0: b"a", 1: b"b", 2: b"c", 3: b"d"},
       2: {0: b"a", 1: b"b", 2: b"-", 3: b"-"},  # like 1 in two of four

@@ -63,7 +63,7 @@ def test_every_drawing_is_at_its_place(runs):
     assert (runs.asked[run - 1, number - 1] == 255).sum() == (runs.shown[run - 1, meant - 1] == 255).sum()
 
 
-def test_a_test_list_takes_the_runs_in_turn(runs):
+def test_a_test_list_cycles_through_the_runs(runs):
   tasks = lake_runs.run_tasks(runs)
   draw = jax.jit(lambda place: listed_task(tasks, tasks.data, jax.random.key(0), place))
   for place in (0, 19, 33):
@@ -86,7 +86,7 @@ def test_another_file_is_refused(tmp_path, changed, sentence):
     lake_runs.load(image_size=4, data_dir=write(tmp_path / "omniglot", changed))
 
 
-def test_where_there_is_none(tmp_path, monkeypatch):
+def test_missing_runs_are_reported(tmp_path, monkeypatch):
   monkeypatch.setenv("METAJAX_DATA_DIR", str(tmp_path))
   with pytest.raises(FileNotFoundError, match="set METAJAX_DATA_DIR"):
     lake_runs.load()

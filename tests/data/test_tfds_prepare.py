@@ -82,6 +82,6 @@ def test_a_builder_prepares_and_its_classes_are_read(tmp_path, parts):
     tfds.core.utils.lazy_imports_utils.tensorflow.io  # the stand-in is removed
 
 
-def test_what_cannot_be_prepared_is_said_in_a_sentence(tmp_path, monkeypatch):
+def test_unpreparable_data_gives_one_sentence(tmp_path, monkeypatch):
   with pytest.raises(ValueError, match="no data set 'no_such_set'"):
     prepare("no_such_set", data_dir=tmp_path)

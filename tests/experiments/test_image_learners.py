@@ -36,7 +36,7 @@ def test_tasks_one_by_one_have_the_gradient_of_all_at_once(name):
 
 
 @pytest.mark.parametrize("backend, chunk", [("cpu", 1), ("tpu", 0), ("gpu", 0)])
-def test_how_many_tasks_go_at_a_time_is_the_machines_choice_unless_it_is_set(monkeypatch, backend, chunk):
+def test_the_task_chunk_is_chosen_for_the_machine_unless_set(monkeypatch, backend, chunk):
   monkeypatch.setattr(jax, "default_backend", lambda: backend)
   assert tasks_at_a_time(omniglot.get_config("protonet").training) == chunk
   assert [tasks_at_a_time(Training(task_chunk=given)) for given in (0, 1, 4)] == [0, 1, 4]

@@ -37,7 +37,7 @@ def test_training_draws_and_the_test_takes_the_runs(learner):
 
 
 @pytest.mark.parametrize("changes", [{"ways": 5}, {"shots": 5}, {"test": lake.Test(episodes=30)}])
-def test_the_runs_are_what_they_are(changes):
+def test_fixed_settings_of_the_runs_are_checked(changes):
   with pytest.raises(ValueError, match="Lake's runs are 20 tasks of 20 ways and 1 shot"):
     lake.build(dataclasses.replace(lake.get_config(), **changes))
 

@@ -35,7 +35,7 @@ def test_a_learner_is_named_in_four_files(name):
 
 
 @pytest.mark.parametrize("name", _EXCEPTED)
-def test_an_exception_is_needed(name):
+def test_every_exception_is_needed(name):
   assert name in TABLE and len(_naming(name)) > _PLACES
 
 
@@ -45,7 +45,7 @@ def test_every_learner_of_the_library_is_offered_and_tested():
   assert library <= set(TABLE) and library <= {name for each in ROWS for name in TABLE if each.startswith(name)}
 
 
-def test_every_row_is_offered_by_a_kind_that_there_is():
+def test_every_row_is_offered_by_an_existing_kind():
   kinds = {"sinusoids", "images", "vectors"}
   for name, row in TABLE.items():
     assert kinds & set(row.offered) and set(row.offered) <= {*kinds, "photographs"}, name
@@ -59,7 +59,7 @@ def test_settings_are_merged_group_by_group():
   assert one["training"]["steps"] == 1  # the rows are unchanged
 
 
-def test_what_a_row_says_comes_before_what_a_recipe_says_of_a_trait():
+def test_settings_of_a_row_take_precedence_over_those_of_a_trait():
   found = learner_table.defaults("vectors", lambda row: {"inner_steps": 7, "hidden": (3,)} if row.implicit else {})
   assert found["imaml"] == {"inner_steps": 5, "test_inner_steps": 5, "hidden": (3,)} and found["cnp"] == {}
   assert list(found) == list(learner_table.offered("vectors"))

@@ -99,7 +99,7 @@ def test_training_tasks_are_mixed_and_chosen_to_be_unlike(pictures, learner):
     few_shot.build(dataclasses.replace(config, candidates=1))
 
 
-def test_alphabets_keep_to_themselves(monkeypatch):
+def test_tasks_stay_within_an_alphabet(monkeypatch):
   random = np.random.default_rng(0)
   alphabets = from_arrays(random.integers(0, 255, (60, 28, 28, 1), np.uint8), np.arange(60) % 12,
                           groups=["a"] * 4 + ["b"] * 5 + ["c"] * 3)
@@ -179,7 +179,7 @@ def test_weights_of_inputs_begin_by_changing_no_angle():
   assert all(np.isfinite(leaf).all() and np.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 
-def test_who_has_no_layers_starts_as_the_nearest_mean(tmp_path):
+def test_without_layers_the_start_is_the_nearest_class_mean(tmp_path):
   np.savez(tmp_path / "a.npz", inputs=np.random.default_rng(0).uniform(size=(60, 7)), targets=np.arange(60) % 15)
   config = small(vectors.get_config("protonet"), data=f"npz:{tmp_path / 'a.npz'}", ways=3, train_queries=2,
                  test_queries=2, hidden=())
@@ -214,7 +214,7 @@ def test_a_name_that_is_not_known_is_refused(data, sentence):
     few_shot.build(small(few_shot.get_config("ridge"), data=data))
 
 
-def test_a_size_that_means_nothing_is_refused(tmp_path):
+def test_a_size_without_effect_is_rejected(tmp_path):
   with pytest.raises(ValueError, match="config.image_size=32 has no effect on config.data='cifar-fs'"):
     sources.image_reader("cifar-fs", 32)
   with pytest.raises(FileNotFoundError, match="no folder"):

@@ -234,7 +234,7 @@ def test_max_pool_forwards_and_backwards_to_the_second_order(x64):
   close(curvature, taken * bend * direction)
 
 
-def test_of_equal_entries_the_first_has_all_the_gradient():
+def test_the_first_of_equal_entries_gets_the_full_gradient():
   blocks = np.asarray([[[1, 1], [1, 1]], [[0, 2], [2, 2]], [[0, 1], [0, 1]], [[1, 1], [0, 0]], [[0, 3], [3, 0]],
                        [[2, 0], [2, 0]], [[0, 0], [3, 3]]], np.float32)
   gradient = jax.grad(lambda images: jnp.sum(pooling.max_pool(images)))(jnp.asarray(blocks)[..., None])

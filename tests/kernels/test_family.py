@@ -115,7 +115,7 @@ def test_the_gradient_of_weights_that_tasks_share_is_one_product(form):
 
 
 @pytest.mark.parametrize("count, turned", [(COUNT, True), (200, False)])
-def test_only_the_few_examples_of_a_task_are_turned_apart(count, turned):
+def test_only_a_few_examples_of_a_task_are_transposed_separately(count, turned):
   gradient = jax.grad(functools.partial(loss, products.small), argnums=1)
   text = jax.jit(gradient).lower(draw((count, 5)), draw((5, 2))).as_text()
   assert ("optimization_barrier" in text) == turned
@@ -161,7 +161,7 @@ def test_two_types_are_promoted_as_those_of_a_matrix_product(x64):
 
 
 @pytest.mark.parametrize("shared", ["weights", "inputs"])
-def test_what_devices_share_has_the_gradient_of_all_where_that_is_checked(shared):
+def test_shared_operands_have_summed_gradients_under_check_vma(shared):
   mesh, spec = Mesh(np.array(jax.devices()[:2]), ("devices",)), PartitionSpec("devices")
   inputs, weights = draw((2, COUNT, 5)), draw((2, 5, 2), 1)
   specs = (spec, PartitionSpec()) if shared == "weights" else (PartitionSpec(), spec)

@@ -61,7 +61,7 @@ def test_no_barrier_is_there_for_another_platform():
   assert "optimization_barrier" not in lowered and lowered.count("dot_general") == 2
 
 
-def test_a_network_is_the_same_whosever_its_weights_are():
+def test_a_network_is_the_same_with_shared_and_per_task_weights():
   inputs, mask = numbers((5, 2))[0][0], jnp.ones(COUNT, bool)
   own, shared = (mlp((6,), 2, weights=weights) for weights in ("per_task", "shared"))
   params = own.init(jax.random.key(0), inputs)

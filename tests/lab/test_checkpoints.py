@@ -167,13 +167,13 @@ def test_what_is_kept(folder, keep, kept):
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("keep", [Keep(0), Keep(1, every=-1)])
-def test_what_cannot_be_kept(folder, keep):
+def test_invalid_keep_rules_are_rejected(folder, keep):
   with pytest.raises(ValueError, match="at least the newest checkpoint is kept, but got"):
     Checkpoints(folder, keep=keep)
   assert not folder.exists()
 
 
-def test_an_older_step_can_be_asked_for(folder):
+def test_an_older_step_can_be_restored(folder):
   save(folder, 1, 3, 5)
   with Checkpoints(folder, read_only=True) as checkpoints:
     assert [checkpoints.restore(make_state(0), at_most=most).step for most in (1, 2, 3, 4, 9)] == [1, 1, 3, 3, 5]
@@ -192,7 +192,7 @@ def small_files():
 
 
 @pytest.mark.parametrize("told", ["by the next save", "by waiting", "on leaving"])
-def test_a_full_disk_is_told_and_the_last_good_one_stays(folder, told):
+def test_a_full_disk_is_reported_and_the_last_checkpoint_is_kept(folder, told):
   save(folder, 1)
   large = {**make_state(2), "large": jax.random.normal(jax.random.key(0), (1024, 1024))}
   with pytest.raises(Unsaved, match=r"the checkpoint of step 2 could not be written \(.+\); earlier ones are"):
@@ -209,7 +209,7 @@ def test_a_full_disk_is_told_and_the_last_good_one_stays(folder, told):
   assert_is_step(restore(folder), 2)
 
 
-def test_a_folder_that_is_gone_is_told(folder):
+def test_a_missing_folder_is_reported(folder):
   with pytest.raises(Unsaved, match="step 2 could not be written"):
     with Checkpoints(folder) as checkpoints:
       shutil.rmtree(folder)
@@ -256,7 +256,7 @@ def test_damage_falls_back(folder, damage):
   assert_is_step(restore(folder), 2)
 
 
-def test_a_stray_empty_folder_is_passed_over(folder):
+def test_a_stray_empty_folder_is_ignored(folder):
   save(folder, 1)
   (folder / "9").mkdir()
   assert_is_step(restore(folder), 1)

@@ -62,7 +62,7 @@ def whole(tmp_path_factory):
   return folder, run(folder, about={"command": "x"})
 
 
-def test_what_is_left(whole):
+def test_files_of_a_comparison(whole):
   folder, results = whole
   assert json.loads((folder / "results.json").read_text()) == results
   assert results["command"] == "x" and results["seeds"] == [0, 1] and results["reference"] == "none"
@@ -112,7 +112,7 @@ def test_gains_along_a_sweep():
   assert compare_lib.summarise(rising, [sweep])["sweeps"]["test_points"]["gains"]["both"] is None
 
 
-def test_what_is_done_is_not_done_again(whole, monkeypatch, tmp_path):
+def test_finished_arms_are_not_repeated(whole, monkeypatch, tmp_path):
   folder, results = whole
   monkeypatch.setattr(seeds_lib, "train", None)
   again = run(folder, about={"command": "x"})
@@ -121,7 +121,7 @@ def test_what_is_done_is_not_done_again(whole, monkeypatch, tmp_path):
     run(tmp_path)
 
 
-def test_an_interrupted_comparison_goes_on_to_the_same_bits(whole, tmp_path):
+def test_an_interrupted_comparison_resumes_bit_for_bit(whole, tmp_path):
   class Stop(Exception):
     pass
 
@@ -144,7 +144,7 @@ def test_an_interrupted_comparison_goes_on_to_the_same_bits(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_comparison_goes_on_to_the_same_bits(tmp_path):
+def test_a_killed_comparison_resumes_bit_for_bit(tmp_path):
   settings = {"steps": 600, "steps_per_row": 20, "steps_per_dispatch": 20, "rows_per_checkpoint": 1}
   command = [sys.executable, "-m", "launch.compare", "--config=sinusoid:maml", "--seeds=2",
              "--arms=none,both", "--sweeps=none", "--config.test.episodes=20",
@@ -161,7 +161,7 @@ def test_a_killed_comparison_goes_on_to_the_same_bits(tmp_path):
   assert_same(tmp_path / "killed", tmp_path / "whole")
 
 
-def test_more_seeds_are_those_that_are_missing(tmp_path, monkeypatch):
+def test_more_seeds_train_only_the_missing_ones(tmp_path, monkeypatch):
   run(tmp_path / "grown", "none,both", group=1)
   trained, real = [], seeds_lib._row
   monkeypatch.setattr(seeds_lib, "_row", lambda *arguments: (trained.append(1), real(*arguments))[1])
@@ -176,7 +176,7 @@ def test_more_seeds_are_those_that_are_missing(tmp_path, monkeypatch):
   assert (tmp_path / "grown" / "none" / "arm.npz").read_bytes() == before
 
 
-def test_what_does_not_compare(tmp_path):
+def test_incomparable_arms_are_rejected(tmp_path):
   with pytest.raises(ValueError, match="other episodes"):
     run(tmp_path, "none,config.test_shots=7")
   with pytest.raises(ValueError, match="at least 2 arms and 2 seeds"):
@@ -190,7 +190,7 @@ def test_what_does_not_compare(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_a_diverged_training_is_told(tmp_path):
+def test_a_diverged_training_is_reported(tmp_path):
   results = run(tmp_path, "none,config.training.learning_rate=1e38", sweeps=())
   arm = results["arms"]["training.learning_rate=1e38"]
   assert arm["diverged_trainings"] == 2 and arm["test"]["loss"]["diverged"] == 1.0

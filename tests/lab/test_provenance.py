@@ -15,7 +15,7 @@ def _git(folder, *words):
                         capture_output=True, text=True).stdout.strip()
 
 
-def test_all_of_it_is_there(tmp_path):
+def test_the_provenance_is_complete(tmp_path):
   about = provenance({"x": jnp.arange(3)}, tmp_path / "recipe.py")
   assert about == json.loads(json.dumps(about))
   assert about["versions"]["jax"] == jax.__version__ and {"python", "metajax", "flax"} <= set(about["versions"])

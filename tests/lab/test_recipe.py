@@ -24,7 +24,7 @@ from metajax.types import Objective
 from tests.small_runs import build_sinusoid, rows, run
 
 
-def test_check_refuses_what_cannot_be_traced():
+def test_check_rejects_untraceable_recipes():
   built = build_sinusoid()
   check(built)
 
@@ -136,12 +136,12 @@ def test_every_learner_of_a_recipe_takes_steps(name, conml):
 
 
 @pytest.mark.parametrize("name", _WITH_PAGE)
-def test_a_page_is_one_learner_of_a_recipe(name):
+def test_a_recipe_of_one_learner_equals_the_general_recipe(name):
   _, config = _default(name)
   assert config == _default(name.replace(":", "_"))[1] and config.learner == name.split(":")[1]
 
 
-def test_a_learner_without_steps_is_pictured_before_it_has_seen_the_task(monkeypatch):
+def test_a_learner_without_inner_steps_is_drawn_before_adaptation(monkeypatch):
   fit, key = {}, jax.random.key(0)
   monkeypatch.setattr(pictures, "fit_picture", lambda before, after, *_, **__: fit.update({"before": before, **after}))
   built = sinusoid.build(_small(sinusoid.get_config("ridge")))
@@ -173,7 +173,7 @@ _READ_BY = {
 
 
 @pytest.mark.parametrize("name", _OF_MANY)
-def test_what_a_learner_does_not_read_cannot_be_set(name):
+def test_settings_that_a_learner_does_not_read_are_rejected(name):
   module, config = _default(name)
   assert config.learner == name.split(":")[1]
   for field, (value, readers) in _READ_BY.items():
@@ -199,7 +199,7 @@ def test_an_invalid_contrast_is_rejected(name, changes, sentence, monkeypatch):
 
 
 @pytest.mark.parametrize("name, called", [("sinusoid:reptile", "reptile"), ("sinusoid:in_context", "autoregressive")])
-def test_an_objective_of_its_own_takes_weight_and_distance(name, called, monkeypatch):
+def test_special_objectives_read_weight_and_distance(name, called, monkeypatch):
   module, config = _default(name)
   monkeypatch.setattr(objectives, called, lambda *arguments, **options: options)
   contrast = dataclasses.replace(config.contrast, weight=0.3, distance="squared_euclidean")

@@ -27,7 +27,7 @@ def whole(tmp_path_factory):
   return workdir, *run(build_sinusoid(pictures=True), workdir)
 
 
-def test_a_run_leaves_what_it_promises(whole):
+def test_a_run_writes_all_its_files(whole):
   workdir, said, results = whole
   for name in ("metrics.csv", "test.json", "test_episodes.npz", "curves.png", "fit.png", "task_map.png",
                "report.html"):
@@ -68,7 +68,7 @@ class _Interrupted(Exception):
 
 
 @pytest.mark.parametrize("seen", [1, 2, 3])
-def test_interrupted_and_resumed_is_the_same_to_the_byte(whole, tmp_path, monkeypatch, seen):
+def test_interrupted_and_resumed_is_identical_byte_for_byte(whole, tmp_path, monkeypatch, seen):
   unbroken, _, _ = whole
   real = runs.fit
 
@@ -100,7 +100,7 @@ def assert_same(workdir, unbroken):
 
 
 @pytest.mark.parametrize("polls, saved", [((0, 3), [0, 3]), ((4, 1, 3), [4, 5, 8])])
-def test_stopped_as_asked_and_gone_on_is_the_same_to_the_byte(whole, tmp_path, polls, saved):
+def test_stopped_on_request_and_resumed_is_identical_byte_for_byte(whole, tmp_path, polls, saved):
   stopped_at = []
   for count in polls:
     with pytest.raises(Preempted, match="Stopped on request") as raised:
@@ -114,7 +114,7 @@ def test_stopped_as_asked_and_gone_on_is_the_same_to_the_byte(whole, tmp_path, p
   assert_same(tmp_path, whole[0])
 
 
-def test_a_run_goes_on_over_another_number_of_devices(whole, tmp_path, monkeypatch):
+def test_a_run_resumes_on_another_number_of_devices(whole, tmp_path, monkeypatch):
   counts = (8, 4, 2, 1, 8)
   unbroken = runs.restore(build_sinusoid(), whole[0])
   for number, count in enumerate(counts):
@@ -145,7 +145,7 @@ def test_what_is_kept_and_a_metric_that_is_not_measured(tmp_path):
     check(build_sinusoid(keep_best="val_luck"))
 
 
-def test_a_longer_run_goes_on_from_a_shorter_one(whole, tmp_path):
+def test_a_longer_run_continues_a_shorter_one(whole, tmp_path):
   unbroken, _, _ = whole
   run(build_sinusoid(steps=4), tmp_path)
   run(build_sinusoid(steps=8), tmp_path)

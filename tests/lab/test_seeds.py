@@ -40,7 +40,7 @@ def test_a_seed_is_the_run_of_that_seed(together, tmp_path):
   assert not np.allclose(together.params["Dense_0"]["kernel"][0], together.params["Dense_0"]["kernel"][1], atol=1e-3)
 
 
-def test_how_many_go_at_once_changes_nothing(together, tmp_path):
+def test_the_group_size_changes_nothing(together, tmp_path):
   apart = train(tmp_path, group=2)  # two, then a single one, which is not vmapped
   assert_close(together.params, apart.params)
   assert together.metrics.keys() == apart.metrics.keys() >= {"step", "loss", "d_in", "d_out"}
@@ -51,7 +51,7 @@ def test_how_many_go_at_once_changes_nothing(together, tmp_path):
 
 
 @pytest.mark.parametrize("vmapped", [False, True])
-def test_seeds_that_share_a_device(tmp_path, monkeypatch, vmapped):
+def test_seeds_share_a_device(tmp_path, monkeypatch, vmapped):
   devices = jax.devices()[:2]
   monkeypatch.setattr(jax, "devices", lambda: devices)  # two seeds on each of two
   seeds = (3, 4, 5, 6)
@@ -60,7 +60,7 @@ def test_seeds_that_share_a_device(tmp_path, monkeypatch, vmapped):
   assert_close(jax.tree.map(lambda leaf: leaf[3:], found.params), alone.params)
 
 
-def test_an_interrupted_training_goes_on(together, tmp_path):
+def test_an_interrupted_training_resumes(together, tmp_path):
   train(tmp_path, build(steps=4))
   assert_close(together.params, train(tmp_path).params)
   again = train(tmp_path)
@@ -69,13 +69,13 @@ def test_an_interrupted_training_goes_on(together, tmp_path):
   assert again.total > 0.99 * 2 * 2 * 3 * again.seconds > 0
 
 
-def test_small_networks_go_together():
+def test_small_networks_are_trained_together():
   assert seeds_lib.at_once(build(), 8) == 8
   large = sinusoid.build(sinusoid.Config(hidden=(200, 200)))
   assert seeds_lib.at_once(large, 8) == 1
 
 
-def test_what_cannot_be():
+def test_invalid_arguments():
   with pytest.raises(ValueError, match="at least one seed"):
     train(None, seeds=())
   with pytest.raises(ValueError, match="at least one seed"):

@@ -65,7 +65,7 @@ def test_models_are_learned_from_the_whole_and_from_subsets():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_what_stands_in_padding_changes_no_model(value):
+def test_contents_of_padding_change_no_model(value):
   network = tanh_network(1, 6, 1)
   descend = functools.partial(adapt, network.apply, losses.squared_error, optimizer=optax.sgd(0.05), num_steps=1)
   # A user's learner that ignores masks.

@@ -51,7 +51,7 @@ def _nested(name, value):
 
 @_many
 @given(_paths, _words)
-def test_what_passes_is_read_as_what_it_says(name, words):
+def test_accepted_values_keep_their_meaning(name, words):
   config = command_line.default_config("sinusoid:maml")
   default = dict(_FIELDS)[name]
   if isinstance(answer(lambda: fields.check_setting(config, name, words)), str):

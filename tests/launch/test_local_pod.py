@@ -100,7 +100,7 @@ def test_a_step_of_a_pod_is_done_again_by_a_pod_and_by_one_process(whole, capfd)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
-def test_one_is_told_to_stop_or_killed_and_nothing_differs(whole, tmp_path, monkeypatch, capfd, number):
+def test_one_process_is_stopped_or_killed_and_results_are_identical(whole, tmp_path, monkeypatch, capfd, number):
   command = [*_TRAIN, f"--workdir={tmp_path}"]
   # It is not the one that prints, and the other ends too; if one was killed, the other may fail in several ways.
   code = run_and_signal(monkeypatch, command, number, 1, lambda: checkpoints(tmp_path))
@@ -116,7 +116,7 @@ def test_one_is_told_to_stop_or_killed_and_nothing_differs(whole, tmp_path, monk
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_over_another_number_of_processes(whole, tmp_path, monkeypatch):
+def test_a_run_resumes_on_another_number_of_processes(whole, tmp_path, monkeypatch):
   command = [*_TRAIN, f"--workdir={tmp_path}"]
   for processes, devices in ((1, 8), (2, 4)):
     before = checkpoints(tmp_path)[-1:]

@@ -77,7 +77,7 @@ def test_padding_changes_nothing(name):
 
 @every_learner
 @compiled_quickly
-def test_what_stands_in_padding_reaches_no_value_and_no_gradient(name):
+def test_contents_of_padding_reach_no_value_and_no_gradient(name):
   learner, params, episodes = start(ROWS[name], padding=2)
   key = jax.random.key(3)
 

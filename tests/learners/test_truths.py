@@ -153,7 +153,7 @@ def test_ridge_solves_the_normal_equations(count, size, x64):
     lambda: learners.matchingnet(identity_network(), num_classes=5),
     lambda: learners.ridge(identity_network(), num_classes=5, initial_penalty=0.1)],
     ids=["protonet", "matchingnet", "ridge"])
-def test_separable_clusters_are_told_apart(make):
+def test_separable_clusters_are_classified(make):
   random = np.random.default_rng(0)
   centres = 10 * np.eye(5)
   draw = lambda count: examples(jnp.asarray(np.repeat(centres, count, 0) + random.normal(size=(5 * count, 5)) / 2,

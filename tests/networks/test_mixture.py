@@ -42,7 +42,7 @@ def test_the_last_stage_mixes_what_a_linear_head_reads(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_each_stage_is_another_place_and_a_weight_of_one_is_none(name):
+def test_stages_mix_at_different_layers_and_weight_one_mixes_nothing(name):
   one, _, _, mixed, mix = outputs(name)
   for stage, each in enumerate(mixed):
     np.testing.assert_allclose(mix(1.0, stage), one, rtol=1e-5, atol=1e-6)

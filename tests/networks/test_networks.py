@@ -44,7 +44,7 @@ def output_shape(network, shape, number=2):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_who_says_independent_is_and_who_does_not_is_not(name):
+def test_networks_marked_independent_are_and_others_are_not(name):
   network, shape = NETWORKS[name]
   inputs, mask = images(shape), jnp.ones(5, bool)
   params = network.init(jax.random.key(0), inputs)
@@ -109,7 +109,7 @@ def test_padding_changes_nothing(name):
   np.testing.assert_allclose(apply(params, inputs[mask], jnp.ones(3, bool)), outputs[mask], rtol=1e-4, atol=1e-5)
 
 
-def test_only_batch_statistics_let_examples_meet():
+def test_only_batch_statistics_make_examples_interact():
   inputs, mask = images((16, 16, 1)), jnp.ones(5, bool)
   for normalise, meet in ((normalisation.batch_statistics, True), (normalisation.group(2), False),
                           (normalisation.none, False)):

@@ -80,7 +80,7 @@ def test_group_normalises_neighbouring_channels_of_one_example(num_groups, x64):
 
 
 @pytest.mark.parametrize("normalise", [normalisation.group(3), normalisation.none])
-def test_an_example_meets_no_other(normalise):
+def test_examples_do_not_interact(normalise):
   x, other = (jnp.asarray(activations(seed=seed), jnp.float32) for seed in (0, 1))
   mixed = normalise(x.at[1:].set(other[1:]), jnp.asarray(MASKS["masked"]))
   np.testing.assert_array_equal(mixed[0], normalise(x, jnp.ones(5, bool))[0])

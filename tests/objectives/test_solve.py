@@ -111,7 +111,7 @@ UNAWARE = {
 
 @pytest.mark.parametrize("name", UNAWARE)
 @pytest.mark.usefixtures("compiled_quickly")
-def test_what_stands_in_padding_reaches_no_loss_and_no_gradient(name):
+def test_contents_of_padding_reach_no_loss_and_no_gradient(name):
   params, episodes = setting(name)
   assert not all(part.mask.all() for part in episodes)
   run = jax.jit(jax.value_and_grad(

@@ -116,7 +116,7 @@ def test_a_key_stands_for_its_views(strategy):
   (views.random_subsets, (0, 3)), (views.random_subsets, (2, 0)), (views.balanced_subsets, (0, 3, 1)),
   (views.balanced_subsets, (1, 0, 1)), (views.balanced_subsets, (1, 3, 0)), (views.leave_one_out, (0, 3)),
   (views.leave_one_out, (1, 0))])
-def test_nothing_cannot_be_viewed(make, arguments):
+def test_a_task_without_examples_has_no_views(make, arguments):
   with pytest.raises(ValueError, match="at least 1 view"):
     make(*arguments)
 

@@ -69,7 +69,7 @@ def test_each_example_has_its_own_draw_and_labels_are_kept():
 @pytest.mark.parametrize("make, sentence", [
     (lambda: crop(0), "at least 1 pixel"), (lambda: jitter(brightness=2), r"brightness must be in \[0, 1\]"),
     (lambda: augmented(None), "at least one transform"), (lambda: many(crop(6)), "margin 6 .* less than")])
-def test_what_cannot_be_is_refused(make, sentence):
+def test_invalid_arguments_are_rejected(make, sentence):
   with pytest.raises(ValueError, match=sentence):
     make()
 

@@ -175,7 +175,7 @@ def test_only_square_images_can_be_turned(shape):
     class_tasks(data, ways=2, shots=1, queries=1, rotations=True)
 
 
-def test_the_whole_of_the_smallest_class_may_be_asked_for():
+def test_all_examples_of_the_smallest_class_may_be_used():
   support, query = sample(class_tasks(source((3, 3)), ways=2, shots=1, queries=2), 3)
   for pixels in np.concatenate([stored(support), stored(query)], axis=1):
     assert sorted(map(tuple, pixels[:, 0])) == [(number, row) for number in range(2) for row in range(3)]

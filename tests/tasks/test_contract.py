@@ -36,7 +36,7 @@ def test_a_task_is_a_function_of_its_key(name):
 
 
 @every_distribution
-def test_a_task_of_a_batch_does_not_depend_on_who_else_is_sampled(name):
+def test_a_task_does_not_depend_on_the_rest_of_the_batch(name):
   tasks = ROWS[name].make()
   batch = jax.jit(lambda indices: meta_batch(tasks, tasks.data, KEY, jnp.int32(7), indices))
   whole, part = batch(jnp.arange(3, dtype=jnp.int32)), batch(jnp.arange(2, 3, dtype=jnp.int32))
@@ -79,7 +79,7 @@ def test_support_and_query_share_no_example(name):
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.uniform])
-def test_every_class_or_group_is_as_likely(name):
+def test_classes_and_groups_are_equally_likely(name):
   row, support = ROWS[name], many(name).support
   seen = np.bincount(row.uniform(support.inputs)[support.mask], minlength=row.kinds)
   assert len(seen) == row.kinds

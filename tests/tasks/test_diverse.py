@@ -34,7 +34,7 @@ def test_a_set_is_as_likely_as_its_determinant(k):
   assert np.abs(np.bincount(found[:, 0], minlength=5) - np.bincount(found[:, -1], minlength=5)).max() < 0.03 * draws
 
 
-def test_all_that_there_are_can_be_taken():
+def test_all_candidates_can_be_selected():
   kernel = np.ones((4, 4), np.float32)  # of rank one: all determinants of two are zero up to rounding
   found = jax.jit(jax.vmap(lambda key: k_dpp(key, kernel, 4)))(jax.random.split(jax.random.key(0), 50))
   np.testing.assert_array_equal(np.sort(found, axis=1), [[0, 1, 2, 3]] * 50)
@@ -75,7 +75,7 @@ def test_a_task_is_a_function_of_its_place():
   assert len({task.tobytes() for task in np.asarray(whole.support.inputs.one)}) == 6
 
 
-def test_classes_count_alike_whatever_their_shots():
+def test_classes_have_equal_weight_for_any_shots():
   episode = jax.tree.map(lambda leaf: leaf, tasks().sample(tasks().data, jax.random.key(0)))
   support = episode.support._replace(inputs=jnp.asarray([[1.0], [5.0], [9.0], [7.0]]),
                                      targets=jnp.asarray([0, 0, 1, 1]), mask=jnp.asarray([True, True, True, False]))
@@ -83,6 +83,6 @@ def test_classes_count_alike_whatever_their_shots():
 
 
 @pytest.mark.parametrize("settings", [{"num_tasks": 1, "candidates": 4}, {"num_tasks": 5, "candidates": 4}])
-def test_what_cannot_be_is_refused(settings):
+def test_invalid_arguments_are_rejected(settings):
   with pytest.raises(ValueError, match="at least 2 tasks, and at least as many candidates"):
     diverse(tasks(), **settings)

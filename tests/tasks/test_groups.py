@@ -81,7 +81,7 @@ def test_impossible_tasks_are_refused_in_a_sentence(settings, sentence):
     group_tasks(source(), **{"shots": 2, "queries": 2, **settings})
 
 
-def test_a_test_list_takes_the_groups_in_turn():
+def test_a_test_list_cycles_through_the_groups():
   tasks = group_tasks(source(), shots=3, queries=6, in_turn=True)
   draw = jax.jit(lambda place: listed_task(tasks, tasks.data, jax.random.key(0), place))
   episodes = [draw(place) for place in range(6)]

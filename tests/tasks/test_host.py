@@ -24,7 +24,7 @@ def test_the_same_episodes_as_from_the_device(rotations):
   jax.tree.map(np.testing.assert_array_equal, draw(device), draw(from_host))
 
 
-def test_whoever_compares_data_sees_that_examples_differ():
+def test_comparing_data_detects_different_examples():
   numbers = [host.HostExamples(DATA.examples + np.uint8(add)) for add in (0, 0, 1)]
   first, again, other = [[int(leaf) for leaf in jax.tree.leaves(each)] for each in numbers]
   assert first == again != other

@@ -40,7 +40,7 @@ def test_inner_products_are_those_of_the_standardised_inputs():
   np.testing.assert_allclose(inputs @ inputs.T / 20_000, expected, atol=0.05)
 
 
-def test_every_task_has_its_own_lens_and_order():
+def test_every_task_has_its_own_projection_and_order():
   (one, names_one, (support, query)), (two, names_two, _) = draw(0, 6), draw(1, 6)
   assert support.inputs.shape == (8, 6) and query.inputs.shape == (4, 6)
   assert not np.allclose(one[np.argsort(names_one)], two[np.argsort(names_two)])
@@ -72,7 +72,7 @@ def test_points_are_drawn_from_both_sets():
 
 @pytest.mark.parametrize("width, points, fault", [(0, None, "the width is 0"), (3, 1, "at least 2 points"),
                                                   (3, 13, "13 points cannot be drawn from tasks of 12")])
-def test_what_cannot_be_is_refused(width, points, fault):
+def test_invalid_arguments_are_rejected(width, points, fault):
   with pytest.raises(ValueError, match=fault):
     distribution = projected(tasks(), width, points)
     distribution.sample(distribution.data, jax.random.key(0))

@@ -70,7 +70,7 @@ def test_real_targets_are_mixed_too():
 
 @pytest.mark.parametrize("stages", [1, 2])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_what_stands_in_padding_is_mixed_into_nothing(value, stages):
+def test_contents_of_padding_are_never_mixed_in(value, stages):
   both = fill_padding(regression_episodes(num_tasks=2, padding=2), value)
   either = lambda data, key: jax.tree.map(lambda leaf: leaf[jax.random.randint(key, (), 0, 2)], data)
   for part in sample(interpolated(TaskDistribution(either, both), share=0.5, stages=stages), 50):
@@ -91,7 +91,7 @@ def test_the_hardest_of_many_is_kept():
     (lambda: interpolated(TASKS, share=-1), "share of mixed tasks"),
     (lambda: interpolated(TASKS, concentration=0), "must be positive"),
     (lambda: hardest_of(TASKS, 1, None), "at least 2 tasks")])
-def test_what_cannot_be_is_refused(make, sentence):
+def test_invalid_arguments_are_rejected(make, sentence):
   with pytest.raises(ValueError, match=sentence):
     make()
 

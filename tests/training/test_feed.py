@@ -49,7 +49,7 @@ def trained(build, tmp_path):
 
 
 @pytest.mark.usefixtures("compiled_quickly")
-def test_a_run_that_reads_ahead_is_the_run_on_the_device(trained):
+def test_a_run_with_prefetching_is_the_run_on_the_device(trained):
   expected, _ = trained("device", "device")
   fed = trained("pipeline", "fed")
   # The episodes are identical bit for bit; another program may round the rest differently.
@@ -60,7 +60,7 @@ def test_a_run_that_reads_ahead_is_the_run_on_the_device(trained):
   np.testing.assert_allclose(trained("pipeline", "spread", spread_state=True)[0], expected, rtol=1e-3)
 
 
-def test_what_does_not_fit_is_read_ahead(build, monkeypatch, capsys):
+def test_examples_that_do_not_fit_are_prefetched(build, monkeypatch, capsys):
   monkeypatch.setattr("experiments.images.fits_device", lambda size: False)
   built = build("auto")
   assert built.reading is not None and "reads ahead" in capsys.readouterr().err
@@ -77,7 +77,7 @@ def test_where_examples_are_is_one_of_four_words(build):
   assert build("pipeline", 2).reading.workers == 2
 
 
-def test_workers_that_have_nothing_to_do_are_said(build, capsys):
+def test_unused_workers_are_reported(build, capsys):
   assert build("auto", 2).reading is None
   said = capsys.readouterr().err
   assert said.count("2 processes of config.workers are not started") == 1  # of three splits, once
@@ -91,7 +91,7 @@ def test_workers_that_have_nothing_to_do_are_said(build, capsys):
     # A task reads 2 ways of 3 images of 256 bytes; a dispatch of 2 steps 8 tasks, one for each of 8 devices.
     ("pipeline", "13.5 KiB of examples stay on the host, which prefetches 3.02 KiB per dispatch and device, "
      "in a thread", "4.5 KiB of examples stay on the host, where each episode fetches its own")])
-def test_a_dry_run_says_where_examples_lie_and_counts_them_there(build, examples, training, listed):
+def test_a_dry_run_reports_where_examples_are_stored(build, examples, training, listed):
   said: list[str] = []
   found = dry_run(build(examples), say=said.append)
   assert said[-3:] == [f"{name} tasks: {words}." for name, words in (

@@ -23,7 +23,7 @@ def train(objective=OBJECTIVE, **options):
   return metajax.train(objective, optax.adam(1e-2), TASKS, **{"tasks_per_step": 8, "progress": False, **options})
 
 
-def test_training_is_a_function_of_the_seed_and_goes_on_where_it_was():
+def test_training_is_a_function_of_the_seed_and_resumes():
   whole, first = train(steps=6), train(steps=3)
   going_on = train(steps=6, state=first.state)
   jax.tree.map(np.testing.assert_array_equal, going_on.params, whole.params)
@@ -58,7 +58,7 @@ def test_all_devices_see_one_contrast():
   np.testing.assert_allclose(trained.metrics["loss"][0], want["loss"], rtol=1e-5)
 
 
-def test_a_function_that_knows_of_no_devices_is_refused_on_several():
+def test_an_objective_without_axis_name_is_rejected_on_several_devices():
   plain = lambda params, tasks, key: OBJECTIVE(params, tasks, key)
   with pytest.raises(ValueError, match="sharded over 8 devices, but this is a plain function.*metajax.Objective"):
     train(plain, steps=1, init=LEARNER.init)
@@ -76,7 +76,7 @@ def test_an_objective_without_a_learner_needs_init():
 
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 2, "tasks_per_step": 0}, {"steps": 2.0}])
-def test_numbers_that_cannot_be_are_refused(options):
+def test_invalid_numbers_of_tasks_and_steps_are_rejected(options):
   with pytest.raises(ValueError, match="at least 1 step of 1 task|must be an integer"):
     train(**options)
 
@@ -97,6 +97,6 @@ def test_a_model_predicts_what_the_learner_does_for_one_and_for_many():
   np.testing.assert_allclose(exported.call(queries[:3]), want[:3], rtol=1e-5)
 
 
-def test_examples_that_are_not_as_many_are_refused():
+def test_inputs_and_targets_of_different_length_are_rejected():
   with pytest.raises(ValueError, match="same length, at least 1"):
     metajax.adapt(LEARNER, {}, jnp.ones((3, 1)), jnp.ones((2, 1)))

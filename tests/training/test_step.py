@@ -168,7 +168,7 @@ def test_steps_per_dispatch_change_nothing():
         np.testing.assert_allclose(other_metrics[name], metrics[name], rtol=1e-5)
 
 
-def test_stopped_and_gone_on_is_bit_identical():
+def test_stopped_and_resumed_is_bit_identical():
   run = _Run("maml", num_devices=2)
   expected = run.to(12, per_row=5)
   rows = list(run.rows)
@@ -186,7 +186,7 @@ def test_stopped_and_gone_on_is_bit_identical():
     assert run.rows == rows
 
 
-def test_asked_to_stop_at_the_end_is_the_end():
+def test_a_stop_request_at_the_end_changes_nothing():
   run = _Run("maml")
   assert int(run.to(4, stop_requested=stop_after(2)).step) == 4
 
@@ -211,7 +211,7 @@ def _counting_run(objective, optimizer):
 
 
 @pytest.mark.parametrize("per_dispatch", [1, 6])
-def test_the_step_and_the_leaf_are_named(per_dispatch):
+def test_the_step_and_the_leaf_of_a_fault_are_named(per_dispatch):
   run, state = _counting_run(_sometimes_nan([3]), optax.sgd(1.0))
   objective = run.objective
   run.objective = lambda *arguments: (objective(*arguments)[0], {"loss": jnp.float32(0)})  # only the gradient is NaN
@@ -280,7 +280,7 @@ def test_nothing_left_to_do_does_nothing():
 
 
 @pytest.mark.parametrize("broken, first", [("loss", "loss"), ("d_out", "d_out"), ("both", "d_out")])
-def test_a_number_that_is_none_stops_the_run_before_a_hook_sees_it(broken, first):
+def test_a_non_finite_value_stops_the_run_before_hooks_run(broken, first):
 
   def objective(params, episodes, key):
     del episodes, key
@@ -306,7 +306,7 @@ def test_a_number_that_is_none_stops_the_run_before_a_hook_sees_it(broken, first
     ({"num_tasks": 6}, "the 6 tasks of a meta-batch cannot be divided evenly among 8 devices; use a multiple of 8"),
     ({"num_tasks": 0}, "at least 1 task and 1 step, but got 0 and 1"),
     ({"num_steps": 0}, "at least 1 task and 1 step, but got 8 and 0")])
-def test_numbers_that_cannot_be(numbers, words):
+def test_invalid_numbers_are_rejected(numbers, words):
   run = _Run("maml", num_devices=8)
   with pytest.raises(ValueError, match=words):
     make_advance(run.objective, run.optimizer, run.tasks, **{"num_tasks": 8, "num_steps": 1, **numbers}, key=_KEY,
@@ -342,7 +342,7 @@ def test_the_data_are_no_constant_of_the_program():
   assert first != second
 
 
-def test_the_seed_and_the_step_are_the_only_clock():
+def test_seed_and_step_determine_everything():
   run = _Run("maml")
   slow, fast = run.start(), run.start()
   fast = fast._replace(step=fast.step + 5)
