@@ -26,7 +26,7 @@ def sweeps(config: icl.Config) -> str:
 
 
 def compared_with(config: icl.Config) -> icl.Along:
-  """Returns what the references get in these tests."""
+  """Returns the results of the references in these tests."""
   return icl.along_references(config, functions.decision_tree(4), _COMPARED)
 
 

@@ -9,7 +9,8 @@ from tests.lab.reports.test_arms import results
 @pytest.mark.parametrize("measure, mean, p, others, said", [
     ("loss", -0.1, 0.001, 1, "better"), ("loss", 0.1, 0.001, 1, "worse"), ("accuracy", 0.1, 0.001, 1, "better"),
     ("accuracy", -0.1, 0.001, 1, "worse"), ("loss", -0.1, 0.2, 1, "no difference"),
-    ("loss", -0.1, 0.03, 1, "better"), ("loss", -0.1, 0.03, 3, "no difference"), ("loss", None, None, 1, "inconclusive")])
+    ("loss", -0.1, 0.03, 1, "better"), ("loss", -0.1, 0.03, 3, "no difference"),
+    ("loss", None, None, 1, "inconclusive")])
 def test_verdicts(measure, mean, p, others, said):
   sentences = judgement.verdicts(results(measure, mean, p, others))
   assert len(sentences) == others and all(said in sentence for sentence in sentences)
