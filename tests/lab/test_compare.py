@@ -177,7 +177,7 @@ def test_more_seeds_train_only_the_missing_ones(tmp_path, monkeypatch):
 
 
 def test_incomparable_arms_are_rejected(tmp_path):
-  with pytest.raises(ValueError, match="other episodes"):
+  with pytest.raises(ValueError, match="other test episodes"):
     run(tmp_path, "none,config.test_shots=7")
   with pytest.raises(ValueError, match="at least 2 arms and 2 seeds"):
     run(tmp_path, "none")

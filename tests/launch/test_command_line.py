@@ -137,7 +137,7 @@ _COMPARE = {
     "one arm": ([_SINUSOID, "--arms=none"], ["at least 2 arms"]),
     "an unknown arm": ([_SINUSOID, "--arms=none,most"], ["arm 'most' is not known", "none, both, in, out"]),
     "an invalid arm": ([_SINUSOID, "--arms=none,config.training.tasks_per_step=1"], ["tasks_per_step=1"]),
-    "an arm with another test": ([_SINUSOID, "--arms=none,config.test_shots=7"], ["other episodes"]),
+    "an arm with another test": ([_SINUSOID, "--arms=none,config.test_shots=7"], ["other test episodes"]),
     "an arm of Reptile": ([f"{_LEARNERS}:reptile", "--arms=none,in"], ["config.contrast.discriminate=False"]),
     "one seed": ([_SINUSOID, "--seeds=1"], ["seeds=1", ">= 2"]),
     "a malformed sweep": ([_SINUSOID, "--sweeps=test_shots=5"], ["not understood"]),
