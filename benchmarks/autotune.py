@@ -40,7 +40,8 @@ def main(_: list[str]) -> None:
     settings = dict(zip(choices, values))
     said = " ".join(f"{field}={value}" for field, value in settings.items())
     times[values] = _in_a_process(settings)
-    print(f"{said}: " + (f"{1e3 * times[values]:.3g} ms per step" if times[values] < float("inf") else "out"), flush=True)
+    print(f"{said}: " + (f"{1e3 * times[values]:.3g} ms per step" if times[values] < float("inf") else "out"),
+          flush=True)
   best = min(times, key=lambda values: times[values])
   if times[best] == float("inf"):
     raise ValueError(f"no candidate was ready within {_LIMIT.value:.0f} seconds; increase --limit.")

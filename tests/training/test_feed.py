@@ -63,7 +63,7 @@ def test_a_run_with_prefetching_is_the_run_on_the_device(trained):
 def test_examples_that_do_not_fit_are_prefetched(build, monkeypatch, capsys):
   monkeypatch.setattr("experiments.images.fits_device", lambda size: False)
   built = build("auto")
-  assert built.reading is not None and "reads ahead" in capsys.readouterr().err
+  assert built.reading is not None and "prefetches" in capsys.readouterr().err
   with pytest.raises(ValueError, match="config.training.pmap=False"):
     check(build("auto", pmap=True))
 
