@@ -1,9 +1,9 @@
-"""Finds the layout of tasks that is fastest on this machine, and remembers it.
+"""Finds the fastest task layout on this machine and stores it.
 
-  python -m benchmarks.autotune --config=omniglot_maml        nothing else should run
-  python -m launch.train --config=omniglot_maml --tuned       uses what was found
-Every candidate is compiled and run in a process of its own; one that is not ready in time is out. All candidates
-compute the same but for rounding.
+  python -m benchmarks.autotune --config=omniglot_maml        run nothing else meanwhile
+  python -m launch.train --config=omniglot_maml --tuned       uses the stored layout
+Every candidate is compiled and run in its own process. Candidates that are not ready in time are dropped. All
+candidates compute the same result up to rounding.
 """
 
 import itertools
@@ -22,15 +22,15 @@ from metajax.lab.recipe import Recipe
 from metajax.training.sharding import replicate, task_mesh, usable_devices
 from metajax.training.step import init_state, make_advance
 
-_LIMIT = flags.DEFINE_float("limit", 90, "seconds that a candidate may take, compilation included")
-_CANDIDATE = flags.DEFINE_boolean("candidate", False, "only time the recipe as it is; what this command asks of itself")
+_LIMIT = flags.DEFINE_float("limit", 90, "time limit of a candidate in seconds, including compilation")
+_CANDIDATE = flags.DEFINE_boolean("candidate", False, "time the recipe unchanged; the command uses this internally")
 _WINDOWS = 5
 
 
 def main(_: list[str]) -> None:
   name, config = CONFIG()
   if _CANDIDATE.value:
-    memory.keep_freed_memory()  # as the run will
+    memory.keep_freed_memory()  # as in the run
     print(seconds_a_step(command_line.build(name, config)))
     return
   tasks = config.training.tasks_per_step
@@ -40,12 +40,13 @@ def main(_: list[str]) -> None:
     settings = dict(zip(choices, values))
     said = " ".join(f"{field}={value}" for field, value in settings.items())
     times[values] = _in_a_process(settings)
-    print(f"{said}: " + (f"{1e3 * times[values]:.3g} ms a step" if times[values] < float("inf") else "out"), flush=True)
+    print(f"{said}: " + (f"{1e3 * times[values]:.3g} ms per step" if times[values] < float("inf") else "out"),
+          flush=True)
   best = min(times, key=lambda values: times[values])
   if times[best] == float("inf"):
-    raise ValueError(f"no candidate was ready within {_LIMIT.value:.0f} seconds; give a larger --limit.")
+    raise ValueError(f"no candidate was ready within {_LIMIT.value:.0f} seconds; increase --limit.")
   path = tuned.remember(name, dict(zip(choices, best)))
-  print(f"Remembered in {path}; use it with --tuned.")
+  print(f"Stored in {path}; use it with --tuned.")
 
 
 def seconds_a_step(recipe: Recipe) -> float:
@@ -57,7 +58,7 @@ def seconds_a_step(recipe: Recipe) -> float:
   advance = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=jax.random.key(0), mesh=mesh,
                          num_tasks=recipe.training.tasks_per_step, num_steps=steps)
   times = []
-  for _ in range(_WINDOWS + 1):  # the first compiles
+  for _ in range(_WINDOWS + 1):  # the first call compiles
     start = time.perf_counter()
     state, metrics = advance(state, data)
     jax.block_until_ready(metrics)
@@ -66,7 +67,7 @@ def seconds_a_step(recipe: Recipe) -> float:
 
 
 def _in_a_process(settings: dict[str, Any]) -> float:
-  """Returns the seconds a step, or infinity for a candidate that fails or is not ready in time."""
+  """Returns the seconds per step, or infinity for a candidate that fails or is not ready in time."""
   command = pods.python(["benchmarks.autotune", *sys.argv[1:], "--candidate",
                          *(f"--config.{field}={value}" for field, value in settings.items())])
   try:

@@ -1,9 +1,10 @@
-"""How many bad inputs are tried, and what comes of them: the tests that bear the mark `bad_input`, counted.
+"""Counts the bad inputs tried by the tests marked `bad_input`, and their outcomes.
 
-  python -m benchmarks.bad_inputs      some minutes; writes docs/results/bad_inputs.json
+  python -m benchmarks.bad_inputs      a few minutes; writes docs/results/bad_inputs.json
 
-A test passes only where an input ends in a sentence that says what to do, or in the correct result. A case of a table
-is one input; of a property, each example that hypothesis tries is one. A test that takes over a minute is a hang.
+A test passes only if the input gives an error message that says what to do, or the correct result. Each parametrized
+case counts as one input, and so does each example that hypothesis tries. A test that takes over a minute counts as a
+hang.
 """
 
 import base64
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 def count(report: str) -> dict[str, dict[str, Any]]:
-  """Returns for each file of tests, from pytest's report (JUnit's XML), the inputs tried and what came of them."""
+  """Returns, for each test file, the inputs tried and their outcomes, from pytest's JUnit XML report."""
   tree = ElementTree.fromstring(report)
   properties = {each.get("name", ""): each.get("value", "") for each in tree.iter("property")}
   rows: dict[str, dict[str, Any]] = {}
@@ -56,11 +57,11 @@ def count(report: str) -> dict[str, dict[str, Any]]:
 
 
 def _examples(statistics: str) -> int:
-  """How many examples hypothesis tried, as it says itself, base64-encoded, in a report."""
+  """Returns how many examples hypothesis tried, from the base64-encoded statistics in a report."""
   said = base64.b64decode(statistics).decode()
   found = re.findall(r"(\d+) passing\D+(\d+) failing", said)
   if said and not found:
-    raise ValueError(f"hypothesis counts its examples in other words than it did: {said!r}.")
+    raise ValueError(f"hypothesis reports its examples in an unknown format: {said!r}.")
   return sum(int(number) for numbers in found for number in numbers)
 
 

@@ -1,11 +1,12 @@
-"""What ConML costs: a meta-step with it over the plain one, the same recipe, K = 1, the support set as the view.
+"""What ConML costs: the time of a meta-step with ConML relative to the plain step of the same recipe.
 
-  python -m benchmarks.contrast_cost              measures (nothing else may run), writes the table in
+  python -m benchmarks.contrast_cost              measures (run nothing else meanwhile), writes the table in
                                                   docs/performance.md and docs/results/contrast_cost.json
   python -m benchmarks.contrast_cost sinusoid omniglot:maml
-                                                  only the rows that begin so; the others stay as they are
-Recipes as they are, but for at least 25 tasks a step, as many queries as shots where weights are adapted, and images
-rendered from fonts. "Arithmetic" is the same ratio of floating-point operations (`metajax.lab.cost.flops`).
+                                                  only the rows whose names begin so; the others are kept
+K = 1, with the support set as the view. The recipes are unchanged except for three settings: at least 25 tasks per
+step, as many queries as shots where weights are adapted, and images rendered from fonts. "Arithmetic" is the same ratio
+of floating-point operations (`metajax.lab.cost.flops`).
 """
 
 import dataclasses
@@ -27,11 +28,11 @@ from metajax.training.step import init_state, make_advance
 
 _RESULT = Path("docs/results/contrast_cost.json")
 _PAGE = Path("docs/performance.md")
-_WINDOWS = 21  # of half a second each: machines drift by a tenth within minutes
+_WINDOWS = 21  # of half a second each: the speed of a machine drifts by a tenth within minutes
 
 _LIKE_SUPPORT = {"train_queries": 1, "norm": "group"}
 
-# Recipe and learner, settings beside the recipe's own, and the most that ConML may cost.
+# Recipe and learner, settings that differ from the recipe's, and the largest ratio that ConML may cost.
 CASES = (
     ("sinusoid", "maml", {}, 1.75),
     ("sinusoid", "fomaml", {}, 1.75),
@@ -44,7 +45,7 @@ CASES = (
     ("omniglot", "fomaml", {**_LIKE_SUPPORT, "task_chunk": 0}, 1.75),
     ("omniglot", "maml", {**_LIKE_SUPPORT, "task_chunk": 1}, None),
     ("omniglot", "maml", {"train_queries": 1, "norm": "batch", "task_chunk": 0}, None),
-    ("sinusoid", "maml", {"tasks_per_step": 100}, None),  # does it cost less where an operation is larger?
+    ("sinusoid", "maml", {"tasks_per_step": 100}, None),  # is the overhead smaller when each operation is larger?
     ("sinusoid", "fomaml", {"tasks_per_step": 100}, None),
     ("sinusoid", "metasgd", {}, None),
     ("sinusoid", "reptile", {}, None),
@@ -57,11 +58,11 @@ CASES = (
 
 
 def main(only: Sequence[str]) -> None:
-  memory.keep_freed_memory()  # as the command lines do
+  memory.keep_freed_memory()  # as in the command lines
   stored = json.loads(_RESULT.read_text(encoding="utf-8")) if only else {"results": []}
   names = [title({"recipe": name, "learner": learner, "settings": settings}) for name, learner, settings, _ in CASES]
   if unknown := [word for word in only if not any(name.startswith(word) for name in names)]:
-    raise ValueError(f"no row begins with {', '.join(unknown)}; there are {'; '.join(names)}.")
+    raise ValueError(f"no row begins with {', '.join(unknown)}; the rows are {'; '.join(names)}.")
   kept = {**stored, "results": [result for result in stored["results"] if title(result) in names]}  # that still exist
   for row, (name, learner, settings, bar) in zip(names, CASES, strict=True):
     if only and not row.startswith(tuple(only)):
@@ -75,7 +76,7 @@ def main(only: Sequence[str]) -> None:
         "plain_ms": 1e3 * times["plain"].median / plain.steps, "conml_ms": 1e3 * times["conml"].median / plain.steps,
         "range": [pick(slow / fast for slow, fast in zip(times["conml"].wall, times["plain"].wall))
                   for pick in (min, max)]}
-    print(f"{title(found)}: {found['plain_ms']:.3g} ms plain, ConML {found['ratio']:.2f} times that", flush=True)
+    print(f"{title(found)}: {found['plain_ms']:.3g} ms plain, ConML {found['ratio']:.2f} times as long", flush=True)
     others = [result for result in kept["results"] if title(result) != title(found)]
     kept = {**tables.about("python -m benchmarks.contrast_cost"),
             "results": sorted([*others, found], key=lambda result: names.index(title(result)))}
@@ -84,16 +85,16 @@ def main(only: Sequence[str]) -> None:
 
 
 def write(kept: dict[str, Any]) -> None:
-  """Writes the table of the page from what is kept; rows of another machine than the last one's are marked."""
+  """Writes the page's table from the stored results; rows from another machine than the last are marked."""
   elsewhere = sorted({result["machine"] for result in kept["results"]} - {kept["machine"]})
   marks = {kept["machine"]: "", **{machine: "\\*" * count for count, machine in enumerate(elsewhere, 1)}}
-  rows = ["| recipe | plain, ms a step | with ConML, times that (range of windows) | arithmetic | bar |",
+  rows = ["| recipe | plain, ms per step | ConML / plain (range over windows) | arithmetic | limit |",
           "| --- | --- | --- | --- | --- |"]
   for result in kept["results"]:
     low, high = result["range"]
     rows.append(f"| {title(result)}{marks[result['machine']]} | {result['plain_ms']:.3g} | **{result['ratio']:.2f}** "
                 f"({low:.2f} to {high:.2f}) | {result['arithmetic']:.2f} | {result['most'] or ''} |")
-  notes = [f"{marks[machine]} Of an older run on {machine}." for machine in elsewhere]
+  notes = [f"{marks[machine]} From an older run on {machine}." for machine in elsewhere]
   tables.insert(_PAGE, kept["command"], [*rows, "", tables.machine(kept), *notes])
 
 
@@ -111,15 +112,15 @@ def build(name: str, learner: str | None, settings: Mapping[str, Any], conml: bo
 
 
 class Program(NamedTuple):
-  """Training that goes on from where it was, a dispatch a call."""
+  """A training run that continues at every call, one dispatch per call."""
   run: Callable[[], Any]
-  steps: int  # in a call
-  flops: int  # of a call
+  steps: int  # per call
+  flops: int  # per call
   text: str  # the compiled program
 
 
 def program(recipe: Recipe) -> Program:
-  """Returns the training of a recipe on one device, compiled."""
+  """Returns the compiled training of a recipe on one device."""
   mesh = task_mesh(jax.devices()[:1])
   steps = recipe.training.steps_per_dispatch
   key = jax.random.key(0)
@@ -137,7 +138,7 @@ def program(recipe: Recipe) -> Program:
 
 
 def title(result: Mapping[str, Any]) -> str:
-  """Returns what a row is called."""
+  """Returns the title of a row."""
   settings = ", ".join(f"{field}={value}" for field, value in result["settings"].items())
   recipe = result["recipe"] + (f":{result['learner']}" if result["learner"] else "")
   return f"{recipe} ({settings})" if settings else recipe

@@ -1,12 +1,12 @@
-"""Where ConML's time goes when weights are adapted: the operations of the plain meta-step and of the one with ConML.
+"""Where ConML spends its time when weights are adapted: the operations of the meta-step with and without it.
 
-  python -m benchmarks.contrast_profile   about five minutes, and nothing else may run; writes
+  python -m benchmarks.contrast_profile   about five minutes, run nothing else meanwhile; writes
                                           docs/results/contrast_profile.json and the tables in docs/performance.md
   python -m benchmarks.contrast_profile sinusoid
-                                          only that recipe's; the others stay as they are
-The cases are those of `benchmarks.contrast_cost` that have a bar and adapt all weights. Beside the operations stands
-what no form of ConML can do without on this machine: its share of the products of matrices, and passes over the
-adapted weights of all tasks.
+                                          only that recipe; the others are kept
+The cases are those of `benchmarks.contrast_cost` that have a limit and adapt all weights. The page also gives a lower
+bound for any implementation of ConML on this machine: its share of the matrix products, and the passes over the adapted
+weights of all tasks.
 """
 
 import collections
@@ -27,11 +27,11 @@ from metajax.lab.recipe import Recipe
 _RESULT = Path("docs/results/contrast_profile.json")
 _PAGE = Path("docs/performance.md")
 _COMMAND = "python -m benchmarks.contrast_profile"
-_LONGEST = 8  # operations in a table
+_LONGEST = 8  # operations listed per table
 
 
 def main(only: Sequence[str]) -> None:
-  memory.keep_freed_memory()  # as the command lines do
+  memory.keep_freed_memory()  # as in the command lines
   stored = json.loads(_RESULT.read_text(encoding="utf-8"))["results"] if only else []
   found = {contrast_cost.title(result): result for result in stored}
   for case in cases():
@@ -51,7 +51,7 @@ def cases() -> list[tuple[str, str, Mapping[str, Any]]]:
 
 
 def profile(name: str, learner: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns what a case takes with and without ConML, in all and by operation, in milliseconds a step."""
+  """Returns the milliseconds per step of a case with and without ConML, in total and by operation."""
   recipe = contrast_cost.build(name, learner, settings, False)
   programs = {"plain": contrast_cost.program(recipe),
               "conml": contrast_cost.program(contrast_cost.build(name, learner, settings, True))}
@@ -77,7 +77,7 @@ def _count(recipe: Recipe) -> int:
 
 
 def write(kept: Mapping[str, Any]) -> None:
-  """Writes the tables of the page from what is kept."""
+  """Writes the page's tables from the stored results."""
   tables.insert(_PAGE, _COMMAND, [*(line for found in kept["results"] for line in _table(found)), tables.machine(kept)])
 
 
@@ -86,11 +86,12 @@ def _table(found: Mapping[str, Any]) -> list[str]:
                    (Operation(**each) for each in found[arm]["operations"])} for arm in ("plain", "conml"))
   more = collections.Counter(conml)
   more.subtract(plain)
-  lines = [f"**{contrast_cost.title(found)}**: {found['ratio']:.2f} times the plain step, {found['arithmetic']:.2f} "
-           f"times its products. {found['plain']['ms']:.3g} ms at {found['plain']['gflops']:.0f} GFLOP/s became "
-           f"{found['conml']['ms']:.3g} ms at {found['conml']['gflops']:.0f}; to read and write the weights of all "
-           f"tasks once ({found['megabytes']:.3g} MB) takes {found['pass_ms']:.2g} ms.", "",
-           "| operation of the compiled step | plain, ms of both cores | with ConML | more |",
+  lines = [f"**{contrast_cost.title(found)}**: {found['ratio']:.2f} times the time of the plain step and "
+           f"{found['arithmetic']:.2f} times its floating-point operations. The plain step takes "
+           f"{found['plain']['ms']:.3g} ms at {found['plain']['gflops']:.0f} GFLOP/s, the step with ConML "
+           f"{found['conml']['ms']:.3g} ms at {found['conml']['gflops']:.0f}. Reading and writing the weights of "
+           f"all tasks once ({found['megabytes']:.3g} MB) takes {found['pass_ms']:.2g} ms.", "",
+           "| operation of the compiled step | plain, ms (sum over both cores) | with ConML | difference |",
            "| --- | --- | --- | --- |"]
   lines += [_row(name, plain.get(name, 0.0), conml.get(name, 0.0)) for name, _ in more.most_common(_LONGEST)]
   others = [name for name, _ in more.most_common()[_LONGEST:]]

@@ -1,11 +1,12 @@
-"""Episodes per second of each way to feed a learner, and the share of a step that sampling takes.
+"""Episodes per second of each input pipeline, and the share of a training step that sampling takes.
 
-  python -m benchmarks.data        measures (nothing else may run), writes docs/results/data.json and the table in
+  python -m benchmarks.data        measures (run nothing else meanwhile), writes docs/results/data.json and the table in
                                    docs/data.md
 
-5-way 1-shot episodes with 15 queries a class, 32 at a time, of Omniglot and CIFAR-FS (METAJAX_DATA_DIR), or of glyphs
-where there is neither. `device` is the compiled draw of `class_tasks`; `host` the same with the images on the host;
-grain reads them ahead in a thread or in worker processes. All end on the device, as the same episodes.
+5-way 1-shot episodes with 15 queries per class, in meta-batches of 32. The images are Omniglot and CIFAR-FS
+(METAJAX_DATA_DIR), or glyphs if neither is available. `device` is the compiled sampler of `class_tasks`; `host` is the
+same with the images in host memory; grain prefetches in a thread or in worker processes. All deliver the same episodes
+to the device.
 """
 
 import json
@@ -32,8 +33,8 @@ _RESULT = Path("docs/results/data.json")
 _PAGE = Path("docs/data.md")
 _SHAPE = {"ways": 5, "shots": 1, "queries": 15}
 _TASKS = 32
-_SECONDS = 4.0  # of reading from grain, after what was read ahead before the clock started
-_AHEAD = 8  # meta-batches; more than threads and workers hold ready
+_SECONDS = 4.0  # of reading from grain, after the batches that were prefetched before timing began
+_AHEAD = 8  # meta-batches; more than threads and workers prefetch
 
 
 def main(arguments: list[str]) -> None:
@@ -45,14 +46,14 @@ def main(arguments: list[str]) -> None:
     try:
       source = load("train")
     except FileNotFoundError as error:
-      print(f"{name} is left out: {error}", file=sys.stderr)
+      print(f"{name} is skipped: {error}", file=sys.stderr)
       continue
     found = {**_compiled(source, name == "CIFAR-FS"), **{f"grain, {workers} workers": _grain(source, workers)
                                                         for workers in (0, 1, 2)}}
     share = _share(source)
     rows.append({"data": name, "megabytes": source.examples.nbytes / 2**20, "episodes_per_second": found,
                  "share_of_step": share})
-    print(name, {way: round(value) for way, value in found.items()}, f"sampling {100 * share:.2f} % of a step",
+    print(name, {way: round(value) for way, value in found.items()}, f"sampling takes {100 * share:.2f} % of a step",
           flush=True)
   kept = {**tables.about("python -m benchmarks.data"), "results": rows}
   _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
@@ -60,19 +61,19 @@ def main(arguments: list[str]) -> None:
 
 
 def write(kept: dict[str, Any]) -> None:
-  """Writes the table of the page from what is kept."""
-  lines = ["| data | way | episodes a second |", "| --- | --- | --- |"]
+  """Writes the page's table from the stored results."""
+  lines = ["| data | pipeline | episodes per second |", "| --- | --- | --- |"]
   for row in kept["results"]:
     lines += [f"| {row['data']} ({row['megabytes']:.0f} MiB) | {way} | {value:,.0f} |"
               for way, value in row["episodes_per_second"].items()]
   shares = ", ".join(f"{100 * share:.2f} % {where}" for row in kept["results"] for where, share in _shares(row).items())
-  lines += ["", f"Sampling on the device is {shares} of a step of ProtoNet with a Conv4 of 64 filters. "
+  lines += ["", f"Sampling on the device takes {shares} of a training step of ProtoNet with a 64-filter Conv4. "
             + tables.machine(kept)]
   tables.insert(_PAGE, kept["command"], lines)
 
 
 def _shares(row: dict[str, Any]) -> dict[str, float]:
-  """Returns the share of a step that sampling takes, and that it would with images augmented as recipes do."""
+  """Returns the share of a step that sampling takes, as is and with the recipes' augmentation."""
   plain, rates = row["share_of_step"], row["episodes_per_second"]
   shares = {f"on {row['data']}": plain}
   if "device, augmented" in rates:
@@ -82,7 +83,7 @@ def _shares(row: dict[str, Any]) -> dict[str, float]:
 
 
 def _draw(tasks) -> Callable[[], Any]:
-  """Returns a program that draws 32 other episodes at each call."""
+  """Returns a program that samples 32 new episodes at each call."""
   key, calls = jax.random.key(0), iter(range(10**9))
   places = jnp.arange(_TASKS, dtype=jnp.int32)
   draw = jax.jit(lambda data, step: sample_tasks(tasks, data, jax.random.fold_in(key, step), places))
@@ -100,7 +101,7 @@ def _compiled(source: ClassData, photographs: bool) -> dict[str, float]:
 def _grain(source: ClassData, workers: int) -> float:
   tasks = class_tasks(source, **_SHAPE, on_host=True)
   batches = meta_batches(tasks, jax.random.key(0), num_tasks=_TASKS, num_steps=10**6, reading=Reading(workers))
-  for _ in range(_AHEAD):  # workers start and compile
+  for _ in range(_AHEAD):  # the workers start and compile
     jax.block_until_ready(next(batches))
   start, count = time.perf_counter(), 0
   while time.perf_counter() - start < _SECONDS:
@@ -112,7 +113,7 @@ def _grain(source: ClassData, workers: int) -> float:
 
 
 def _share(source: ClassData) -> float:
-  """Returns the time to draw a meta-batch in that of a step: draw, loss and gradient."""
+  """Returns the time to sample a meta-batch as a share of a whole step (sampling, loss and gradient)."""
   learner = learners.protonet(networks.conv4(weights="shared"), num_classes=5)
   objective = objectives.episodic(learner, losses.softmax_cross_entropy)
   tasks = class_tasks(source, **_SHAPE)
@@ -124,4 +125,4 @@ def _share(source: ClassData) -> float:
 
 
 if __name__ == "__main__":
-  app.run(main)  # grain's worker processes are told by absl how they were started
+  app.run(main)  # grain's worker processes need absl's flags

@@ -1,4 +1,4 @@
-"""Programs timed in turn, so that a machine that drifts slows them all alike."""
+"""Times programs alternately, so that a drift in the machine's speed affects all of them equally."""
 
 import statistics
 import time
@@ -8,9 +8,9 @@ import jax
 
 
 class Times(NamedTuple):
-  """Seconds a call, one entry a window; windows of the same place in the lists were run one after the other."""
+  """Seconds per call, one entry per window. Windows with the same index ran one after another."""
   wall: list[float]
-  cpu: list[float]  # of all threads of this process
+  cpu: list[float]  # summed over all threads of this process
 
   @property
   def median(self) -> float:
@@ -20,10 +20,10 @@ class Times(NamedTuple):
 
 def interleaved(programs: Mapping[str, Callable[[], Any]], *, windows: int = 9, seconds: float = 0.5
                 ) -> dict[str, Times]:
-  """Returns the times of programs, each run again and again for about `seconds` in each of `windows` rounds.
+  """Returns the times of programs. Each is run repeatedly for about `seconds` in each of `windows` rounds.
 
-  A program returns what it computed, which is waited for. Each is called twice before it is timed: what it compiles and
-  first touches is not counted.
+  A program returns its result, which is waited for. Each program is called twice before it is timed, to exclude
+  compilation and warm-up.
   """
   calls = {}
   for name, program in programs.items():
@@ -44,5 +44,5 @@ def interleaved(programs: Mapping[str, Callable[[], Any]], *, windows: int = 9, 
 
 
 def ratio(slower: Times, faster: Times) -> float:
-  """Returns the median over the windows of how many times longer one program took than the other."""
+  """Returns the ratio of one program's time to the other's, as the median over the windows."""
   return statistics.median(a / b for a, b in zip(slower.wall, faster.wall))

@@ -1,7 +1,7 @@
-"""Whether each kernel earns its place: a whole step with it, against the step with its plain twin, on this platform.
+"""What each kernel gains on this platform: a whole step with the kernel against one with the plain operation.
 
-  python -m benchmarks.kernels   about five minutes, and nothing else may run; writes docs/results/kernels.json and the
-                                 table in docs/decisions/kernels.md
+  python -m benchmarks.kernels   about five minutes, run nothing else meanwhile; writes
+                                 docs/results/kernels.json and the table in docs/decisions/kernels.md
 """
 
 import contextlib
@@ -21,18 +21,18 @@ import metajax.networks  # noqa: F401, its module is looked up by name
 
 _RESULT, _PAGE = Path("docs/results/kernels.json"), Path("docs/decisions/kernels.md")
 _COMMAND = "python -m benchmarks.kernels"
-# The kernel, what stands in its place, and the workload whose step is timed.
+# The kernel, the function that replaces it, and the workload whose step is timed.
 _CASES = (("products.small", "products", "W1"), ("products.small", "products", "W1b"),
           ("convolution.convolve", "products", "W2s"), ("examples_last.block", "blocks", "W3_1"),
           ("examples_last.block", "blocks", "W3b_1"))
 
 
 def main() -> None:
-  memory.keep_freed_memory()  # as the command lines do
+  memory.keep_freed_memory()  # as in the command lines
   rows = [_row(*case) for case in _CASES]
   kept = {**tables.about(_COMMAND), "rows": rows}
   _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-  lines = ["| kernel | workload | plain, ms a step | kernel, ms a step | gain |", "| --- | --- | --- | --- | --- |"]
+  lines = ["| kernel | workload | plain, ms per step | kernel, ms per step | gain |", "| --- | --- | --- | --- | --- |"]
   lines += [f"| `{row['kernel']}` | {row['workload']} | {row['plain_ms']:.3g} | {row['kernel_ms']:.3g} "
             f"| {row['gain']:.2f} |" for row in rows]
   tables.insert(_PAGE, _COMMAND, [*lines, "", tables.machine(kept)])
@@ -40,7 +40,7 @@ def main() -> None:
 
 def _row(kernel: str, plain: str, workload: str) -> dict[str, Any]:
   with_kernel = ours.program(WORKLOADS[workload])
-  with_kernel.call()  # compiled before the plain forms are put in its place
+  with_kernel.call()  # compiled before the kernels are replaced
   with plain_forms(plain):
     jax.clear_caches()
     without = ours.program(WORKLOADS[workload])
@@ -53,7 +53,7 @@ def _row(kernel: str, plain: str, workload: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def plain_forms(which: str) -> Iterator[None]:
-  """Within it, programs are compiled for CPU with the plain products, or with blocks of one operation after another."""
+  """A context in which programs are compiled for CPU with plain products, or with blocks of separate operations."""
   conv4 = sys.modules["metajax.networks.conv4"]
   per_platform, cpu = conv4.per_platform, family.lowered(getattr)
   try:

@@ -1,7 +1,7 @@
-"""A recipe trained for a few steps in one layout of processes and devices: what it learns, and what a step costs.
+"""Trains a recipe for a few steps in one layout of processes and devices, and measures the cost of a step.
 
   python -m benchmarks.layout <file.npz> <case> <devices> <shard_map or pmap> <float32 or float64> [--hosts=...]
-Asked by benchmarks.scaling, which compares layouts. Every process takes the first so many of all devices.
+Run by benchmarks.scaling, which compares layouts. Every process uses the first <devices> of its devices.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from metajax.training.step import init_state, make_advance
 STEPS = 20
 TASKS = 16
 METRICS = ("loss", "d_in", "d_out")
-# Recipe, learner and settings beside the recipe's own.
+# Recipe, learner and settings that differ from the recipe's.
 CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "maml": ("omniglot", "maml", {"data": "glyphs", "filters": 16, "norm": "group", "train_queries": 2}),
     "protonet": ("omniglot", "protonet", {"data": "glyphs", "filters": 16, "train_ways": 5}),
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
 
 
 def build(case: str) -> Recipe:
-  """Returns a case's recipe, of `TASKS` tasks a step, all at once, a step a dispatch."""
+  """Returns a case's recipe with `TASKS` tasks per step, all in parallel, and one step per dispatch."""
   name, learner, settings = CASES[case]
   module = find.load(name)
   config = module.get_config(learner) if learner else module.get_config()
@@ -51,7 +51,7 @@ def build(case: str) -> Recipe:
 
 
 def measure(recipe: Recipe, devices: int, mapping: str, precision: jnp.dtype) -> dict[str, np.ndarray]:
-  """Returns metrics step by step, the first gradient, the last parameters, and what a step costs, in JSON."""
+  """Returns the metrics of every step, the first gradient, the last parameters, and the cost of a step as JSON."""
   mesh = task_mesh(jax.devices()[:devices])
   mapped = {"shard_map": over_tasks, "pmap": over_tasks_by_pmap}[mapping]
   data = replicate(recipe.train_tasks.data, mesh)
@@ -70,7 +70,7 @@ def measure(recipe: Recipe, devices: int, mapping: str, precision: jnp.dtype) ->
     state, metrics = step(state, data)
     history.append({name: float(np.mean(value)) for name, value in jax.device_get(metrics).items()})
     seconds.append(time.perf_counter() - start)
-    if gradient is None:  # a tenth of which is Adam's first mean
+    if gradient is None:  # after one step, Adam's first moment is a tenth of the gradient
       gradient = 10 * _vector(optax.tree.get(state.opt_state, "mu"))
   collectives = {kind: sum(sizes) for kind, sizes in cost.collectives(step).items()}
   about = {"flops": costs.flops, "collectives": collectives, "parameters": costs.parameters,

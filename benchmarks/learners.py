@@ -1,11 +1,11 @@
-"""Every learner after the same short training with ConML, beside itself untrained.
+"""Every learner after the same short training with ConML, compared with its untrained accuracy.
 
   python -m benchmarks.learners                 all of omniglot (a quarter of an hour), writes
                                                 docs/results/omniglot_learners.json and the table in docs/learners.md
-  python -m benchmarks.learners ridge cnp       only these; the other rows stay as they are
-Omniglot 5-way 1-shot, the same tasks and the same Conv4 for all (the residual network for CNAPs), 300 steps of 16
-tasks, more where a learner begins slowly, one seed. It shows that a learner learns, not which is best: none is tuned,
-and 300 steps are few.
+  python -m benchmarks.learners ridge cnp       only these; the other rows are kept
+Omniglot 5-way 1-shot with the same tasks and the same Conv4 for all (the residual network for CNAPs). One seed, 300
+steps of 16 tasks, more for learners that start slowly. It shows that each learner learns, not which is best: none is
+tuned, and 300 steps are few.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ def main(names: list[str]) -> None:
 
 
 def write(kept: dict[str, Any]) -> None:
-  """Writes the table of the page from what is kept."""
+  """Writes the page's table from the stored results."""
   rows = ["| learner | untrained | trained with ConML | steps |", "| --- | --- | --- | --- |"]
   for name, row in kept["results"].items():
     cells = [f"{100 * row[arm]['mean']:.1f} ± {100 * row[arm]['interval_95']:.1f} %"

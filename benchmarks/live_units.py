@@ -1,10 +1,10 @@
-"""Why an arm of a comparison on sinusoids won or lost: hidden units that are alive, and how far the weights have grown.
+"""Why an arm of a comparison on sinusoids is better or worse: live hidden units and the norm of the weights.
 
   python -m benchmarks.live_units runs/verdict/sinusoid_maml runs/verdict/sinusoid_maml_init
 
-Reads the models that `launch.compare` trained (its checkpoints), keeps what it finds in docs/results/live_units.json
-and writes the table of docs/results.md. A unit of a ReLU layer is alive if it is above zero for some input of the task
-distribution, -5 to 5, at the shared parameters; a dead one has no gradient of the episodic loss.
+Reads the checkpoints of `launch.compare`, stores the results in docs/results/live_units.json and writes the table of
+docs/results.md. A unit of a ReLU layer is alive if, at the shared parameters, it is positive for some input of the task
+distribution (-5 to 5). A dead unit receives no gradient from the episodic loss.
 """
 
 import json
@@ -42,7 +42,7 @@ def main(folders: list[str]) -> None:
 
 
 def write(kept: dict[str, Any]) -> None:
-  """Writes the table of the page from what is kept."""
+  """Writes the page's table from the stored results."""
   rows = ["| comparison | arm | units alive, layer by layer | norm of all weights |", "| --- | --- | --- | --- |"]
   for name, each in kept["results"].items():
     for arm, found in each.items():
@@ -52,7 +52,7 @@ def write(kept: dict[str, Any]) -> None:
 
 
 def alive(params: Any, inputs: np.ndarray) -> list[np.ndarray]:
-  """Returns, for each hidden layer of an `mlp` with ReLU, which units `[units]` are above zero for some of the inputs.
+  """Returns, for each hidden layer of an `mlp` with ReLU, which units `[units]` are positive for some input.
 
   Args:
     params: of one seed.

@@ -1,6 +1,6 @@
-"""What a long run holds at its end that it did not hold after its beginning: memory, open files, compiled programs.
+"""Measures whether a long run accumulates memory, open files or compiled programs.
 
-  python -m benchmarks.long_run      20,000 steps, some minutes, on Linux; writes docs/results/long_run.json
+  python -m benchmarks.long_run      20,000 steps, a few minutes, on Linux; writes docs/results/long_run.json
 """
 
 import json
@@ -22,7 +22,7 @@ _STEPS, _STEPS_PER_SAVE = 20_000, 200
 
 
 class _Probe:
-  """A request to stop that is never made, and looks around whenever it is asked."""
+  """A stop request that is never made; it takes a measurement whenever it is checked."""
 
   def __init__(self) -> None:
     self.memory: list[int] = []
@@ -44,7 +44,7 @@ class _Probe:
 
 
 def measure(folder: Path, steps: int) -> dict[str, Any]:
-  """Returns what a run of so many steps held in its first quarter and in its last, a save every 200."""
+  """Returns what a run held in its first and in its last quarter, with a save every 200 steps."""
   probe = _Probe()
   config = sinusoid.Config(shots=3, queries=3, test_queries=5, hidden=(4,), test=Test(episodes=6, val_episodes=4),
                            training=Training(steps=steps, tasks_per_step=8, steps_per_row=20, steps_per_dispatch=10,

@@ -1,7 +1,7 @@
-"""What many inner steps need of memory and arithmetic, from the compiled programs alone: nothing is run or timed.
+"""Memory and arithmetic of many inner steps, read from the compiled programs; nothing is run or timed.
 
-  python -m benchmarks.memory        some minutes; writes docs/results/memory.json and the table in docs/memory.md
-The meta-gradient of one task of mini-ImageNet's shape, by MAML with the network that is usual there.
+  python -m benchmarks.memory        a few minutes; writes docs/results/memory.json and the table in docs/memory.md
+The meta-gradient of MAML on one task with the shapes of mini-ImageNet and its usual network.
 """
 
 import json
@@ -37,7 +37,7 @@ def _learner(num_steps: int, **options: bool) -> Learner:
 
 
 def _plain_scan(num_steps: int) -> Learner:
-  """Returns MAML that keeps all activations of all steps."""
+  """Returns MAML that stores all activations of all inner steps."""
 
   def adapt(params, support, key):
     del key
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def measure(learner: Learner, size: int, shots: int, queries: int) -> dict[str, int]:
-  """Returns the bytes and the operations of a meta-gradient on a task of images `[size, size, 3]`."""
+  """Returns the bytes and the operations of a meta-gradient on a task with images `[size, size, 3]`."""
 
   def some(count):
     return examples(jnp.zeros((count, size, size, _CHANNELS)), jnp.arange(count, dtype=jnp.int32) % _WAYS)
@@ -89,8 +89,8 @@ def measure(learner: Learner, size: int, shots: int, queries: int) -> dict[str, 
 
 
 def write(kept: dict[str, Any]) -> None:
-  """Writes the table of the page from what is kept."""
-  lines = ["| inner steps | gradient | to work in, MiB | times first order's | GFLOP |",
+  """Writes the page's table from the stored results."""
+  lines = ["| inner steps | gradient | working memory, MiB | relative to first order | GFLOP |",
            "| --- | --- | --- | --- | --- |"]
   for row in kept["rows"].values():
     least = kept["rows"][f"{row['steps']} steps, first order"]["working_bytes"]

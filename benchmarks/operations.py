@@ -1,4 +1,4 @@
-"""What the operations of a compiled program take, from jax's own profiler: XLA tells the time of each."""
+"""The time of each operation of a compiled program, from jax's profiler."""
 
 import collections
 from pathlib import Path
@@ -8,29 +8,29 @@ from typing import Any, Callable, NamedTuple
 
 import jax
 
-# An instruction of a compiled program, and the place in the source that it was made from, such as
+# An instruction of a compiled program and its origin in the source, such as
 # jit(step)/transpose(jvp(Conv4))/Conv4._block/conv_general_dilated.
 _INSTRUCTION = re.compile(r"%(?P<name>[\w.-]+) = .*op_name=\"(?P<source>[^\"]+)\"")
 
 
 class Operation(NamedTuple):
-  """All instructions of a program that were made from one operation, or end in it where several are fused."""
-  name: str  # of jax, such as conv_general_dilated
+  """All instructions compiled from one operation, or fused instructions that end in it."""
+  name: str  # in jax, such as conv_general_dilated
   backward: bool  # whether it belongs to a gradient
   instructions: int
-  milliseconds: float  # a run, of all threads together
+  milliseconds: float  # per run, summed over all threads
 
 
 def operations(program: Callable[[], Any], text: str, runs: int = 10) -> list[Operation]:
-  """Returns a program's operations, the longest first.
+  """Returns a program's operations, slowest first.
 
   Args:
-    program: runs it once, and returns what it computes, which is waited for.
-    text: the compiled program, as `compiled.as_text()` has it.
-    runs: how often it is run.
+    program: runs the program once and returns its result, which is waited for.
+    text: the compiled program, from `compiled.as_text()`.
+    runs: the number of runs.
 
   Raises:
-    ValueError: if the profiler saw none of the program's instructions.
+    ValueError: if the profile has none of the program's instructions.
   """
   sources = {found["name"]: found["source"] for found in _INSTRUCTION.finditer(text)}
   with tempfile.TemporaryDirectory() as folder:
@@ -41,12 +41,12 @@ def operations(program: Callable[[], Any], text: str, runs: int = 10) -> list[Op
     times = _events(trace)
   times = {name: time / runs for name, time in times.items() if name in sources}
   if not times:
-    raise ValueError("the profiler saw none of the operations of the compiled program; is it the one that was run?")
+    raise ValueError("the profile has no operation of the compiled program; check that this program was run.")
   return grouped(times, sources)
 
 
 def grouped(times: dict[str, float], sources: dict[str, str]) -> list[Operation]:
-  """Returns the times of instructions, in milliseconds, as those of the operations that they were made from."""
+  """Sums the times of instructions, in milliseconds, by the operation they were compiled from."""
   groups = collections.defaultdict(list)
   for name, time in times.items():
     source = sources[name]
@@ -56,7 +56,7 @@ def grouped(times: dict[str, float], sources: dict[str, str]) -> list[Operation]
 
 
 def _events(trace: Path) -> dict[str, float]:
-  """Returns the milliseconds that each name of a trace took in all."""
+  """Returns the total milliseconds of each name in a trace."""
   times: dict[str, float] = collections.defaultdict(float)
   for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
     for line in plane.lines:

@@ -1,4 +1,4 @@
-"""Our side of every workload, with metajax's public functions and in the form that is fastest for us."""
+"""metajax's implementation of every workload, with public functions and in the fastest form."""
 
 import functools
 from typing import Any, Mapping, NamedTuple
@@ -17,19 +17,19 @@ from metajax.learners.in_context import read
 from metajax.networks.transformer import transformer
 from metajax.types import Episode, Learner, Objective, Params
 
-_PROMPTS = 16  # read at a time, as fast as all of them or faster: what is between two products stays in the cache
+_PROMPTS = 16  # in one chunk, at least as fast as all at once: intermediate results stay in the cache
 
 
 class Built(NamedTuple):
   """A workload as one function, its state and its meta-batch on the device."""
-  advance: Any  # (state, episodes) -> state, (loss, gradient norm); compiled when it is called, the state donated
+  advance: Any  # (state, episodes) -> state, (loss, gradient norm); compiled when called; the state is donated
   state: Any
   episodes: Episode
-  steps: int  # in a call
+  steps: int  # per call
 
 
 def program(workload: Workload, seed: int = SEED) -> Program:
-  """Returns a workload as the side of the comparison that is ours."""
+  """Returns metajax's program of a workload."""
   built = build(workload, seed)
   held = {"state": built.state}
 
@@ -53,11 +53,11 @@ def build(workload: Workload, seed: int = SEED) -> Built:
 
   def step(carry, episodes):
     gradient, metrics = jax.grad(objective, has_aux=True)(carry[0], episodes, key)
-    # The norm is what training.make_advance reports of every step, too.
+    # training.make_advance also reports the norm of every step.
     return descend(optimizer, gradient, carry[1], carry[0]), (metrics["loss"], optax.tree.norm(gradient))
 
   def several(carry, episodes):
-    if steps == 1:  # no loop: XLA:CPU computes convolutions well only outside of one, unless all is written for it
+    if steps == 1:  # no loop: on CPU, XLA compiles convolutions inside loops poorly
       return step(carry, episodes)
     carry, of_all = lax.scan(lambda carry, _: step(carry, episodes), carry, length=steps)
     return carry, jax.tree.map(lambda values: values[0], of_all)
@@ -66,7 +66,7 @@ def build(workload: Workload, seed: int = SEED) -> Built:
 
 
 def _steps(workload: Workload) -> int:
-  """Returns the steps in one dispatch."""
+  """Returns the number of steps per dispatch."""
   if len(workload.shape) == 3:
     return 1
   return 50 if workload.learner == "maml" else 4
@@ -80,7 +80,7 @@ def _learner_and_objective(workload: Workload) -> tuple[Learner, Objective]:
                                                                    losses.squared_error,
                                                                    task_map=objectives.in_chunks(_PROMPTS))
   if workload.learner == "protonet":
-    # One task at a time: its activations fit the cache.
+    # One task at a time: its activations fit into the cache.
     embedding = networks.conv4(filters=workload.width, max_pool=workload.max_pool, weights="shared")
     learner = learners.protonet(embedding, num_classes=workload.ways)
     return learner, objectives.episodic(learner, losses.softmax_cross_entropy,
@@ -92,17 +92,17 @@ def _learner_and_objective(workload: Workload) -> tuple[Learner, Objective]:
                           first_order=workload.first_order, unroll=not workload.ways)
   if not workload.ways:
     return learner, objectives.episodic(learner, loss)
-  # Convolutions with weights of their own: on CPU one task fits the cache, all of them do not.
+  # Convolutions with per-task weights: on CPU the cache holds one task, but not all of them.
   return learner, objectives.episodic(learner, loss, task_map=objectives.in_chunks(1))
 
 
-# A transformer's layers as flax numbers them: by kind, in the order in which they are called.
+# flax numbers a transformer's layers by type, in the order of their calls.
 _LAYERS = {"read_in": "Dense_0", "read_out": "Dense_1", "norm": "LayerNorm_0", "norm0": "LayerNorm_0",
            "norm1": "LayerNorm_1", "query_key_value": "Dense_0", "mix": "Dense_1", "up": "Dense_2", "down": "Dense_3"}
 
 
 def _params(learner: Learner, inputs: jax.Array, arrays: Mapping[str, np.ndarray]) -> Params:
-  """Returns the arrays as the learner's parameters for inputs `[N, ...]`, where a vector may have axes of size one.
+  """Returns the arrays as the learner's parameters for inputs `[N, ...]`; axes of size one are added where needed.
 
   Raises:
     ValueError: if the learner's parameters have other names.
@@ -112,7 +112,7 @@ def _params(learner: Learner, inputs: jax.Array, arrays: Mapping[str, np.ndarray
   leaves = {"/".join(str(part.key) for part in path): leaf for path, leaf in flat}
   if sorted(leaves) != sorted(named):
     raise ValueError(f"the learner's parameters are {', '.join(sorted(leaves))}, but given are "
-                     f"{', '.join(sorted(named))}; benchmarks/workloads.py and the network no longer agree.")
+                     f"{', '.join(sorted(named))}; benchmarks/workloads.py no longer matches the network.")
   return jax.tree.unflatten(structure, [jnp.asarray(named[name]).reshape(leaf.shape) for name, leaf in leaves.items()])
 
 

@@ -1,7 +1,7 @@
-"""What no learning at all gets: the nearest class mean of raw inputs, 5-way 1-shot and 5-shot, on the test classes.
+"""The baseline without learning: nearest class mean of raw inputs, 5-way 1-shot and 5-shot, on the test classes.
 
   python -m benchmarks.pixels
-Inputs are pixels, or the logarithms of counts of hashed n-grams, each text's of length 1.
+Inputs are pixels, or logarithms of hashed n-gram counts, normalised to length 1 per text.
 """
 
 import functools

@@ -1,9 +1,9 @@
-"""What a step would take on pods that we do not have, from its operations, its bytes and the makers' data sheets.
+"""A model of the time of a step on large pods, from its operations, its bytes and the makers' data sheets.
 
   python -m benchmarks.pod_model       writes docs/results/pod_model.json and its table in docs/scaling.md
-A model, not a measurement: compute = operations / (peak x utilisation); an all-reduce of B bytes over N devices moves
-2 B (N - 1) / N through the slowest link of each device, and starts after a delay; input is nothing, for episodes are
-sampled on the device.
+This is a model, not a measurement. Compute is operations / (peak x utilisation). An all-reduce of B bytes over N
+devices moves 2 B (N - 1) / N bytes through the slowest link of each device, after a delay. Input costs nothing, since
+episodes are sampled on the device.
 """
 
 import dataclasses
@@ -24,19 +24,19 @@ from metajax.training.step import init_state, make_advance
 _RESULT = Path("docs/results/pod_model.json")
 _PAGE = Path("docs/scaling.md")
 _COMMAND = "python -m benchmarks.pod_model"
-_UTILISATION = 0.2  # of the peak; small networks with weights of their own reach no more
+_UTILISATION = 0.2  # of the peak; small networks with per-task weights reach no more
 
 
 class Pod(NamedTuple):
-  """Data sheet numbers of one device and its slowest link, and how many there are."""
+  """The number of devices, and data sheet numbers of one device and its slowest link."""
   devices: int
-  peak: float  # operations a second, dense bfloat16
-  link: float  # bytes a second, each way
-  delay: float  # seconds an all-reduce takes however little it carries
+  peak: float  # operations per second, dense bfloat16
+  link: float  # bytes per second, in each direction
+  delay: float  # latency of an all-reduce in seconds
 
 
 _PODS = {"v5p-256": Pod(128, 459e12, 300e9, 20e-6), "64 H100": Pod(64, 989e12, 50e9, 40e-6)}
-# Recipe, learner, settings, and how many numbers a representation has: as many as parameters, or of that shape.
+# Recipe, learner, settings, and the size of a representation; None: the number of parameters.
 _CASES = {
     "omniglot_maml": ("omniglot", "maml", {"data": "glyphs"}, None),
     "omniglot_protonet": ("omniglot", "protonet", {"data": "glyphs"}, 20 * 64),
@@ -67,9 +67,9 @@ def main() -> None:
 
 
 def write(kept: dict[str, Any]) -> None:
-  """Writes the table of the page from what is kept."""
-  lines = ["| recipe | pod | operations a task, 1e9 | all-reduced, MB | compute a task, us | collectives a step, us "
-           "| tasks a device for half the time in compute | for nine tenths | tasks/s then |",
+  """Writes the page's table from the stored results."""
+  lines = ["| recipe | pod | operations per task, 1e9 | all-reduced, MB | compute per task, us "
+           "| collectives per step, us | tasks per device for 50 % compute time | for 90 % | tasks/s at 90 % |",
            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
   for row in kept["rows"]:
     lines.append(f"| {row['recipe']} | {row['pod']} | {row['operations_of_a_task'] / 1e9:.2f} "
@@ -80,7 +80,7 @@ def write(kept: dict[str, Any]) -> None:
 
 
 def _of_task(recipe: Recipe, tasks: int) -> tuple[float, int]:
-  """Returns the operations of a task and the number of parameters."""
+  """Returns the operations per task and the number of parameters."""
   mesh = task_mesh(jax.devices()[:1])
   state = jax.eval_shape(lambda: init_state(recipe.learner, recipe.optimizer, recipe.train_tasks, jax.random.key(0)))
   advance = make_advance(recipe.objective, recipe.optimizer, recipe.train_tasks, key=jax.random.key(0), mesh=mesh,

@@ -1,10 +1,11 @@
-"""Where a meta-step spends its time: the operations of the compiled step and, of a prototypical network, its parts,
-timed one by one beside the step.
+"""Where a meta-step spends its time, by operation of the compiled step.
 
-  python -m benchmarks.profile        a few minutes, and nothing else may run; writes docs/results/profile.json and the
-                                      tables in docs/performance.md
-A part is compiled by itself, on activations of its own size; its backward pass gives what the step needs of it. The
-machine's limit is a product of two 2048 x 2048 matrices in float32, timed in turn with the parts.
+For prototypical networks, the parts of the network are also timed one by one, next to the whole step.
+
+  python -m benchmarks.profile        a few minutes, run nothing else meanwhile; writes docs/results/profile.json and
+                                      the tables in docs/performance.md
+A part is compiled by itself on activations of its size. Its backward pass computes only the gradients that the step
+needs. The machine's limit is a float32 product of two 2048 x 2048 matrices, timed alternately with the parts.
 """
 
 import functools
@@ -30,19 +31,19 @@ _PAGE = Path("docs/performance.md")
 _COMMAND = "python -m benchmarks.profile"
 _WORKLOADS = ("W1", "W2s_fo", "W2p", "W3_1", "W3b_1", "W4_std")
 _SIZE = 2048
-_LONGEST = 8  # operations in the table
+_LONGEST = 8  # operations listed in the table
 _STEP, _PEAK = "the whole step", "peak"
 
 
 class Part(NamedTuple):
-  """A piece of the network, as a function of its arguments."""
+  """A part of the network, as a function of its arguments."""
   function: Callable[..., Array]
   arguments: tuple[Array, ...]
-  differentiated: tuple[int, ...]  # the arguments whose gradients the step needs
+  differentiated: tuple[int, ...]  # indices of the arguments whose gradients the step needs
 
 
 def parts(workload: Workload) -> dict[str, Part]:
-  """Returns the pieces of a workload's network by name, from the images to the features."""
+  """Returns the parts of a workload's network by name, from the images to the features."""
   key = jax.random.key(0)
   count, width = workload.tasks * workload.ways * workload.points, workload.width
   mask, scale, bias = jnp.ones(count, bool), jnp.ones(width), jnp.zeros(width)
@@ -60,7 +61,7 @@ def parts(workload: Workload) -> dict[str, Part]:
 
 
 def main() -> None:
-  memory.keep_freed_memory()  # as the command lines do
+  memory.keep_freed_memory()  # as in the command lines
   kept = {**tables.about(_COMMAND), "workloads": {name: profile(WORKLOADS[name]) for name in _WORKLOADS}}
   _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
   write(kept)
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 def profile(workload: Workload) -> dict[str, Any]:
-  """Returns what a workload's step takes, in all and by operation, and a prototypical network's by its parts."""
+  """Returns the time of a workload's step, in total and by operation, and by part for prototypical networks."""
   built = ours.build(workload)
   compiled = built.advance.lower(built.state, built.episodes).compile()
   held = [built.state]
@@ -99,7 +100,7 @@ def profile(workload: Workload) -> dict[str, Any]:
 
 
 def write(kept: dict[str, Any]) -> None:
-  """Writes the tables of the page from what is kept."""
+  """Writes the page's tables from the stored results."""
   lines = [line for name, found in kept["workloads"].items() for line in [f"**{name}**", "", *_table(name, found), ""]]
   tables.insert(_PAGE, _COMMAND, [*lines, tables.machine(kept)])
 
@@ -110,20 +111,20 @@ def _table(name: str, found: dict[str, Any]) -> list[str]:
   def rate(gflops: float) -> str:
     return f"{gflops:.0f} ({gflops / peak:.0%})" if gflops else ""
 
-  lines = ["| part | forward, ms | forward and backward, ms | GFLOP/s (of a matrix product's) |",
+  lines = ["| part | forward, ms | forward and backward, ms | GFLOP/s (share of a matrix product) |",
            "| --- | --- | --- | --- |"]
   if rows := found["rows"].values():
     lines += [f"| {part} | {row['forward_ms']:.1f} | {row['both_ms']:.1f} | {rate(row['gflops'])} |"
               for part, row in found["rows"].items()]
     sums = [sum(row[field] for row in rows) for field in ("forward_ms", "both_ms")]
     convolved = sum(row["both_ms"] for row in rows if row["gflops"])
-    lines.append(f"| all parts | {sums[0]:.1f} | {sums[1]:.1f}, of which {convolved:.1f} convolutions | |")
+    lines.append(f"| all parts | {sums[0]:.1f} | {sums[1]:.1f}, convolutions {convolved:.1f} | |")
   lines.append(f"| the whole step of {name} | | {_ms(found['step_ms'])} | {rate(found['step_gflops'])} |")
   return [*lines, "", *_longest([Operation(**each) for each in found["operations"]])]
 
 
 def _longest(found: list[Operation]) -> list[str]:
-  lines = ["| operation of the compiled step | instructions | ms, of both cores |", "| --- | --- | --- |"]
+  lines = ["| operation of the compiled step | instructions | ms (sum over both cores) |", "| --- | --- | --- |"]
   lines += [f"| {operation.name}, {'backward' if operation.backward else 'forward'} | {operation.instructions} "
             f"| {_ms(operation.milliseconds)} |" for operation in found[:_LONGEST]]
   return [*lines, f"| {len(found[_LONGEST:])} others | | "
@@ -135,13 +136,13 @@ def _ms(milliseconds: float) -> str:
 
 
 def _programs(part: Part) -> tuple[Callable[[], Any], Callable[[], Any]]:
-  """Returns the forward pass of a part, and both passes, compiled."""
+  """Returns a part's compiled forward pass and its compiled forward and backward pass."""
   forward, backward = jax.jit(part.function), jax.jit(functools.partial(both, part))
   return lambda: forward(*part.arguments), lambda: backward(*part.arguments)
 
 
 def both(part: Part, *arguments: Array) -> tuple[Array, ...]:
-  """Returns what a part makes of its arguments, and the gradients that the step needs of it, of the sum."""
+  """Returns a part's output, and the gradients of its sum for the arguments that the step needs."""
   def of_some(*some):
     given = dict(zip(part.differentiated, some))
     return part.function(*(given.get(place, argument) for place, argument in enumerate(arguments)))

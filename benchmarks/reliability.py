@@ -1,8 +1,9 @@
-"""The tables of docs/reliability.md, from what was kept of kills, bad inputs and a long run.
+"""Writes the tables of docs/reliability.md from the stored results of kills, bad inputs and a long run.
 
   python -m benchmarks.reliability
 
-after `python -m launch.faults`, `python -m benchmarks.bad_inputs` and `python -m benchmarks.long_run`, or some of them.
+Run it after `python -m launch.faults`, `python -m benchmarks.bad_inputs` and `python -m benchmarks.long_run`, or any of
+them.
 """
 
 import json
@@ -22,15 +23,15 @@ def main() -> None:
       kept = json.loads(path.read_text(encoding="utf-8"))
       tables.insert(_PAGE, kept["command"], [*lines(kept), "", tables.machine(kept)])
     else:
-      print(f"{path} is not there, so its table stays as it is.")
+      print(f"{path} does not exist; its table is unchanged.")
 
 
 def kills(kept: Mapping[str, Any]) -> list[str]:
-  """Returns the lines of the table of kills: a row for each recipe and layout, and one for all."""
+  """Returns the lines of the table of kills: a row per recipe and layout, and a total."""
   cases: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
   for one in kept["trials"]:
     cases.setdefault((one["recipe"], one["layout"]), []).append(one)
-  lines = ["| recipe | processes | devices of each | runs | SIGKILL | SIGTERM | left a save half done | runs lost "
+  lines = ["| recipe | processes | devices per process | runs | SIGKILL | SIGTERM | interrupted a save | runs lost "
            "| runs with a differing bit |", "| --- |" + " --- |" * 8]
   for (recipe, layout), trials in cases.items():
     processes, devices = layout.split("x")
@@ -47,7 +48,7 @@ def _counted(trials: list[Mapping[str, Any]]) -> str:
 
 
 def inputs(kept: Mapping[str, Any]) -> list[str]:
-  """Returns the lines of the table of bad inputs: a row for each file of tests, and one for all."""
+  """Returns the lines of the table of bad inputs: a row per test file, and a total."""
   lines = ["| tests | bad inputs tried | ended in another error | hung | longest test, s |",
            "| --- | --- | --- | --- | --- |"]
   for name, row in kept["rows"].items():
@@ -58,12 +59,12 @@ def inputs(kept: Mapping[str, Any]) -> list[str]:
 
 
 def length(kept: Mapping[str, Any]) -> list[str]:
-  """Returns the lines of the table of a long run: what it held in its first quarter and in its last."""
-  lines = [f"| most held, of {kept['steps']:,} steps with {kept['saves']} saves | in the first quarter "
-           "| in the last | growth |", "| --- | --- | --- | --- |"]
+  """Returns the lines of the table of a long run: its peak usage in the first and in the last quarter."""
+  lines = [f"| peak over {kept['steps']:,} steps with {kept['saves']} saves | first quarter "
+           "| last quarter | growth |", "| --- | --- | --- | --- |"]
   (first, last), mib = kept["memory_bytes"], 2**20
   lines.append(f"| memory, MiB | {first / mib:.1f} | {last / mib:.1f} | {last / first - 1:.2%} |")
-  for name, field in (("open files", "open_files"), ("programs compiled by its end", "programs_compiled")):
+  for name, field in (("open files", "open_files"), ("programs compiled so far", "programs_compiled")):
     first, last = kept[field]
     lines.append(f"| {name} | {first} | {last} | {last - first} |")
   return lines

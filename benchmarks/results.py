@@ -1,4 +1,4 @@
-"""The results that README.md prints: taken from finished runs, kept in docs/results, never typed by hand.
+"""The table of results in README.md, generated from finished runs and stored in docs/results.
 
   python -m benchmarks.results runs/omniglot_protonet runs/omniglot_maml    adds these runs and writes the table
   python -m benchmarks.results                                              writes the table again
@@ -18,7 +18,7 @@ from launch import find
 
 _FOLDER = Path("docs/results")
 _README = Path("README.md")
-# What was published for the setting of each recipe, and where; a sentence on what differs.
+# The published result for each recipe's setting, its source, and what differs here.
 _PUBLISHED = {
     "sinusoid_maml": ("loss", "0.67", "Finn et al., 2017, Table 2"),
     "omniglot_protonet": ("accuracy", "98.8 %", "Snell et al., 2017; trained on 60-way tasks, much longer"),
@@ -46,8 +46,8 @@ def _add(run: Path) -> None:
   about = json.loads((run / "run.json").read_text(encoding="utf-8"))
   test = json.loads((run / "test.json").read_text(encoding="utf-8"))
   recipe = Path(about["recipe"]).stem
-  if ":" in about["recipe"] or recipe not in _PUBLISHED:  # the learners of one file would write over each other
-    raise ValueError(f"{about['recipe']} has no row in the table; give it a page of its own and a line in _PUBLISHED.")
+  if ":" in about["recipe"] or recipe not in _PUBLISHED:  # the learners of one file would overwrite each other
+    raise ValueError(f"{about['recipe']} has no row in the table; give it a recipe file and a line in _PUBLISHED.")
   _FOLDER.mkdir(parents=True, exist_ok=True)
   result = {**tables.about(f"python -m launch.train --config={find.name(about['recipe'])}"), "config": about["config"],
             "test": test, "minutes": round(_minutes(run), 1)}
@@ -71,9 +71,9 @@ def _minutes(run: Path) -> float:
   total, rows = 0.0, 0
   for path in (run / "tensorboard").glob("events.*"):
     times = [event.wall_time for event in _events(path) if event.HasField("summary")]
-    if times:  # a run that was only tested again wrote none
+    if times:  # a session that only tested wrote none
       total, rows = total + times[-1] - times[0], rows + len(times) - 1
-  return total * (rows + 1) / rows / 60  # the first row began before it was written
+  return total * (rows + 1) / rows / 60  # the time of the first row is not covered
 
 
 def _events(path: Path) -> Iterator[Event]:
@@ -81,7 +81,7 @@ def _events(path: Path) -> Iterator[Event]:
   place = 0
   while place < len(content):
     size, = struct.unpack_from("<Q", content, place)
-    yield Event.FromString(content[place + 12:place + 12 + size])  # a length and its check before, a check after
+    yield Event.FromString(content[place + 12:place + 12 + size])  # a length and its checksum before, a checksum after
     place += 12 + size + 4
 
 

@@ -1,11 +1,11 @@
-"""The same training in several layouts of processes and devices: that it is the same, and what each device does.
+"""Compares the same training in several layouts of processes and devices: its results and the cost per device.
 
-  python -m benchmarks.scaling                     measures what is missing, a recipe in a layout at a time; writes
+  python -m benchmarks.scaling                     measures what is missing, one recipe and layout at a time; writes
                                                    docs/results/scaling.json and the tables in docs/scaling.md
-  python -m benchmarks.scaling --only=2x4          no layout but this
-  python -m benchmarks.scaling --list              what layouts there are, and what of each is measured
-What was measured is kept in runs/scaling; remove it to begin anew. The devices are pretended and share the cores of one
-machine: its times say nothing about a real pod's, its operations and bytes do.
+  python -m benchmarks.scaling --only=2x4          only this layout
+  python -m benchmarks.scaling --list              lists the layouts and what is measured of each
+Measurements are stored in runs/scaling; remove the folder to start over. The devices are simulated and share the cores
+of one machine. The times therefore say nothing about a real pod; the operations and bytes do.
 """
 
 import argparse
@@ -27,35 +27,35 @@ _COMMAND = "python -m benchmarks.scaling"
 
 
 class Layout(NamedTuple):
-  """A way to lay out a run."""
+  """A layout of a run over processes and devices."""
   processes: int
-  devices: int  # of each process
+  devices: int  # per process
   mapping: str = "shard_map"
   precision: str = "float32"
 
   @property
   def name(self) -> str:
-    """What the command line calls it, such as 2x4 or 1x8-pmap."""
+    """The name on the command line, such as 2x4 or 1x8-pmap."""
     others = [part for part in (self.mapping, self.precision) if part not in ("shard_map", "float32")]
     return "-".join([f"{self.processes}x{self.devices}", *others])
 
   @property
   def words(self) -> str:
-    """What the tables call it."""
+    """The name in the tables."""
     if self.processes > 1:
       return f"{self.processes} processes of {self.devices}"
     return f"{self.devices} devices" + (", pmap" if self.mapping == "pmap" else "") if self.devices > 1 else "1 device"
 
 
-# The first of each precision is what the others of that precision are compared with.
+# Within a precision, all layouts are compared with the first.
 _LAYOUTS = (Layout(1, 1), Layout(1, 2), Layout(1, 4), Layout(1, 8), Layout(1, 8, "pmap"), Layout(2, 4), Layout(4, 2),
             Layout(1, 1, precision="float64"), Layout(1, 8, precision="float64"), Layout(2, 4, precision="float64"))
 
 
 def main(arguments: list[str]) -> None:
   parser = argparse.ArgumentParser(prog=_COMMAND, description=__doc__.splitlines()[0])
-  parser.add_argument("--only", choices=[layout.name for layout in _LAYOUTS], help="measure this layout alone")
-  parser.add_argument("--list", action="store_true", help="say what there is")
+  parser.add_argument("--only", choices=[layout.name for layout in _LAYOUTS], help="measure only this layout")
+  parser.add_argument("--list", action="store_true", help="list the layouts")
   chosen = parser.parse_args(arguments)
   if chosen.list:
     for layout in _LAYOUTS:
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
   for layout, case in every:
     if chosen.only in (None, layout.name) and not _file(layout, case).exists():
       _measure(layout, case)
-      print(f"{layout.name}, {case} is measured.", flush=True)
+      print(f"{layout.name}, {case}: measured.", flush=True)
   done = [(layout, case) for layout, case in every if _file(layout, case).exists()]
   found = {(layout, case): dict(np.load(_file(layout, case))) for layout, case in done}
   kept = {**tables.about(_COMMAND), "steps": STEPS, "tasks": TASKS, "rows": rows(found)}
@@ -73,11 +73,11 @@ def main(arguments: list[str]) -> None:
     _RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     write(kept)
   missing = [f"{layout.name} {case}" for layout, case in every if (layout, case) not in done]
-  print(f"Missing: {', '.join(missing)}." if missing else "All is measured.")
+  print(f"Missing: {', '.join(missing)}." if missing else "Everything is measured.")
 
 
 def rows(found: Mapping[tuple[Layout, str], Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
-  """Returns a row for each case in each layout, of what was measured; none where there is nothing to compare with."""
+  """Returns a row per case and measured layout, if the single-device layout was measured too."""
   made = []
   for (layout, case), arrays in found.items():
     alone = found.get((Layout(1, 1, precision=layout.precision), case))
@@ -88,11 +88,11 @@ def rows(found: Mapping[tuple[Layout, str], Mapping[str, np.ndarray]]) -> list[d
 
 
 def write(kept: Mapping[str, Any], page: Path = _PAGE) -> None:
-  """Writes the tables of a page from what is kept."""
+  """Writes a page's tables from the stored results."""
   names = list(kept["rows"][0]["differences"])
   same = [f"| recipe | layout | {' | '.join(names)} |", "| --- | --- |" + " --- |" * len(names)]
-  cost = ["| recipe | layout | operations a device, 1e6 | bytes of collectives, 1e3 | memory of a device, MiB "
-          "| ms a step here |",
+  cost = ["| recipe | layout | operations per device, 1e6 | bytes of collectives, 1e3 | memory per device, MiB "
+          "| ms per step here |",
           "| --- | --- | --- | --- | --- | --- |"]
   for row in kept["rows"]:
     wide = "" if row["precision"] == "float32" else f", {row['precision']}"
@@ -107,7 +107,7 @@ def write(kept: Mapping[str, Any], page: Path = _PAGE) -> None:
 
 
 def _measure(layout: Layout, case: str) -> None:
-  """Writes what is measured of a case in a layout to its file, whole or not at all."""
+  """Measures a case in a layout and writes the file atomically."""
   _RUNS.mkdir(parents=True, exist_ok=True)
   begun = _file(layout, case).with_suffix(".begun.npz")
   code = local_pod.run(["benchmarks.layout", str(begun), case, str(layout.processes * layout.devices), layout.mapping,
@@ -122,7 +122,7 @@ def _file(layout: Layout, case: str) -> Path:
 
 
 def _differences(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dict[str, float]:
-  """Returns relative differences: of the first step, then the largest of all steps, then of the last parameters."""
+  """Returns relative differences: at the first step, the largest over all steps, and of the last parameters."""
   steps = {name: np.abs(one[name] - other[name]) / np.abs(other[name]) for name in METRICS}
   gradient, parameters = (float(np.linalg.norm(one[name] - other[name]) / np.linalg.norm(other[name]))
                           for name in ("gradient", "parameters"))

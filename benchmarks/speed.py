@@ -1,9 +1,9 @@
-"""How fast we are, how close to the machine, and what memory that takes: every workload of benchmarks/workloads.py.
+"""Speed, efficiency and memory of metajax on every workload of benchmarks/workloads.py.
 
-  python -m benchmarks.speed             all (some minutes; nothing else may run), writes docs/results/speed.json and
-                                         the table in docs/performance.md
-  python -m benchmarks.speed W1 W3_1     only these; the other rows stay as they are
-The machine's limit is a product of two 2048 x 2048 matrices in float32, timed in turn with each workload.
+  python -m benchmarks.speed             all (a few minutes; run nothing else meanwhile), writes
+                                         docs/results/speed.json and the table in docs/performance.md
+  python -m benchmarks.speed W1 W3_1     only these; the other rows are kept
+The machine's limit is a float32 product of two 2048 x 2048 matrices, timed alternately with each workload.
 """
 
 import json
@@ -28,7 +28,7 @@ _SIZE = 2048
 
 
 def main(only: Sequence[str]) -> None:
-  memory.keep_freed_memory()  # as the command lines do
+  memory.keep_freed_memory()  # as in the command lines
   unknown = sorted(set(only) - set(WORKLOADS))
   if unknown:
     raise SystemExit(f"no workload is called {', '.join(unknown)}; choose from {', '.join(WORKLOADS)}.")
@@ -43,7 +43,7 @@ def main(only: Sequence[str]) -> None:
 
 
 def measure(name: str) -> dict[str, Any]:
-  """Returns what one workload takes."""
+  """Measures one workload."""
   built = ours.build(WORKLOADS[name])
   operations = flops(jax.make_jaxpr(built.advance)(built.state, built.episodes).jaxpr)
   start = time.perf_counter()
@@ -66,9 +66,9 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def write(kept: dict[str, Any]) -> None:
-  """Writes the table of the page from what is kept."""
-  lines = ["| workload | tasks/s (range) | ms a step | compile, s | to work in, MiB | GFLOP/s "
-           "| of a matrix product's |",
+  """Writes the page's table from the stored results."""
+  lines = ["| workload | tasks/s (range) | ms per step | compile, s | working memory, MiB | GFLOP/s "
+           "| share of a matrix product |",
            "| --- | --- | --- | --- | --- | --- | --- |"]
   for name, row in kept["rows"].items():
     low, high = row["range"]

@@ -1,10 +1,10 @@
-"""README's picture: what subsets of a task teach a learner that was trained without ConML, and one trained with it.
+"""The figure in README: models adapted to subsets of unseen tasks, after training without and with ConML.
 
   python -m benchmarks.task_map                                trains the quickstart twice, 200 steps each
-  python -m benchmarks.task_map runs/without runs/with         two runs of one recipe that are there
+  python -m benchmarks.task_map runs/without runs/with         two existing runs of one recipe
 
-Both see the same training tasks, and the maps show the same ten unseen tasks. Writes docs/results/task_map.png, and
-docs/results/task_map.json with both test results.
+Both runs train on the same tasks, and the maps show the same ten unseen tasks. Writes docs/results/task_map.png, and
+both test results to docs/results/task_map.json.
 """
 
 import dataclasses
@@ -24,18 +24,19 @@ from metajax.lab import workdir
 
 _OUT = Path("docs/results/task_map")
 _RECIPE = "quickstart"
-_STEPS = 200  # fewer than the recipe's own: this is a picture, not a result
+_STEPS = 200  # fewer than the recipe's: this is an illustration, not a result
 _TITLES = ("Without ConML", "With ConML")
 
 
 def main(given: list[str]) -> None:
   folders = [Path(folder) for folder in given] or [_train(conml) for conml in (False, True)]
   if len(folders) != 2:
-    raise ValueError(f"give two runs, without ConML and with it, or none; got {len(folders)}.")
+    raise ValueError(f"give two runs, one without and one with ConML, or none; got {len(folders)}.")
   about = [workdir.read(folder) for folder in folders]
   different = {name for name in about[0]["config"] if about[0]["config"][name] != about[1]["config"].get(name)}
   if about[0]["recipe"] != about[1]["recipe"] or different - {"contrast"} != {"conml"}:
-    raise ValueError(f"the runs must be of one recipe and differ in conml alone, but differ in {sorted(different)}.")
+    raise ValueError("the runs must have the same recipe and differ only in conml, but they differ in "
+                     f"{sorted(different)}.")
   pictures = [_draw(folder, title, last=folder is folders[-1]) for folder, title in zip(folders, _TITLES)]
   height = max(picture.shape[0] for picture in pictures)
   padded = [np.pad(picture, ((0, height - picture.shape[0]), (0, 20), (0, 0)), constant_values=255)
@@ -57,7 +58,7 @@ def _train(conml: bool) -> Path:
 
 
 def _draw(folder: Path, title: str, last: bool) -> np.ndarray:
-  """Returns the map of a run as an image `[height, width, 3]`; the legend stands beside the last alone."""
+  """Returns the map of a run as an image `[height, width, 3]`; only the last map has a legend."""
   run = workdir.read(folder)
   built = command_line.build(run["recipe"], fields.from_mapping(command_line.default_config(run["recipe"]),
                                                                 run["config"]))

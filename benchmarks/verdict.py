@@ -1,12 +1,11 @@
-"""docs/results.md: every comparison of plain training with ConML, beside what was published; nothing typed by hand.
+"""Generates docs/results.md: every comparison of plain training with ConML, next to the published results.
 
-  python -m benchmarks.verdict                          writes the page again from docs/results/verdict_*.json
-  python -m benchmarks.verdict --list                   what there is to run, and what has been
-  python -m benchmarks.verdict --only=sinusoid          runs the row of that name, or those whose names begin so, that
-                                                        were not run yet, then writes the page; where it was stopped,
-                                                        it goes on
-  python -m benchmarks.verdict --keep=runs/<name>       takes the results of a comparison run by hand; its folder's name
-                                                        is the name of the row
+  python -m benchmarks.verdict                          rewrites the page from docs/results/verdict_*.json
+  python -m benchmarks.verdict --list                   lists the rows and their state
+  python -m benchmarks.verdict --only=sinusoid          runs the row of that name, or the missing rows whose names begin
+                                                        so, then writes the page; resumes interrupted rows
+  python -m benchmarks.verdict --keep=runs/<name>       stores the results of a comparison that was run separately; the
+                                                        folder has the name of the row
 """
 
 import argparse
@@ -31,9 +30,9 @@ _RUNS = Path("runs/verdict")
 
 def main(arguments: list[str]) -> None:
   parser = argparse.ArgumentParser(prog="python -m benchmarks.verdict", description=__doc__.splitlines()[0])
-  parser.add_argument("--only", help="run the row of this name, or the missing ones whose names begin so")
-  parser.add_argument("--keep", type=Path, help="take the results of this folder")
-  parser.add_argument("--list", action="store_true", help="say what there is")
+  parser.add_argument("--only", help="run the row of this name, or the missing rows whose names begin so")
+  parser.add_argument("--keep", type=Path, help="store the results of this folder")
+  parser.add_argument("--list", action="store_true", help="list the rows")
   chosen = parser.parse_args(arguments)
   if chosen.list:
     for row in rows():
@@ -44,30 +43,30 @@ def main(arguments: list[str]) -> None:
   if chosen.only is not None:
     matching = named(chosen.only)
     if not matching:
-      parser.error(f"no row begins with {chosen.only!r}; --list lists them.")
+      parser.error(f"no row begins with {chosen.only!r}; --list shows all rows.")
     missing = [row for row in matching if not _kept(row).exists()]
     for number, row in enumerate(missing, 1):
       print(f"Row {number} of {len(missing)}, {row.name}.", flush=True)
       _run(row)
       keep(_RUNS / row.name)
-      write(_PAGE)  # as far as it goes
+      write(_PAGE)  # with the rows that are done so far
   write(_PAGE)
 
 
 def named(only: str) -> list[Row]:
-  """Returns the row of that name or, where there is none, those whose names begin so."""
+  """Returns the row of that name or, if there is none, the rows whose names begin with it."""
   return [row for row in rows() if row.name == only] or [row for row in rows() if row.name.startswith(only)]
 
 
 def keep(folder: Path, results: Path = _RESULTS) -> None:
-  """Takes the results of a comparison to where they are committed, with the machine and the versions, and draws them.
+  """Stores the results of a comparison in docs/results, with the machine and the versions, and draws the figures.
 
   Raises:
-    ValueError: if no row has the name of the folder, or the comparison was of another recipe.
+    ValueError: if no row has the name of the folder, or its command differs from the row's.
   """
   row = next((row for row in rows() if row.name == folder.name), None)
   if row is None:
-    raise ValueError(f"no row is called {folder.name}; there are {', '.join(row.name for row in rows())}.")
+    raise ValueError(f"no row is called {folder.name}; the rows are {', '.join(row.name for row in rows())}.")
   found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
   given = _words(found["command"])
   missing = [word for word in _words(row.arguments) if word not in given]
@@ -84,7 +83,7 @@ def keep(folder: Path, results: Path = _RESULTS) -> None:
 
 
 def write(page: Path, results: Path = _RESULTS) -> None:
-  """Writes the tables of the page from the files that are committed."""
+  """Writes the page's tables from the committed files."""
   found = {row: json.loads(_kept(row, results).read_text(encoding="utf-8")) for row in rows()
            if _kept(row, results).exists()}
   missing = [row.name for row in rows() if row not in found]
@@ -94,20 +93,20 @@ def write(page: Path, results: Path = _RESULTS) -> None:
     pictures = {row: [f"results/verdict_{row.name}_{picture}.png" for picture in row.pictures
                       if (results / f"verdict_{row.name}_{picture}.png").exists()] for row in inside}
     lines += ["", f"## {section}", "", *(verdict_page.section(inside, pictures) if inside
-                                         else ["(Nothing has been run yet.)"])]
+                                         else ["(Not run yet.)"])]
   if missing:
     lines += ["", f"Not run yet: {', '.join(missing)}."]
   tables.insert(page, "python -m benchmarks.verdict", lines)
 
 
 def _words(command: str) -> list[str]:
-  """Returns the words of a command, with the one name of the recipe instead of an older one."""
+  """Returns the words of a command, with an old name of a recipe replaced by its current one."""
   return [f"--config={find.name(word.partition('=')[2])}" if word.startswith("--config=") else word
           for word in shlex.split(command)]
 
 
 def _run(row: Row) -> None:
-  """Runs a comparison, which goes on where it was left; a failure of its own has been told, and ends the program."""
+  """Runs or resumes a comparison. If it fails, it has printed the reason, and the program ends."""
   command = [sys.executable, "-m", "launch.compare", *shlex.split(row.arguments), f"--workdir={_RUNS / row.name}"]
   print(f"{row.name}: {' '.join(command[1:])}", flush=True)
   began = time.monotonic()
@@ -117,7 +116,7 @@ def _run(row: Row) -> None:
 
 
 def _state(row: Row) -> str:
-  """Returns how long a row took, or how far it has come."""
+  """Returns how long a row took, or its progress."""
   if _kept(row).exists():
     return f"{verdict_page.minutes(json.loads(_kept(row).read_text(encoding='utf-8'))):.1f} min"
   arms = len(list((_RUNS / row.name).glob("*/arm.npz")))

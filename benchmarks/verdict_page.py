@@ -1,4 +1,4 @@
-"""What docs/results.md says of comparisons that are done: tables and sentences, made of the kept files alone."""
+"""The tables and sentences of docs/results.md, generated from the stored results of finished comparisons."""
 
 import re
 from typing import Any, Iterator, Mapping, Sequence
@@ -6,19 +6,19 @@ from typing import Any, Iterator, Mapping, Sequence
 from benchmarks.verdict_rows import Row, Shown
 from metajax.lab.reports.judgement import SURE, in_proportion, judge, main_measure, reaching, verdicts, with_interval
 
-Kept = Mapping[str, Any]  # results of a comparison, as written by `metajax.lab.compare.compare`, and of what machine
+Kept = Mapping[str, Any]  # results of a comparison, as written by `metajax.lab.compare.compare`, and the machine
 _JUDGED = ("better", "no difference", "worse", "nothing")
-_WORDS = {"better": "ConML helps", "worse": "ConML harms", "nothing": "nothing can be said",
-          "no difference": "ConML makes no difference that these seeds can show"}
+_WORDS = {"better": "ConML helps", "worse": "ConML harms", "nothing": "the comparison is inconclusive",
+          "no difference": "these seeds show no difference"}
 _LAMBDA = "contrast.weight="
 
 
 def section(kept: Mapping[Row, Kept], pictures: Mapping[Row, Sequence[str]]) -> list[str]:
-  """Returns the lines on the comparisons of a section that are done.
+  """Returns the lines on the finished comparisons of a section.
 
   Args:
-    kept: what was found of each, at least one.
-    pictures: of each, the names of its pictures in docs/results.
+    kept: the results of each comparison; at least one.
+    pictures: for each comparison, the names of its figures in docs/results.
   """
   lines = [*_overview(kept)]
   told = {row: results for row, results in kept.items() if row.shown}
@@ -33,7 +33,7 @@ def section(kept: Mapping[Row, Kept], pictures: Mapping[Row, Sequence[str]]) -> 
 
 
 def in_all(kept: Mapping[Row, Kept]) -> str:
-  """Returns the sentence that the page begins with: what ConML comes to in all comparisons but searches."""
+  """Returns the first sentence of the page: the outcome of all comparisons except the searches."""
   found = {row.name: judge(results)["both"] for row, results in kept.items()
            if row.shown and "both" in results["arms"]}
 
@@ -42,18 +42,18 @@ def in_all(kept: Mapping[Row, Kept]) -> str:
     return f"{len(names)} ({', '.join(names)})" if names else "0"
 
   others = sum(judged not in ("better", "worse") for judged in found.values())
-  return (f"**In all**: of {len(found)} comparisons of ConML, both terms, with plain training, ConML is better in "
-          f"{told('better')}, worse in {told('worse')}, and makes no difference that the seeds can show in {others}. "
-          f"By chance alone up to {len(found) * SURE:.1f} would be called better or worse.")
+  return (f"**In all**: of {len(found)} comparisons with plain training, ConML (both terms) is better in "
+          f"{told('better')} and worse in {told('worse')}. In {others} the seeds show no difference. "
+          f"By chance alone, up to {len(found) * SURE:.1f} would be called better or worse.")
 
 
 def minutes(results: Kept) -> float:
-  """Returns how long all arms took, tests included."""
+  """Returns how long all arms took, including tests."""
   return sum(arm["all_minutes"] for arm in results["arms"].values())
 
 
 def _overview(kept: Mapping[Row, Kept]) -> Iterator[str]:
-  """In which comparisons an arm gains, and in which not."""
+  """Yields the overview: in which comparisons each arm is better or worse."""
   counts = dict.fromkeys(_JUDGED, 0)
   lines = []
   for row, results in kept.items():
@@ -65,10 +65,10 @@ def _overview(kept: Mapping[Row, Kept]) -> Iterator[str]:
     first = results["arms"][results["reference"]]["test"][measure]["over_seeds"]
     lines.append(f"| {row.name} | {row.setting} | {_value(first, measure)} | {' | '.join(cells)} "
                  f"| {results['steps']:,}, {len(results['seeds'])} |")
-  yield (f"**Does it help?** Comparisons: {len(kept)}; arms that are better than plain training: {counts['better']}; "
-         f"worse: {counts['worse']}; not to be told from it: {counts['no difference']}"
-         + (f"; come to nothing: {counts['nothing']}" if counts["nothing"] else "") + ". In per cent of plain "
-         "training's result, where a gain appears and where not:")
+  yield (f"**Does it help?** Comparisons: {len(kept)}. Arms better than plain training: {counts['better']}; "
+         f"worse: {counts['worse']}; no difference shown: {counts['no difference']}"
+         + (f"; inconclusive: {counts['nothing']}" if counts["nothing"] else "") + ". Changes in per cent of plain "
+         "training's result:")
   yield from ("", "| comparison | setting | plain | better | no difference shown | worse | steps, seeds |",
               "| --- | --- | --- | --- | --- | --- | --- |", *lines)
   yield ""
@@ -77,7 +77,7 @@ def _overview(kept: Mapping[Row, Kept]) -> Iterator[str]:
 
 
 def _in_words(row: Row, results: Kept) -> str:
-  """Whether ConML, both terms, helps in the recipe's own test, and whether that agrees with what was published."""
+  """Says whether ConML (both terms) helps in the recipe's own test, and whether this agrees with the published gain."""
   measure = main_measure(results)
   plain = results["arms"][results["reference"]]["test"][measure]["over_seeds"]["mean"]
   gap = results["arms"]["both"]["test"][measure]["difference"]["over_seeds"]
@@ -93,8 +93,8 @@ def _in_words(row: Row, results: Kept) -> str:
 
 
 def _tests(kept: Mapping[Row, Kept]) -> Iterator[str]:
-  yield ("| comparison | tested | arm | published | here, ± over seeds | median | less the first, in pairs | diverged "
-         "| steps, seeds, minutes |")
+  yield ("| comparison | tested | arm | published | here, ± over seeds | median | paired difference from the first arm "
+         "| diverged | steps, seeds, minutes |")
   yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
   for row, results in kept.items():
     for shown in row.shown:
@@ -126,13 +126,13 @@ def _gains(row: Row, shown: Shown, results: Kept, arm: str) -> Iterator[str]:
     return
   there, seeds = reaching(swept, arm, results["reference"]), len(results["seeds"])
   published = shown.conml if arm == "both" else ""
-  yield (f"| {row.name} | {shown.tested}: lowest error relative to plain; examples more than plain needs for its "
-         f"lowest | {arm} | {published} | {with_interval(gains['relative_minimum'])}; "
-         f"{with_interval(gains['spared'], sign=True)} ({there} of {seeds} seeds get there) | | | | |")
+  yield (f"| {row.name} | {shown.tested}: lowest error relative to plain; extra examples to reach plain's "
+         f"lowest error | {arm} | {published} | {with_interval(gains['relative_minimum'])}; "
+         f"{with_interval(gains['spared'], sign=True)} ({there} of {seeds} seeds reach it) | | | | |")
 
 
 def _models(kept: Mapping[Row, Kept]) -> Iterator[str]:
-  """How models of unseen tasks lie, where that was measured."""
+  """Yields the table of distances between models of unseen tasks, if these were measured."""
   lines = []
   for row, results in kept.items():
     for arm, own in results["arms"].items():
@@ -143,13 +143,13 @@ def _models(kept: Mapping[Row, Kept]) -> Iterator[str]:
         lines.append(f"| {row.name} | {arm} | {cells[0]} | {cells[1]} | {known[0]} | {cells[2]} | {known[1]} "
                      f"| {cells[3]} |")
   if lines:
-    yield from ("", "Models of tasks never trained on, ten subsets of each:", "",
+    yield from ("", "Models of unseen tasks, ten subsets of each:", "",
                 "| comparison | arm | d_in | d_out | silhouette, published | here | Calinski-Harabasz, published "
                 "| here |", "| --- | --- | --- | --- | --- | --- | --- | --- |", *lines)
 
 
 def _tested(shown: Shown, results: Kept, arm: str) -> Mapping[str, Any] | None:
-  """Returns what was found of an arm in the test that is shown, if it was run."""
+  """Returns the results of an arm in the shown test, if it was run."""
   if not shown.field:
     return results["arms"][arm]["test"]
   swept = results["sweeps"].get(shown.field)
@@ -161,15 +161,15 @@ def _tested(shown: Shown, results: Kept, arm: str) -> Mapping[str, Any] | None:
 def _remark(row: Row, results: Kept) -> str:
   said = [row.remark] if row.remark else []
   if results["steps"] < row.published_steps:
-    said.insert(0, f"trained for {results['steps']:,} steps, shorter than the {row.published_steps:,} published")
+    said.insert(0, f"trained for {results['steps']:,} steps instead of {row.published_steps:,}")
   beaten = [shown.tested for shown in row.shown if _is_beaten(shown, results)]
   if beaten:
-    said.append(f"plain training here beats the published number, by more than its interval, at {', '.join(beaten)}")
-  return f"Beside what was published: {'; '.join(said)}." if said else ""
+    said.append(f"plain training here is better than published by more than its interval: {', '.join(beaten)}")
+  return f"Compared with the publication: {'; '.join(said)}." if said else ""
 
 
 def _is_beaten(shown: Shown, results: Kept) -> bool:
-  """Whether all of plain training's interval is better than the published number, if there is one."""
+  """Returns whether plain training's whole interval is better than the published number, if there is one."""
   test, measure = _tested(shown, results, results["reference"]), main_measure(results)
   if shown.gains or not shown.plain or test is None or None in (ours := test[measure]["over_seeds"]).values():
     return False
@@ -188,7 +188,7 @@ def _in_short(results: Kept, arm: str) -> str:
 
 
 def _published_gain(row: Row) -> float | None:
-  """Returns by how much ConML changes the first test's result as published, as a share of it, if both were."""
+  """Returns the published relative change by ConML in the first test, if both numbers were published."""
   first = row.shown[0]
   if first.gains or not (first.plain and first.conml):
     return None

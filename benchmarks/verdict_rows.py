@@ -1,20 +1,20 @@
-"""What docs/results.md compares, and what was published of it: one row a comparison, nothing measured here.
+"""The comparisons of docs/results.md and their published results, one row per comparison. Nothing is measured here.
 
-Published numbers of ConML are from an earlier manuscript of Wu et al., 2025 (arXiv 2410.05975), where the final
-version's could not be had.
+Where the final version of Wu et al., 2025, was not available, published numbers of ConML are from an earlier manuscript
+(arXiv 2410.05975).
 """
 
 from typing import NamedTuple
 
 
 class Shown(NamedTuple):
-  """One line of the table: a test of the comparison's models, and what was published of it."""
+  """One line of the table: a test of the comparison's models, and the published results."""
   tested: str  # in words
-  field: str = ""  # of a sweep; the comparison's own test if empty
+  field: str = ""  # the swept field; the comparison's own test if empty
   value: float = 0.0  # of that field
   plain: str = ""  # published, of the plain learner
   conml: str = ""  # published, with ConML
-  gains: bool = False  # show the relative minimum and the examples spared along the sweep instead
+  gains: bool = False  # instead, show the relative minimum and the extra examples along the sweep
 
 
 class Row(NamedTuple):
@@ -22,12 +22,12 @@ class Row(NamedTuple):
   section: str
   name: str  # of docs/results/verdict_<name>.json
   arguments: str  # of python -m launch.compare
-  shown: tuple[Shown, ...]  # none: it stands in the overview alone
-  published_steps: int = 0  # of meta-training; 0 where they are not known
-  remark: str = ""  # what differs from what was published
-  setting: str = ""  # what is special in it, in words
+  shown: tuple[Shown, ...]  # if empty, the row appears only in the overview
+  published_steps: int = 0  # of meta-training; 0 if unknown
+  remark: str = ""  # differences from the publication
+  setting: str = ""  # what distinguishes it, in words
   published_models: tuple[str, str, str, str] = ("",) * 4  # silhouette, plain and with ConML; Calinski-Harabasz
-  pictures: tuple[str, ...] = ("differences", "sweep_test_points")  # those that there are, of these, stand in the page
+  pictures: tuple[str, ...] = ("differences", "sweep_test_points")  # shown on the page if they exist
 
 
 _SINE = "Sinusoids"
@@ -38,9 +38,9 @@ _MOLECULES = "FS-Mol"
 
 _AT_5_AND_10 = (Shown("5 shots", "test_shots", 5), Shown("10 shots", "test_shots", 10))
 _SINE_MAML = "--config=sinusoid_maml --seeds=8"
-_OF_MANY_WAYS = "--config.test.episodes=200"  # each with four times the predictions of a 5-way one
-_FINN = ("Wu et al. restate neither the inner rate nor the steps of training and test; these are MAML's. Their 10-shot "
-         "column is a tenth of the 5-shot one almost exactly, and doubtful")
+_OF_MANY_WAYS = "--config.test.episodes=200"  # each has four times the predictions of a 5-way episode
+_FINN = ("Wu et al. give neither the inner rate nor the numbers of steps; MAML's are used. Their 10-shot "
+         "column is almost exactly a tenth of the 5-shot one, and doubtful")
 
 
 def _sinusoid(learner: str, arms: str = "none,both") -> Row:
@@ -62,13 +62,13 @@ _ALONE = _weights(0.0001, 0.01, 1, 100)
 
 
 def _ranges() -> tuple[Row, ...]:
-  """Returns the search for the published gain on sinusoids: short trainings that differ in one setting each."""
+  """Returns the search for the published gain on sinusoids: short runs that change one setting each."""
   return (
-      _range("weights", "", _DECADES, "as published but for lambda: cosine of the adapted weights"),
+      _range("weights", "", _DECADES, "as published except lambda: cosine of the adapted weights"),
       _range("in", "--config.contrast.discriminate=False", _ALONE, "D_in alone"),
       _range("out", "--config.contrast.align=False", _ALONE, "D_out alone"),
-      _range("tanh", "--config.activation=tanh", "in,out,both", "lambda 0.1, tanh in the place of ReLU"),
-      _range("change", "--config.psi=change", _SMALLER, "cosine of the change of the weights"),
+      _range("tanh", "--config.activation=tanh", "in,out,both", "lambda 0.1, tanh instead of ReLU"),
+      _range("change", "--config.psi=change", _SMALLER, "cosine of the weight updates"),
       _range("euclidean", "--config.contrast.distance=squared_euclidean", _SMALLER,
              "squared Euclidean distance of the weights"),
       _range("rate_low", "--config.inner_rate=0.001", _EVERY_OTHER, "inner rate 0.001"),
@@ -96,9 +96,9 @@ def _linear(name: str, arguments: str, conml: str, setting: str) -> Row:
 
 
 def _short(tasks: int = 8, steps: int = 400, chunk: int = 1) -> str:
-  """Returns the settings of images that let all their rows fit an evening of two cores.
+  """Returns settings with which all image rows take an evening on two cores.
 
-  Training tasks have as many classes as the test's; `chunk` of them are taken at a time, one being fastest on CPU.
+  Training tasks have as many classes as test tasks. `chunk` of them run at a time; one is fastest on CPU.
   """
   return (f"--config.training.steps={steps} --config.training.tasks_per_step={tasks} "
           f"--config.training.task_chunk={chunk} --config.train_ways=0")
@@ -115,9 +115,9 @@ def _omniglot(learner: str, published: str, steps: int = 0, remark: str = "", *,
 
 
 def _many_ways(learner: str, published: str, shots: int, steps: int) -> Row:
-  """Returns a row of 20-way tasks for a learner that adapts all weights, at a price that two cores can pay."""
-  return _omniglot(learner, published, 60_000, "1 inner step of 0.4 in training, 3 in the test, for 5 of 0.1; 8 "
-                   "tasks a step for 16", ways=20, shots=shots,
+  """Returns a row of 20-way tasks for a learner that adapts all weights, with settings that two cores can run."""
+  return _omniglot(learner, published, 60_000, "1 inner step at rate 0.4 in training and 3 in the test, instead of 5 "
+                   "at rate 0.1; 8 tasks per step instead of 16", ways=20, shots=shots,
                    settings=f"{_short(steps=steps)} --config.train_queries=2 {_OF_MANY_WAYS}")
 
 
@@ -125,7 +125,7 @@ def _lake(learner: str) -> Row:
   steps = 200 if learner == "protonet" else 400  # whose network has twice the filters
   return Row(_OMNIGLOT, f"lake_{learner}", f"--config=lake:{learner} --seeds=3 --arms=none,both "
              + _short(4, steps), (Shown("Lake's 20 runs, 20-way 1-shot within an alphabet"),),
-             setting="trained on the background alphabets alone")
+             setting="trained only on the background alphabets")
 
 
 def _cifar(learner: str, published: str, shots: int = 1, remark: str = "longer training") -> Row:
@@ -140,7 +140,7 @@ def _molecules(learner: str, *published: str) -> Row:
                 for shots, plain in zip((16, 32, 64, 128), published or [""] * 4, strict=True))
   return Row(_MOLECULES, f"fsmol_{learner}", f"--config=fsmol:{learner} --seeds=3 --arms=none,both "
              "--config.training.steps=500 --config.test.episodes=314", shown, 0,
-             "Stanley et al. train graph networks, and test each assay ten times with all its other molecules; here "
+             "Stanley et al. train graph networks and test each assay ten times on all its other molecules; here "
              "fingerprints, twice, with at most 1,024" if published else "", "delta-AUPRC, trained at 16 molecules",
              pictures=("differences", "sweep_test_shots"))
 
@@ -161,7 +161,7 @@ def rows() -> tuple[Row, ...]:
       *_ranges(),
       Row(_SINE, "sinusoid_maml_init", f"{_SINE_MAML} --config.first_weights=lecun --config.training.steps=40000 "
           "--arms=none,in,out,both", _AT_5_AND_10, 70_000,
-          setting="first weights of the usual size, of which fewer die"),
+          setting="standard initialisation, with which fewer units die"),
       _prompts("linear", 10, "0.42 ± 0.09", "−4.68 ± 0.45"), _prompts("sparse", 10, "0.49 ± 0.06", "−3.94 ± 0.62"),
       _prompts("tree", 20, "0.81 ± 0.12", "−4.22 ± 1.29"),
       _prompts("network", 40, "0.74 ± 0.19", "−11.25 ± 2.07", " --config.training.steps=1500"),
@@ -169,8 +169,8 @@ def rows() -> tuple[Row, ...]:
       _linear("standard", "--seeds=2 --arms=none,both --config.size=standard "
               "--config.training.steps=4000 --config.training.tasks_per_step=16",
               "0.42 ± 0.09, −4.68 ± 0.45",
-              "steps of 16 prompts; Garg et al. train for 500,000 of 64"),
-      _omniglot("maml", "98.7 ± 0.4 % (Finn et al.)", 60_000, "64 filters, 32 tasks a step"),
+              "steps of 16 prompts; Garg et al. train for 500,000 steps of 64"),
+      _omniglot("maml", "98.7 ± 0.4 % (Finn et al.)", 60_000, "64 filters, 32 tasks per step"),
       _omniglot("fomaml", "98.3 ± 0.5 % (Nichol et al.)", 60_000),
       _omniglot("reptile", "97.68 ± 0.04 % (Nichol et al., transductive as here)", 0, "Adam in the inner loop, "
                 "10 training shots, longer training"),
@@ -178,9 +178,9 @@ def rows() -> tuple[Row, ...]:
       _omniglot("protonet", "98.8 % (Snell et al.)", 0, "trained on 60-way tasks"),
       _omniglot("matchingnet", "98.1 % (as cited by Finn et al.)"), _omniglot("ridge", ""),
       _omniglot("simple_cnaps", "", settings=_short(chunk=0)),
-      # Of the first three plain seeds one stayed at chance.
+      # One of the first three plain seeds stayed at chance.
       _omniglot("in_context", "", seeds=8, settings=_short(steps=2000, chunk=0)),
-      _omniglot("maml", "99.9 ± 0.1 % (Finn et al.)", 60_000, "64 filters, 32 tasks a step", shots=5,
+      _omniglot("maml", "99.9 ± 0.1 % (Finn et al.)", 60_000, "64 filters, 32 tasks per step", shots=5,
                 settings=_short()),
       _omniglot("protonet", "99.7 % (Snell et al.)", 0, "trained on 60-way tasks", shots=5),
       _many_ways("maml", "95.8 ± 0.3 % (Finn et al.)", 1, 400),

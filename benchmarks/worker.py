@@ -1,8 +1,8 @@
-"""One side of one workload in a process of its own, which runs for a while whenever it is asked to.
+"""Runs one library on one workload in its own process, for as long as each request asks.
 
   python -m benchmarks.worker ours W1 2
-Answers are lines of JSON. The first tells the loss and the gradient's norm of the first step, and the seconds that it
-took to be ready. Each line of input is a number of seconds to run for, answered with calls, wall and CPU seconds.
+Answers are lines of JSON. The first gives the loss and the gradient norm of the first step, and the seconds until the
+worker was ready. Each line of input is a number of seconds to run; the answer has calls, wall and CPU seconds.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from benchmarks.workloads import WORKLOADS, Program
 
 
 def main(side: str, name: str, threads: int) -> None:
-  # What libraries print must not come between the answers.
+  # The libraries' output must not mix with the answers.
   answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
   os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
@@ -31,7 +31,7 @@ def main(side: str, name: str, threads: int) -> None:
     gradient_norm = program.gradient_norm()
     after_first = time.perf_counter()
     program.call()
-  except Exception as error:  # whatever a library raises is an answer, too
+  except Exception as error:  # any error of a library is reported as an answer
     answer(failed=f"{type(error).__name__}: {error}")
     return
   now = time.perf_counter()
@@ -43,7 +43,7 @@ def main(side: str, name: str, threads: int) -> None:
 
 def _program(side: str, name: str, threads: int) -> Program:
   if side == "ours" or PEERS[side].jax:
-    if hasattr(os, "sched_setaffinity"):  # XLA makes as many threads as there are cores to run on
+    if hasattr(os, "sched_setaffinity"):  # XLA creates as many threads as there are available cores
       os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     module = importlib.import_module("benchmarks.ours" if side == "ours" else f"benchmarks.peers.{side}")
   else:

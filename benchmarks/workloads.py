@@ -1,30 +1,30 @@
-"""What is timed: workloads as data, their inputs and first parameters as NumPy arrays, the same for every side.
+"""The timed workloads as data. Inputs and initial parameters are NumPy arrays, the same for every library.
 
-W1 sinusoids, W2 Omniglot's shapes, W3 prototypical networks, W4 in-context learning. `T` tasks, `N` support examples,
-`Q` queries. Images are `[H, W, channels]`, kernels `[in, out]` and `[3, 3, in, out]`.
+W1 sinusoids, W2 images of Omniglot's shape, W3 prototypical networks, W4 in-context learning. `T` tasks, `N` support
+examples, `Q` queries. Images are `[H, W, channels]`, kernels `[in, out]` and `[3, 3, in, out]`.
 """
 
 from typing import Callable, NamedTuple
 
 import numpy as np
 
-# So small that thousands of steps on one batch leave the numbers, and with them the work, as they were: trained to the
-# end, gradients would become subnormal, which processors compute slowly.
+# So small that thousands of steps on one batch barely change the numbers. With full training, gradients would become
+# subnormal, which processors compute slowly.
 OUTER_RATE = 1e-7
-# Of batches and first parameters. With 0, an activation of W2s is 1e-7 from the corner of the ReLU: rounding decides
-# its gradient, and sides that compute the same disagree by 1e-4.
+# Of batches and initial parameters. With seed 0, an activation of W2s is 1e-7 from the kink of the ReLU: rounding
+# decides its gradient, and correct libraries disagree by 1e-4.
 SEED = 1
-NORM_EPSILON = 1e-6  # of layer norms; that of batch norms is 1e-5 with everyone
+NORM_EPSILON = 1e-6  # of layer norms; all libraries use 1e-5 for batch norms
 
 
 class Workload(NamedTuple):
   """One meta-step: the gradient of the mean query loss over the tasks, and Adam's update."""
   learner: str  # maml, protonet or in_context
   tasks: int  # T
-  shots: int  # support examples of each class, or of a task without classes
-  queries: int  # likewise
+  shots: int  # support examples per class, or per task without classes
+  queries: int  # query examples, likewise
   shape: tuple[int, ...]  # of one input
-  ways: int = 0  # classes; 0: a real target instead
+  ways: int = 0  # classes; 0: real-valued targets
   inner_steps: int = 1
   inner_rate: float = 0.01
   first_order: bool = False
@@ -35,7 +35,7 @@ class Workload(NamedTuple):
 
   @property
   def points(self) -> int:
-    """The places of a prompt."""
+    """The positions of a prompt."""
     return self.shots + self.queries
 
 
@@ -48,10 +48,10 @@ class Batch(NamedTuple):
 
 
 class Program(NamedTuple):
-  """One side's way of doing a workload."""
-  call: Callable[[], float]  # does some steps and returns the loss of the first of them
-  steps: int  # in a call
-  gradient_norm: Callable[[], float]  # in the first step of the last call
+  """A library's implementation of a workload."""
+  call: Callable[[], float]  # runs some steps and returns the loss of the first
+  steps: int  # per call
+  gradient_norm: Callable[[], float]  # of the first step of the last call
 
 
 _W1 = Workload("maml", 25, 10, 10, (1,), layers=2, width=40)
@@ -76,7 +76,7 @@ WORKLOADS = {
 
 
 def batch(workload: Workload, seed: int) -> Batch:
-  """Returns the meta-batch of a seed: sinusoids, linear functions, or classes that are noise around an image each."""
+  """Returns the meta-batch of a seed: sinusoids, linear functions, or classes of noise around one image each."""
   rng = np.random.default_rng(seed)
   tasks, per_task = workload.tasks, workload.points
   if workload.learner == "in_context":
@@ -96,7 +96,7 @@ def batch(workload: Workload, seed: int) -> Batch:
 
 
 def initial(workload: Workload, seed: int) -> dict[str, np.ndarray]:
-  """Returns first parameters by name; no bias is zero and no scale one, so that none can be left out unnoticed."""
+  """Returns initial parameters by name. No bias is zero and no scale is one, so that omitting one is noticed."""
   rng = np.random.default_rng(seed)
 
   def values(name: str, shape: tuple[int, ...]) -> np.ndarray:

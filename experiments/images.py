@@ -1,4 +1,4 @@
-"""What the recipes on images share: where the images come from, the tasks made of them, and the pictures."""
+"""Shared by the recipes on images: the sources of images, their tasks, and the figures."""
 
 import functools
 import sys
@@ -25,7 +25,7 @@ from metajax.types import Learner, Params, PRNGKey, TaskDistribution
 
 
 class Tasks(NamedTuple):
-  """The tasks of one split: called with the `ways`, `shots` and `queries` of `class_tasks`, it makes them."""
+  """The tasks of one split. Call it with `ways`, `shots` and `queries`, as for `class_tasks`."""
   split: str
   data: ClassData
   rotations: bool
@@ -34,11 +34,11 @@ class Tasks(NamedTuple):
   on_host: bool = False
   reading: Reading | None = None
   unequal: Callable[..., TaskDistribution] | None = None  # instead of `class_tasks`
-  plugged: Callable[[TaskDistribution], TaskDistribution] | None = None  # what is made of the tasks in the end
+  plugged: Callable[[TaskDistribution], TaskDistribution] | None = None  # the last transformation of the tasks
 
   @property
   def source(self) -> str:
-    """The sentence to say beside every result."""
+    """The sentence to state with every result."""
     return self.data.source
 
   def __call__(self, *, ways: int, shots: int, queries: int) -> TaskDistribution:
@@ -46,8 +46,8 @@ class Tasks(NamedTuple):
     try:
       tasks = make(self.data, ways=ways, shots=shots, queries=queries, on_host=self.on_host)
     except ValueError as error:
-      raise ValueError(f"there can be no such {self.split} tasks: {error}") from error
-    # A shift of an eighth of the side, as of 4 pixels in 32.
+      raise ValueError(f"such {self.split} tasks are impossible: {error}") from error
+    # A shift of an eighth of the side, such as 4 of 32 pixels.
     if self.augment:
       tasks = augmented(tasks, crop(max(1, self.data.examples.shape[1] // 8)), flip, jitter())
     return self.plugged(tasks) if self.plugged else tasks
@@ -58,16 +58,16 @@ def image_tasks(data: str, one_turn: bool = False, image_size: int = 0, augment:
   """Returns a function from a split (train, val, test) to a maker of its tasks, `class_tasks` but for the source.
 
   Args:
-    data: as `image_reader` takes it; omniglot has rotated classes in training, as is usual. Or auto: Omniglot where it
-      is to be had and glyphs otherwise, said loudly. A recipe that reports a benchmark must not use auto.
-    one_turn: turn all classes of a training task alike, where they are turned.
+    data: as for `image_reader`; omniglot has rotated classes in training, as is usual. Or auto: Omniglot if available,
+      otherwise glyphs, with a warning. A recipe that reports a benchmark must not use auto.
+    one_turn: rotate all classes of a training task alike, if classes are rotated.
     image_size: as for `image_reader`.
     augment: shift, mirror and recolour the images of training tasks.
     examples, workers: as for `placed`.
 
   Raises:
-    ValueError: for another word.
-    FileNotFoundError: if the data is not to be had.
+    ValueError: for an unknown word.
+    FileNotFoundError: if the data is not available.
   """
   load = _omniglot_or_glyphs() if data == "auto" else image_reader(data, image_size)
   turned = lambda split: split == "train" and data in ("omniglot", "omniglot-vinyals")
@@ -81,32 +81,32 @@ def image_tasks(data: str, one_turn: bool = False, image_size: int = 0, augment:
 
 
 def placed(tasks: Tasks, examples: str, workers: int) -> Tasks:
-  """Returns the tasks with their images where they are to be.
+  """Returns the tasks with their images on the device or on the host.
 
   Args:
     tasks: those of one split.
-    examples: on the device; on the host, from where each step fetches its own; pipeline, on the host, which reads ahead
-      for training; auto: device where they take at most half of it, otherwise pipeline.
-    workers: processes that read ahead; 0 is a thread.
+    examples: device; host, where each step fetches its own; pipeline, on the host with prefetching for training; auto:
+      device if they take at most half of its memory, otherwise pipeline.
+    workers: number of prefetching processes; 0: a thread.
 
   Raises:
-    ValueError: for another word, or workers that have nothing to read.
+    ValueError: for an unknown word, or workers without a pipeline.
   """
   where = choose("examples", examples, {"auto": "", "device": "device", "host": "host", "pipeline": "pipeline"})
   if workers and examples in ("device", "host"):
-    raise ValueError(f"config.workers={workers} processes read ahead where config.examples is pipeline, but it is "
+    raise ValueError(f"config.workers={workers} processes prefetch only with config.examples=pipeline, but it is "
                      f"{examples}; leave it at 0.")
   size = tasks.data.examples.nbytes
   if not where:
     where = "device" if fits_device(size) else "pipeline"
     if where == "pipeline" and is_writer():
       print(f"The {tasks.split} images take {words(size)}, too much for the device: they stay on the host, "
-            "which reads ahead what training steps need.", file=sys.stderr)
+            "which prefetches for training steps.", file=sys.stderr)
     if where == "device" and workers and tasks.split == "train" and is_writer():
-      print(f"The {tasks.split} images take {words(size)} and fit the device, so that nothing is read ahead and the "
-            f"{workers} processes of config.workers are not started; give config.examples=pipeline to have them.",
+      print(f"The {tasks.split} images take {words(size)} and fit the device, so nothing is prefetched and the "
+            f"{workers} processes of config.workers are not started; to start them, give config.examples=pipeline.",
             file=sys.stderr)
-  if where == "device":  # once, for all the tasks that will be made of them
+  if where == "device":  # once, for all tasks made from them
     held: Any = jnp.asarray(tasks.data.examples)
     tasks = tasks._replace(data=tasks.data._replace(examples=held))
   return tasks._replace(on_host=where != "device",
@@ -118,9 +118,9 @@ def _within_group(data: ClassData, *, ways: int, shots: int, queries: int, on_ho
 
 
 def whole_tasks(tasks: Tasks, ways: int) -> tuple[TaskDistribution, views.Views]:
-  """Returns what models of unseen tasks are learned from: a hundred images, and subsets of a quarter of them.
+  """Returns the tasks and subsets for models of unseen tasks: a hundred images, and subsets of a quarter of them.
 
-  Fewer where there are not as many, and at least two of each class.
+  Fewer if there are not as many images, and at least two per class.
   """
   half = max(1, min(10, 50 // ways, int(tasks.data.counts.min()) // 2))
   return tasks(ways=ways, shots=half, queries=half), views.balanced_subsets(10, ways, -(-half // 2))
@@ -128,10 +128,10 @@ def whole_tasks(tasks: Tasks, ways: int) -> tuple[TaskDistribution, views.Views]
 
 def image_pictures(learner: Learner, tasks: Tasks, *, ways: int, shots: int
                    ) -> Callable[[Params, PRNGKey], Mapping[str, Figure]]:
-  """Returns the maker of an episode's picture and of the task-representation map."""
+  """Returns a function that draws an episode and the task-representation map."""
 
   def draw(params, key):
-    fewest = int(tasks.data.counts.min())  # examples of a class: it may have none to spare
+    fewest = int(tasks.data.counts.min())  # per class, which may have no further examples
     queries = max(1, min(3, fewest - shots))
     episode = pictures.image_picture(learner, losses.softmax_cross_entropy, params,
                                      tasks(ways=ways, shots=shots, queries=queries), key)
@@ -147,6 +147,6 @@ def _omniglot_or_glyphs() -> Reader:
     omniglot.load("train")
     return omniglot.load
   except FileNotFoundError as error:
-    print(f"NOT OMNIGLOT: {error} Using glyphs rendered from installed fonts instead; do not compare the numbers "
+    print(f"NOT OMNIGLOT: {error} Using glyphs rendered from installed fonts instead; do not compare the results "
           "with published ones.", file=sys.stderr)
     return glyphs.load

@@ -1,7 +1,7 @@
-"""The learners that recipes offer: one table. A row says how a learner is made, what it can do, where it is offered.
+"""The table of learners that recipes offer. A row has a learner's constructor, its traits and the offering recipes.
 
-Recipes name no learner. They bring the parts that learners are made of (`Parts`), ask for the traits of a row, and
-take from it the settings in which a learner differs from a recipe's own. docs/own_learner.md says how to add one.
+Recipes do not refer to learners by name. They provide the parts of learners (`Parts`), read the traits of a row, and
+use its settings where they differ from the recipe's. docs/own_learner.md says how to add a learner.
 """
 
 from types import MappingProxyType
@@ -18,29 +18,29 @@ Settings = Mapping[str, Any]  # by field of a config; a mapping for a group such
 
 
 class Film(NamedTuple):
-  """What learners that modulate a network are made of."""
+  """The parts of learners that modulate a network."""
   backbone: FilmNetwork
-  encoder: Network  # from examples to what describes a task
-  modulation: Network  # from the description of a task to the film of the backbone
-  classifier: Network  # from the mean features of a class to its linear classifier
+  encoder: Network  # from examples to a task description
+  modulation: Network  # from a task description to the FiLM parameters of the backbone
+  classifier: Network  # from the mean features of a class to its weights in the linear classifier
 
 
 class Parts(NamedTuple):
-  """What a recipe makes learners of. Where a part is None, no learner that needs it is offered."""
+  """The parts from which a recipe builds learners. A learner that needs a part that is None is not offered."""
   config: Any
   loss: PerExample  # of the inner loop
   num_steps: int  # of the inner loop
-  num_classes: int | None  # the most classes of a task; None: targets are real
-  network: Network  # from inputs to outputs, adapted whole
-  body: Network  # the same in two parts: this is shared by all tasks,
-  head: Network  # and this is adapted
+  num_classes: int | None  # maximum number of classes per task; None: targets are real
+  network: Network  # from inputs to outputs; all weights are adapted
+  body: Network  # the same in two parts: this part is shared by all tasks,
+  head: Network  # and this part is adapted
   features: Network  # from inputs to features, shared by all tasks
-  describe: Network  # from an example and its label to what is averaged over a task
+  describe: Network  # from an example and its label to a vector, which is averaged over a task
   decide: Network  # from that average and a query to outputs
-  similarity: Network | None = None  # of two features: one number
-  distance: distances.Distance = distances.squared_euclidean  # of features
-  vectors: Network | None = None  # from inputs to vectors, for a learner that takes them, where inputs are none
-  on_vectors: Callable[[Learner], Learner] = lambda learner: learner  # from a learner of vectors to one of inputs
+  similarity: Network | None = None  # from two features to a number
+  distance: distances.Distance = distances.squared_euclidean  # between features
+  vectors: Network | None = None  # from inputs to vectors, for learners on vectors, if inputs are not vectors
+  on_vectors: Callable[[Learner], Learner] = lambda learner: learner  # from a learner on vectors to a learner on inputs
   sequence: SequenceNetwork | None = None  # a transformer
   film: Film | None = None
 
@@ -48,22 +48,22 @@ class Parts(NamedTuple):
 class Row(NamedTuple):
   """A learner, its traits, and where it is offered.
 
-  offered: by kind of recipe (sinusoids, images, vectors), the settings in which the learner differs from those recipes'
-    own. It is offered where its row has the kind. "photographs" changes those of images, in the recipe few_shot.
+  offered: by kind of recipe (sinusoids, images, vectors), the learner's settings that differ from the recipe's. The
+    learner is offered by these kinds only. "photographs" overrides the settings of images, in the recipe few_shot.
   """
   make: Callable[[Any], Learner]  # from Parts
   offered: Mapping[str, Settings]
   descends: bool = False  # adapts by inner steps of gradient descent
   whole: bool = False  # adapts all weights of a network
-  implicit: bool = False  # its meta-gradient does not go through the inner steps, and is solved for
-  moves: bool = False  # what it adapts has the structure of its parameters, so that there is a change to contrast
-  smooth: bool = False  # takes so many steps that it wants smooth units and usual initial weights
-  any_ways: bool = False  # no weight counts classes, so that training tasks may have more of them than test tasks
+  implicit: bool = False  # its meta-gradient is the solution of a linear system, not a derivative of the inner steps
+  moves: bool = False  # its adapted weights have the structure of its parameters, so their change can be contrasted
+  smooth: bool = False  # has so many inner steps that it needs smooth units and standard initialisation
+  any_ways: bool = False  # no weight depends on the number of classes, which may be larger in training than in the test
   classes_only: bool = False  # cannot regress
-  layerless: bool = False  # can do without layers, on weighted inputs
-  temperature: bool = False  # has one
+  layerless: bool = False  # works without layers, on weighted inputs
+  temperature: bool = False  # has a temperature
   prompt: bool = False  # a transformer reads the examples
-  film: bool = False  # modulates a network of its own
+  film: bool = False  # modulates its own network
   objective: Callable[..., Objective] = settings.make_objective
 
 
@@ -79,11 +79,11 @@ def _steps(number: int) -> Settings:
   return {"inner_steps": number, "test_inner_steps": number}
 
 
-_AT_ONCE = MappingProxyType({"task_chunk": 0})  # with 300 MiB instead of 26, steps with ConML take 3/4 of the time
+_AT_ONCE = MappingProxyType({"task_chunk": 0})  # steps with ConML take 3/4 of the time, with 300 MiB instead of 26
 _PHOTOGRAPHS = MappingProxyType({"inner_rate": 0.1, "inner_steps": 3, "test_inner_steps": 5})
 _RESIDUAL = MappingProxyType({  # its convolutions are slow in a loop over tasks
     "norm": "group", "training": {"tasks_per_step": 8, "task_chunk": 0}})
-_PROMPTS = MappingProxyType({"weight": 0.02, "distance": "sigmoid_squared"})  # ConML's, in context
+_PROMPTS = MappingProxyType({"weight": 0.02, "distance": "sigmoid_squared"})  # ConML's settings for in-context learning
 _SLOWER = 2e-3  # a learning rate
 _POOLED = MappingProxyType({"max_pool": True})
 
@@ -105,7 +105,7 @@ TABLE: Mapping[str, Row] = MappingProxyType({
         descends=True, whole=True, offered={
             "sinusoids": {}, "images": {"training": _AT_ONCE}, "vectors": {},
             "photographs": {**_PHOTOGRAPHS, "training": {"steps": 5000, "task_chunk": -1}}}),
-    "reptile": Row(  # an inner loop as MAML's; the objective differs
+    "reptile": Row(  # the inner loop is MAML's; the objective differs
         _maml, descends=True, whole=True, moves=True, smooth=True, objective=settings.make_reptile, offered={
             "sinusoids": {**_steps(10), "inner_rate": 0.02, "training": {"learning_rate": 3e-3}},
             "images": {**_steps(5), "inner_rate": 0.1, "first_order": True},
@@ -159,7 +159,7 @@ TABLE: Mapping[str, Row] = MappingProxyType({
             "sinusoids": {"contrast": _PROMPTS, "training": {"steps": 6000}},
             "images": {"contrast": _PROMPTS, "training": {"learning_rate": _SLOWER, "task_chunk": 0}}})})
 
-# The settings that not all learners read, and the trait of those that do.
+# The settings that only some learners read, with the trait of these learners.
 _READ_BY: Mapping[str, Callable[[Row], bool]] = MappingProxyType({
     "inner_steps": lambda row: row.descends, "test_inner_steps": lambda row: row.descends,
     "inner_rate": lambda row: row.descends, "first_order": lambda row: row.descends and not row.implicit,
@@ -171,22 +171,22 @@ _READ_BY: Mapping[str, Callable[[Row], bool]] = MappingProxyType({
 
 
 def offered(kind: str) -> dict[str, Row]:
-  """Returns the rows of the learners that recipes of a kind offer, by name."""
+  """Returns the rows of the learners offered by recipes of a kind, by name."""
   return {name: row for name, row in TABLE.items() if kind in row.offered}
 
 
 def defaults(kind: str, own: Callable[[Row], Settings] = lambda row: {}) -> dict[str, Settings]:
-  """Returns the learners of a recipe, each with the settings in which it differs from the recipe's own.
+  """Returns the learners of a recipe, each with its settings that differ from the recipe's.
 
   Args:
-    kind: of the recipe.
-    own: what the recipe sets for learners of a trait; what a row says comes before it.
+    kind: the kind of recipe.
+    own: the recipe's settings for learners with a trait; settings of the row take precedence.
   """
   return {name: merged(own(row), row.offered[kind]) for name, row in offered(kind).items()}
 
 
 def merged(*each: Settings) -> Settings:
-  """Returns settings together, the later before the earlier; groups such as `training` field by field."""
+  """Merges settings; later ones take precedence. Groups such as `training` are merged field by field."""
   result: dict[str, Any] = {}
   for changes in each:
     for field, value in changes.items():
@@ -195,7 +195,7 @@ def merged(*each: Settings) -> Settings:
 
 
 def check(config: Any, kind: str) -> Row:
-  """Returns the row of `config.learner`, having checked that nothing was set which this learner does not read.
+  """Returns the row of `config.learner`, after checking that no setting is changed that the learner does not read.
 
   Raises:
     ValueError: for an unknown learner, or a setting that it does not read.

@@ -1,6 +1,6 @@
-"""The settings that every recipe shares, each named, typed, defaulted and explained once, and what they make.
+"""The settings shared by all recipes, with types, defaults and comments, and the functions they select.
 
-This is where words on the command line become functions.
+Words on the command line become functions here.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from typing import Any, Collection, Mapping, TypeVar
 
 from metajax import objectives
 from metajax.contrast import distances, info_nce
-from metajax.lab.recipe import Test  # noqa: F401, recipes take it from here
+from metajax.lab.recipe import Test  # noqa: F401, re-exported for recipes
 from metajax.lab.recipe import Training  # noqa: F401
 from metajax.lab.recipe import tasks_at_a_time
 from metajax.networks import normalisation
@@ -26,24 +26,24 @@ T = TypeVar("T")
 
 @dataclass
 class Contrast:
-  """ConML's part of the objective."""
-  weight: float = 0.1  # lambda, of the contrastive term (paper: 0.1 for images, 0.02 in context)
+  """The contrastive term of the objective."""
+  weight: float = 0.1  # lambda, the weight of the contrastive term (paper: 0.1 for images, 0.02 in context)
   distance: str = "cosine"  # phi: cosine, squared_euclidean or sigmoid_squared
-  views: str = "support"  # how subsets are drawn: support (the paper's), subsets or halves
+  views: str = "support"  # how subsets are drawn: support (as in the paper), subsets or halves
   num_views: int = 2  # K, for subsets
   view_size: int = 5  # examples in a subset, for subsets
-  loss: str = "difference"  # of D_in and D_out (the paper's), or info_nce (ours), which takes both terms
+  loss: str = "difference"  # of D_in and D_out (as in the paper), or info_nce (ours), which needs both terms
   temperature: float = 0.1  # of info_nce
   align: bool = True  # whether D_in is minimised
   discriminate: bool = True  # whether D_out is maximised
-  stop_full_gradient: bool = False  # whether e*, of the whole task, is taken as a constant (paper: no)
+  stop_full_gradient: bool = False  # whether the full representation e* is a constant in the gradient (paper: no)
 
 
 def choose(field: str, value: str, options: Mapping[str, T]) -> T:
-  """Returns the option that a word names.
+  """Returns the option named by a word.
 
   Raises:
-    ValueError: naming the field, what was given and what is possible.
+    ValueError: naming the field, the given word and the options.
   """
   if value not in options:
     raise ValueError(f"config.{field}={value!r} is not known; choose one of {', '.join(options)}.")
@@ -51,10 +51,10 @@ def choose(field: str, value: str, options: Mapping[str, T]) -> T:
 
 
 def check_at_least(lowest: float, config: Any, *fields: str) -> None:
-  """Raises ValueError for the first of the named fields, such as `training.steps`, that is, or holds, less."""
+  """Raises ValueError for the first of the named fields, such as `training.steps`, with a smaller value or entry."""
   for field in fields:
     value = attrgetter(field)(config)
-    if not all(part >= lowest for part in (value if isinstance(value, tuple) else [value])):  # NaN is not, either
+    if not all(part >= lowest for part in (value if isinstance(value, tuple) else [value])):  # also true for NaN
       raise ValueError(f"config.{field}={value} is too small; it must be {lowest} or more.")
 
 
@@ -62,27 +62,27 @@ def check_positive(config: Any, *fields: str) -> None:
   """Raises ValueError for the first of the named fields that is not positive."""
   for field in fields:
     value = attrgetter(field)(config)
-    if not value > 0:  # NaN is not, either
+    if not value > 0:  # also true for NaN
       raise ValueError(f"config.{field}={value} must be positive.")
 
 
 def check_read(config: Any, **readers: Collection[str]) -> None:
-  """Raises ValueError for a field that was set but that `config.learner` does not read, so that none is ignored.
+  """Raises ValueError for a changed field that `config.learner` does not read, so that no setting is silently ignored.
 
   Args:
-    config: a recipe's, with a field `learner`, all of whose fields have defaults.
-    **readers: for each field that some learners do not read, those that do.
+    config: the settings of a recipe, with a field `learner` and defaults for all fields.
+    **readers: for each field that only some learners read, these learners.
   """
   for field, learners in readers.items():
     if config.learner not in learners and getattr(config, field) != getattr(type(config)(), field):
-      raise ValueError(f"config.{field}={getattr(config, field)} means nothing to the learner {config.learner}; it is "
+      raise ValueError(f"config.{field}={getattr(config, field)} has no effect on the learner {config.learner}; it is "
                        f"read by {', '.join(learners)}.")
 
 
 def check_page(config: Any, learner: str, recipe: str) -> None:
-  """Raises ValueError if `config.learner` is not the one that a page is about; `recipe` is that of all learners."""
+  """Raises ValueError if `config.learner` is not the learner of a recipe; `recipe` is the recipe of all learners."""
   if config.learner != learner:
-    raise ValueError(f"config.learner={config.learner!r} cannot be here: this recipe is a page about {learner}; give "
+    raise ValueError(f"config.learner={config.learner!r} is not allowed: this recipe is only for {learner}; give "
                      f"--config={recipe}:{config.learner}.")
 
 
@@ -97,18 +97,18 @@ def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapp
   """Returns ConML or, with `config.conml` off, the plain episodic objective.
 
   Args:
-    config: a recipe's, with fields `conml` (bool), `contrast` and `training`.
+    config: the settings of a recipe, with fields `conml` (bool), `contrast` and `training`.
     learner, loss, scores: as in `metajax.objectives.episodic`.
 
   Raises:
-    ValueError: for a word or number that a field cannot be.
+    ValueError: for an invalid word or number.
   """
   mapped, contrast = _mapped(config), config.contrast
   if not config.conml:
     return objectives.episodic(learner, loss, scores, **mapped)
   if not (contrast.align or contrast.discriminate):
     raise ValueError("config.contrast.align and config.contrast.discriminate are both False, but ConML needs one of "
-                     "its two terms; turn one on, or give config.conml=False.")
+                     "its two terms; enable one, or give config.conml=False.")
   strategy = choose("contrast.views", contrast.views, {
       "support": lambda: None, "halves": views.halves,
       "subsets": lambda: views.random_subsets(contrast.num_views, contrast.view_size)})()
@@ -122,14 +122,14 @@ def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapp
 
 
 def make_reptile(config: Any, learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]) -> Objective:
-  """Returns Reptile, with ConML or without; arguments and errors as in `make_objective`."""
+  """Returns Reptile's objective, with or without ConML; arguments and errors as in `make_objective`."""
   return objectives.reptile(learner, loss, scores, **_printed_contrast(config, "reptile"), **_mapped(config))
 
 
 def make_autoregressive(config: Any, read: Read, loss: PerExample) -> Objective:
-  """Returns in-context learning's objective, with ConML or without; `read` as in `metajax.objectives.autoregressive`.
+  """Returns the objective of in-context learning, with or without ConML; `read` as in `objectives.autoregressive`.
 
-  The errors are those of `make_objective`.
+  Errors as in `make_objective`.
   """
   terms = {"align": config.contrast.align, "discriminate": config.contrast.discriminate} if config.conml else {}
   return objectives.autoregressive(read, loss, **_printed_contrast(config, "in-context learning", terms),
@@ -137,7 +137,7 @@ def make_autoregressive(config: Any, read: Read, loss: PerExample) -> Objective:
 
 
 def make_distance(contrast: Contrast) -> distances.Distance:
-  """Returns phi.
+  """Returns the distance phi.
 
   Raises:
     ValueError: for an unknown word.
@@ -149,7 +149,7 @@ def make_distance(contrast: Contrast) -> distances.Distance:
 
 
 def make_normalisation(value: str) -> tuple[normalisation.Normalise, str]:
-  """Returns the normalisation that a word names, and the words to print beside every result.
+  """Returns the normalisation named by a word, and the phrase to state with every result.
 
   Raises:
     ValueError: for an unknown word.
@@ -163,7 +163,7 @@ def make_normalisation(value: str) -> tuple[normalisation.Normalise, str]:
 
 
 def _mapped(config: Any) -> dict[str, Any]:
-  """Returns what all objectives take, how tasks are mapped, having checked the settings that all read."""
+  """Returns the arguments shared by all objectives (how tasks are mapped), after checking the common settings."""
   training = config.training
   check_at_least(1, config, "training.tasks_per_step", "training.steps", "training.steps_per_row",
                  "training.steps_per_dispatch", "training.rows_per_checkpoint", "training.keep_newest",
@@ -174,7 +174,7 @@ def _mapped(config: Any) -> dict[str, Any]:
                  "training.keep_every")
   check_at_least(-1, config, "training.task_chunk")
   if config.conml and training.tasks_per_step < 2 and config.contrast.discriminate:
-    raise ValueError(f"config.training.tasks_per_step={training.tasks_per_step}, but ConML tells different tasks apart "
+    raise ValueError(f"config.training.tasks_per_step={training.tasks_per_step}, but ConML compares different tasks "
                      "and needs at least 2 in a meta-batch; give more, or config.contrast.discriminate=False.")
   chunk = tasks_at_a_time(training)
   task_map: TaskMap = objectives.in_chunks(chunk) if chunk else objectives.at_once
@@ -182,12 +182,12 @@ def _mapped(config: Any) -> dict[str, Any]:
 
 
 def _printed_contrast(config: Any, learner: str, more: Collection[str] = ()) -> dict[str, Any]:
-  """Returns weight and distance, for a learner whose contrast is as the paper prints it: `more` alone can be set."""
+  """Returns weight and distance, for a learner whose contrast is fixed by the paper; only `more` can be set."""
   if not config.conml:
     return {"weight": 0.0}
   for field in ("views", "loss", "align", "discriminate", "stop_full_gradient"):
     given, printed = getattr(config.contrast, field), getattr(Contrast(), field)
     if given != printed and field not in more:
-      raise ValueError(f"config.contrast.{field}={given} cannot be with {learner}, whose contrast is as the paper "
-                       f"prints it; leave it at {printed}.")
+      raise ValueError(f"config.contrast.{field}={given} is not allowed with {learner}, whose contrast is fixed as in "
+                       f"the paper; leave it at {printed}.")
   return {"weight": config.contrast.weight, "distance": make_distance(config.contrast)}

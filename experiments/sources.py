@@ -1,4 +1,4 @@
-"""From the name of a data set to a reader of its splits: the words of `--config.data`."""
+"""Maps the name of a data set, as in `--config.data`, to a reader of its splits."""
 
 import functools
 from typing import Callable, Mapping
@@ -10,7 +10,7 @@ from metajax.types import Array
 
 Reader = Callable[[str], ClassData]  # from a split
 
-IMAGE_SIZE = 84  # of a user's images, unless told otherwise: that of miniImageNet
+IMAGE_SIZE = 84  # the default for a user's images: that of miniImageNet
 
 
 def image_reader(data: str, image_size: int = 0) -> Reader:
@@ -18,13 +18,13 @@ def image_reader(data: str, image_size: int = 0) -> Reader:
 
   Args:
     data: omniglot (or omniglot-vinyals), omniglot-lake, glyphs, cifar-fs, fc100; folder:<path>, with one sub-folder of
-      images a class, of which miniimagenet:<path>, tieredimagenet:<path> and cub:<path> take the published classes;
-      npz:<path>, with the arrays inputs and targets; or tfds:<name>, a data set of tensorflow-datasets, prepared as
-      array_record.
-    image_size: the side of images where it can be chosen; 0 is the usual: 28 for Omniglot, 84 for folders and tfds.
+      images per class; miniimagenet:<path>, tieredimagenet:<path> and cub:<path>, such folders with the published
+      classes; npz:<path>, with the arrays inputs and targets; or tfds:<name>, a data set of tensorflow-datasets,
+      prepared as array_record.
+    image_size: the side of images, if it can be chosen; 0: the default, 28 for Omniglot, 84 for folders and tfds.
 
   Raises:
-    ValueError: for another word, a kind without its place, or an image size for data that has one of its own.
+    ValueError: for an unknown word, a kind without its path, or an image size for data of fixed size.
   """
   kind, _, place = data.partition(":")
   placed: Mapping[str, Callable[[], Reader]] = {
@@ -40,8 +40,8 @@ def image_reader(data: str, image_size: int = 0) -> Reader:
       "omniglot-vinyals": functools.partial(_omniglot, False, image_size),
       "omniglot-lake": functools.partial(_omniglot, True, image_size)}
   if image_size and kind not in ("folder", "tfds", "omniglot", "omniglot-vinyals", "omniglot-lake", *listed.PROTOCOLS):
-    raise ValueError(f"config.image_size={image_size} means nothing to config.data={data!r}, whose images have a size "
-                     "of their own; leave it at 0.")
+    raise ValueError(f"config.image_size={image_size} has no effect on config.data={data!r}, whose images have a "
+                     "fixed size; leave it at 0.")
   if kind in placed and place:
     return placed[kind]()
   if data not in named:
@@ -59,14 +59,14 @@ def _listed(protocol: str, place: str, image_size: int) -> Reader:
 
 
 def vector_reader(data: str) -> tuple[Reader, Callable[[Array], Array]]:
-  """Returns the reader of a data set of classes of vectors, and what makes a network's inputs of what is stored.
+  """Returns the reader of a data set of classes of vectors, and the function from stored rows to a network's inputs.
 
   Args:
     data: clinc150, banking77; npz:<path>, with the arrays inputs [n, features] and targets [n]; or tfds:<name>, vectors
-      that `data.tfds_classes.store` wrote, of which counts are taken as those of texts.
+      written by `data.tfds_classes.store`; counts are treated as those of texts.
 
   Raises:
-    ValueError: for another word, or a kind without its place.
+    ValueError: for an unknown word, or a kind without its path.
   """
   kind, _, place = data.partition(":")
   if kind == "npz" and place:

@@ -1,4 +1,4 @@
-"""What learners of vectors are made of, for classes and for real targets: fully connected networks."""
+"""The parts of learners on vectors, for classes and for real targets: fully connected networks."""
 
 from dataclasses import dataclass, field
 import functools
@@ -17,11 +17,11 @@ from metajax.types import Learner, Network
 
 @dataclass
 class Config(inner_loop.Descent):
-  """What the recipes on vectors share."""
-  learner: str = "protonet"  # which; given with the recipe, after a colon
+  """Settings shared by the recipes on vectors."""
+  learner: str = "protonet"  # the learner; given with the recipe, after a colon
   seed: int = 0  # of initialisation and training tasks
-  hidden: tuple[int, ...] = (128, 64)  # units of the layers, the last the features; () weighs inputs
-  temperature: float = 0.1  # of cosines: of a matching network, or where that of prototypes, which is learned, starts
+  hidden: tuple[int, ...] = (128, 64)  # units of the layers, the last of which are the features; (): weighted inputs
+  temperature: float = 0.1  # of cosines: of a matching network, or the initial value of the learned one of prototypes
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(
@@ -33,13 +33,13 @@ def make_learner(config: Config, outputs: int, *, classes: bool, num_steps: int)
   """Returns the learner that `config.learner` names.
 
   Args:
-    config: a recipe's.
-    outputs: the most classes of a task, or the real numbers that a target has.
+    config: the settings of a recipe.
+    outputs: the maximum number of classes per task, or the dimension of real targets.
     classes: whether targets are classes.
-    num_steps: inner steps, for learners that take them.
+    num_steps: the number of inner steps, for learners that have them.
 
   Raises:
-    ValueError: for a learner that is not known, or not for such targets.
+    ValueError: for an unknown learner, or one that does not support such targets.
   """
   *hidden, width = config.hidden or (1,)
   shared = functools.partial(networks.mlp, weights="shared")
@@ -53,14 +53,14 @@ def make_learner(config: Config, outputs: int, *, classes: bool, num_steps: int)
 
 
 def weighted(length: float = 4.0) -> Network:
-  """Returns a network without layers: each input times a positive weight, the whole of one learned length.
+  """Returns a network without layers: inputs times positive weights, scaled to one learned length.
 
-  At its start it changes no angle. With inputs many and sparse, as counts of n-grams are, it learns which of them tell
-  classes apart, and forgets no other.
+  At initialisation it preserves all angles. For many sparse inputs, such as counts of n-grams, it learns which inputs
+  distinguish classes and keeps all others.
   """
 
   def init(key, inputs):
-    del key  # it starts the same always
+    del key  # the initialisation is deterministic
     return {"log_weights": jnp.zeros(inputs.shape[1:], inputs.dtype),
             "log_length": jnp.full((), jnp.log(length), inputs.dtype)}
 
@@ -74,25 +74,25 @@ def weighted(length: float = 4.0) -> Network:
 
 
 def _by_products(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Returns the squared Euclidean distance of two vectors of about one length, by matrix products where mapped.
+  """Returns the squared Euclidean distance of two vectors of similar length; under vmap it uses matrix products.
 
-  The gradient of the differences of many vectors of 2,048 features crashes XLA:CPU; WORKSPACE.md has the condition.
+  The gradient of differences of many vectors with 2,048 features crashes XLA:CPU; see docs/decisions/learners.md.
   """
   return jnp.vdot(a, a) - 2 * jnp.vdot(a, b) + jnp.vdot(b, b)
 
 
 def defaults(own: Callable[[Row], Settings] = lambda row: {}) -> Mapping[str, Settings]:
-  """Returns the learners, each with its own settings; `own` as in `learner_table.defaults`."""
+  """Returns the learners, each with its settings; `own` as in `learner_table.defaults`."""
   return learner_table.defaults("vectors", own)
 
 
 def check(config: Config) -> Row:
-  """Returns the row of the learner; raises ValueError for a setting of it that cannot be, or that it does not read."""
+  """Returns the row of the learner; raises ValueError for a setting that is invalid or that it does not read."""
   inner_loop.check(config)
   check_at_least(1, config, "hidden")
   row = learner_table.check(config, "vectors")
   if not config.hidden and not row.layerless:
     layerless = [name for name, each in learner_table.offered("vectors").items() if each.layerless]
-    raise ValueError(f"config.hidden=() has no layer, which the learner {config.learner} needs; give the units of one "
-                     f"or more, such as (128, 64). {' and '.join(layerless)} alone do without.")
+    raise ValueError(f"config.hidden=() has no layers, but the learner {config.learner} needs one; give the units of "
+                     f"one or more, such as (128, 64). Only {' and '.join(layerless)} need none.")
   return row

@@ -21,7 +21,7 @@ def parse(config: Any, text: str) -> dict[str, Any]:
     text: names of arms, then fields with their values. An item without a field is another value of the field before it.
 
   Raises:
-    ValueError: if an arm is unknown, has no meaning for the recipe, or is given twice.
+    ValueError: if an arm is unknown, does not apply to the recipe, or is given twice.
   """
   arms: dict[str, Any] = {}
   field = ""
@@ -34,7 +34,7 @@ def parse(config: Any, text: str) -> dict[str, Any]:
     else:
       value, name = "", item
     if name in arms:
-      raise ValueError(f"arm {name} is there twice in --arms={text}; give it once.")
+      raise ValueError(f"arm {name} appears twice in --arms={text}; give it once.")
     arms[name] = _with(config, field, value) if field else _named(config, item)
   return arms
 
@@ -83,7 +83,7 @@ def value_of(config: Any, field: str, text: str) -> Any:
 
 def _with(config: Any, field: str, value: str) -> Any:
   if field == "seed" or field.startswith("test."):
-    raise ValueError(f"config.{field} cannot tell arms apart, because all arms share their seeds and test episodes; "
+    raise ValueError(f"config.{field} cannot define arms, because all arms share their seeds and test episodes; "
                      "use another field.")
   return changed(config, {field: value_of(config, field, value)})
 
@@ -95,7 +95,7 @@ def _named(config: Any, name: str) -> Any:
   try:
     arm = from_mapping(config, _NAMED[name])
   except ValueError as error:
-    raise ValueError(f"arm {name} means nothing to this recipe: {error}") from None
+    raise ValueError(f"arm {name} does not apply to this recipe: {error}") from None
   return arm if name != "both" or not hasattr(arm, "contrast") else dataclasses.replace(
       arm, contrast=dataclasses.replace(arm.contrast, align=True, discriminate=True))
 

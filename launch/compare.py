@@ -51,7 +51,7 @@ def main(_: list[str]) -> None:
   others = command_line.compared_with(name, config) if sweeps else {}
   further = [Sweep(field, values, others.get(field, {})) for field, values in sweeps.items()]
   if any(recipe.reading is not None for recipe in compare.check(each, seeds, further)):
-    print("Comparisons do not read examples ahead, with or without workers: each step fetches its own examples.",
+    print("Comparisons do not prefetch examples, with or without workers: each step fetches its own examples.",
           file=sys.stderr)
   path = _WORKDIR.value or f"runs/compare_{command_line.run_name(name)}"
   folder = workdir.claim(path, command_line.recorded(path, name), {

@@ -130,7 +130,7 @@ def _read(path: Path) -> dict[str, Any]:
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{path} is not a record of kills ({error!r}); name another file with --record.") from error
   if others:
-    raise ValueError(f"{path} was begun with another {' and '.join(others)}, so new kills cannot be added to it; "
+    raise ValueError(f"{path} was started with another {' and '.join(others)}, so new kills cannot be added to it; "
                      "remove it, or name another file with --record.")
   return kept
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import sys
 from types import ModuleType
 
-ROOT = Path(__file__).resolve().parents[1]  # of this checkout
+ROOT = Path(__file__).resolve().parents[1]  # in this checkout
 _FOLDER = ROOT / "experiments"
 
 
@@ -51,7 +51,7 @@ def locate(recipe: str) -> Path:
 
 
 def name(recipe: str) -> str:
-  """Returns the canonical name of a recipe, with its argument: bare if it is of this checkout, otherwise its path.
+  """Returns the canonical name of a recipe, with its argument: bare if it is in this checkout, otherwise its path.
 
   Raises:
     ValueError: as in `locate`.
@@ -62,7 +62,7 @@ def name(recipe: str) -> str:
 
 
 def same(one: str, other: str) -> bool:
-  """Returns whether two names, one of which may be a former path, mean the same recipe with the same argument."""
+  """Returns whether two names refer to the same recipe with the same argument; either may be a former path."""
   try:
     return one == other or name(one) == name(other)
   except ValueError:  # one of them no longer exists
@@ -81,14 +81,13 @@ def load(recipe: str) -> ModuleType:
   spec = importlib.util.spec_from_file_location(path.stem, path)
   assert spec is not None and spec.loader is not None
   module = importlib.util.module_from_spec(spec)
-  sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
+  sys.modules.setdefault(path.stem, module)  # dataclasses look up their module
   spec.loader.exec_module(module)
   return module
 
 
 def _bare(path: Path) -> str:
-  """Returns the bare name that a path may mean: the path itself, or the name of a file now or formerly in experiments.
-  """
+  """Returns the bare name of a path: a name without suffix, or that of a file now or formerly in experiments."""
   if path.suffix != ".py":
     return str(path)
   return path.stem if _FOLDER.name in (path.parent.name, path.parent.parent.name) else ""
@@ -98,6 +97,6 @@ def _missing(word: str, path: Path, ours: dict[str, Path]) -> str:
   beside = {other.stem: str(other) for other in sorted(path.parent.glob("*.py")) if is_recipe(other)}
   known = {**{bare: bare for bare in ours}, **beside}
   close = [known[each] for each in difflib.get_close_matches(path.stem, known, n=3)]
-  where = "" if path.is_absolute() or path.suffix != ".py" else f" in {Path.cwd()}, where this command was given"
+  where = "" if path.is_absolute() or path.suffix != ".py" else f" in {Path.cwd()}, the working directory"
   hint = f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(known.values())}."
   return f"recipe {word} does not exist{where}{hint}"

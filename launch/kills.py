@@ -15,7 +15,7 @@ import jax
 from launch.local_pod import free_address
 from metajax.lab.preemption import REQUEUE
 
-_TIMEOUT = 120.0  # seconds that a run may take: about a hundred times what it needs
+_TIMEOUT = 120.0  # time limit of a run in seconds: about a hundred times the usual
 _COMPARED = ("metrics.csv", "test.json", "test_episodes.npz")
 
 
@@ -62,7 +62,7 @@ class Pod:
       time.sleep(0.001)
 
   def codes(self) -> list[int]:
-    """Returns the exit codes of the processes that have ended, negative for a signal."""
+    """Returns the exit codes of the finished processes, negative for a signal."""
     for child in [child for child in self._children if child not in self._codes]:
       ended, status = os.waitpid(child, os.WNOHANG)
       if ended:
@@ -106,7 +106,7 @@ class _Saves:
     self._left = self._found()
 
   def under_way(self) -> set[str]:
-    """Returns their names; must be polled, because another save of the same step has the same name."""
+    """Returns the names of saves in progress; must be polled, because a repeated save of a step has the same name."""
     found = self._found()
     self._left &= found
     return found - self._left
@@ -144,7 +144,7 @@ def trial(arguments: Sequence[str], layout: Layout, workdir: Path, kills: Sequen
 
 
 def _send(pod: Pod, kill: Kill, saves: _Saves) -> bool:
-  """Waits for the moment of a kill and sends it; returns whether the run was still in order by then."""
+  """Waits for the moment of a kill and sends it; returns False if the run ended or failed before."""
   begun, waiting = time.monotonic(), kill.in_save
   while not any(pod.codes()) and not pod.is_over():
     now, saving = time.monotonic(), bool(saves.under_way())
@@ -158,7 +158,7 @@ def _send(pod: Pod, kill: Kill, saves: _Saves) -> bool:
 
 
 def _fits(codes: Sequence[int], kill: Kill) -> bool:
-  """Returns whether a run that was hit has ended as it should.
+  """Returns whether a killed run has ended as expected.
 
   SIGTERM before training begins ends a process immediately; the rest of its pod is killed.
   """
@@ -180,7 +180,7 @@ def _fork(arguments: Sequence[str], devices: int, log: Path) -> int:
     for number in (1, 2):
       os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     jax.config.update("jax_num_cpu_devices", devices)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # less time spent on compiling
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # compile faster
     sys.argv = ["launch.train", *arguments]
     runpy.run_module("launch.train", run_name="__main__", alter_sys=True)
     code = 0

@@ -46,7 +46,7 @@ def read(name: str, path: Path, results: Path) -> Page:
     result = json.loads(measured.read_text(encoding="utf-8"))
     takes = f"{result['minutes']} min of training, measured on {result['machine']}"
   return Page(name, _paragraph(page, r"\A"), _paragraph(page, r"^Learners: ").rstrip("."),
-              _paragraph(page, r"^Needs: ") or "what its page says", takes)
+              _paragraph(page, r"^Needs: ") or "see its docstring", takes)
 
 
 def main(_: list[str]) -> None:

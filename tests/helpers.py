@@ -1,4 +1,4 @@
-"""Unlike tasks and small learners for tests: a leak across tasks, or from padding, must show."""
+"""Dissimilar tasks and small learners for tests, so that leaks between tasks or from padding are detected."""
 
 import contextlib
 
@@ -12,7 +12,7 @@ from metajax.types import Episode, Examples, Network
 
 @contextlib.contextmanager
 def compiled_quickly():
-  """Within it programs are compiled fast, and not into fast ones."""
+  """A context in which programs compile fast, without optimisation."""
   jax.config.update("jax_disable_most_optimizations", True)
   try:
     yield
@@ -21,7 +21,7 @@ def compiled_quickly():
 
 
 def classification_episodes(num_tasks=3, ways=3, shots=2, queries=2, size=(4,), seed=0, dtype=np.float32, padding=0):
-  """Returns episodes of unlike tasks, each set with `padding` examples that mean nothing, shuffled in."""
+  """Returns episodes of dissimilar tasks, with `padding` masked examples shuffled into each set."""
   random = np.random.default_rng(seed)
   scales = np.arange(1, num_tasks + 1).reshape(-1, *[1] * (len(size) + 1))
 
@@ -37,7 +37,7 @@ def classification_episodes(num_tasks=3, ways=3, shots=2, queries=2, size=(4,), 
 
 
 def regression_episodes(num_tasks=3, shots=5, queries=4, seed=0, dtype=np.float32, padding=0):
-  """Returns episodes of unlike sinusoids."""
+  """Returns episodes of dissimilar sinusoids."""
   random = np.random.default_rng(seed)
   amplitude, phase = random.uniform(0.5, 4, (num_tasks, 1, 1)), random.uniform(0, 3, (num_tasks, 1, 1))
 
@@ -64,7 +64,7 @@ def _padded(inputs, targets, padding, random, ways) -> Examples:
 
 
 def filled(tree, mask, value):
-  """Returns arrays with a value, NaN for instance, in the rows that the mask leaves out; integers are as they were."""
+  """Returns arrays with a value, such as NaN, in the rows that are masked out; integers are unchanged."""
 
   def fill(leaf):
     rows = jnp.reshape(mask, (*jnp.shape(mask), *[1] * (leaf.ndim - jnp.ndim(mask))))
@@ -74,7 +74,7 @@ def filled(tree, mask, value):
 
 
 def fill_padding(episode, value):
-  """Returns an episode, or a meta-batch of them, with a value for all inputs and real targets of padding."""
+  """Returns an episode, or a meta-batch, with a value in all inputs and real targets of padding."""
   return Episode(*(Examples(*filled((part.inputs, part.targets), part.mask, value), part.mask) for part in episode))
 
 

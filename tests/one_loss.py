@@ -1,4 +1,4 @@
-"""Somebody's program that imports one loss: mypy reads it strictly (setup.cfg), test_ergonomics.py runs it."""
+"""A user's program that imports one loss: mypy checks it strictly (setup.cfg), test_ergonomics.py runs it."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ Params = dict[str, jax.Array]
 
 
 def features(params: Params, inputs: jax.Array) -> jax.Array:
-  """Returns `[N, D]` of inputs `[N, I]`."""
+  """Returns the features `[N, D]` of inputs `[N, I]`."""
   return jnp.tanh(inputs @ params["weights"])
 
 

@@ -1,7 +1,7 @@
-"""ConML written again the slow obvious way: NumPy, float64, loops over tasks and examples, no masks but `continue`.
+"""A slow reference implementation of ConML: NumPy, float64, loops over tasks and examples, padding left out.
 
-Nothing here is shared with the library. Networks are two layers with tanh, their gradients written by hand; the
-meta-gradient is by finite differences of fourth order, good to about ten digits.
+It shares no code with the library. Networks have two tanh layers with hand-written gradients. The meta-gradient uses
+fourth-order finite differences, accurate to about ten digits.
 """
 
 import numpy as np

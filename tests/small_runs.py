@@ -1,4 +1,4 @@
-"""A whole recipe in miniature, for tests of runs."""
+"""A small complete recipe for tests of runs."""
 
 import csv
 from pathlib import Path
@@ -14,7 +14,7 @@ from metajax.training.evaluation import Estimate
 
 def build_sinusoid(*, conml: bool = True, pictures: bool = False, hidden: tuple[int, ...] = (4,), **training
                    ) -> Recipe:
-  """Returns a sinusoid recipe of 8 steps, a row every 2 and a checkpoint every 4, or with other settings."""
+  """Returns a sinusoid recipe with 8 steps, a row every 2 and a checkpoint every 4, or with other settings."""
   settings = {"steps": 8, "tasks_per_step": 8, "steps_per_row": 2, "steps_per_dispatch": 1, "rows_per_checkpoint": 2}
   config = sinusoid.Config(
       shots=3, queries=3, test_queries=5, hidden=hidden, conml=conml, test=Lists(episodes=6, val_episodes=4),
@@ -24,18 +24,18 @@ def build_sinusoid(*, conml: bool = True, pictures: bool = False, hidden: tuple[
 
 
 def stop_after(polls: int):
-  """Returns a request to stop that is made after so many questions."""
+  """Returns a stop request that becomes true after a number of calls."""
   left = iter([False] * polls)
   return lambda: next(left, True)
 
 
 def run(built: Recipe, workdir: Path, **options: Any) -> tuple[list[str], dict[str, Estimate]]:
-  """Runs a recipe; returns what it said and its results."""
+  """Runs a recipe; returns its messages and results."""
   said: list[str] = []
   return said, runs.run(built, workdir, say=said.append, **options)
 
 
 def rows(workdir: Path) -> list[dict[str, str]]:
-  """Returns the table of metrics that a run left."""
+  """Returns the metrics of a run."""
   with open(workdir / "metrics.csv", newline="", encoding="utf-8") as file:
     return list(csv.DictReader(file))

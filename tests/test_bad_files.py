@@ -1,7 +1,7 @@
-"""Files of every kind that is read, damaged in every way: a sentence (ValueError), or what was in them; nothing else.
+"""Damaged files of every kind: reading gives a ValueError with one sentence, or the original contents; nothing else.
 
-A file is cut short, has bytes changed, or is another file altogether; hypothesis draws where and how. Files that were
-made to do harm (pickles, bombs, names that lead elsewhere) have tests of their own below.
+A file is truncated, has changed bytes, or is a different file; hypothesis chooses where and how. Malicious files
+(pickles, decompression bombs, paths that lead elsewhere) have separate tests below.
 """
 
 import csv
@@ -31,7 +31,7 @@ from tests.test_bad_inputs import answer, refusal
 pytestmark = pytest.mark.bad_input
 
 _many = settings(max_examples=40, deadline=None, derandomize=True, database=None)
-# Of an image whose damage can be borne, Pillow warns.
+# Pillow warns of images with tolerable damage.
 _warned = pytest.mark.filterwarnings("ignore")
 
 
@@ -128,7 +128,7 @@ _FILES = {"npz": _npz, "npz, packed": _small_npz, "csv": _csv, "parquet": _parqu
 def whole(request, tmp_path_factory):
   """A file, its bytes, and a call that reads it."""
   path, read = _FILES[request.param](tmp_path_factory.mktemp("whole"))
-  read()  # it is whole
+  read()  # it is intact
   return path, path.read_bytes(), read
 
 
@@ -171,7 +171,7 @@ def test_another_file_in_its_place(whole, contents):
 
 
 class _Trap:
-  """Its pickle makes a folder as it is loaded."""
+  """Its pickle creates a folder when loaded."""
 
   def __init__(self, place):
     self.place = place
@@ -207,7 +207,7 @@ def test_an_array_that_declares_more_than_there_is(tmp_path, declared):
 
 @pytest.mark.parametrize("size", [2**45, 2**62])
 def test_a_bomb_is_not_unpacked(tmp_path, size):
-  """A member that says it is that large, as one of zeros does that was packed a thousandfold."""
+  """A member that declares this size, like zeros compressed a thousandfold."""
   with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
     archive.writestr("inputs.npy", bytes(1000))
     archive.writestr("targets.npy", bytes(1000))

@@ -1,6 +1,6 @@
-"""Bad input to every public function: a sentence (ValueError), or the correct result; nothing else.
+"""Bad input to every public function gives a ValueError with one sentence, or the correct result; nothing else.
 
-What is asked of shapes and types alone is asked without computing (`jax.eval_shape`), so that there can be many.
+Checks of shapes and dtypes run without computation (`jax.eval_shape`), so there can be many.
 """
 
 import ast
@@ -41,7 +41,7 @@ _LABELS = np.array([0, 1, 0, 1])
 
 
 def answer(call):
-  """Returns the result of a call, or the sentence with which it refuses; anything else that it raises goes on."""
+  """Returns the result of a call, or the message of its ValueError; other errors propagate."""
   try:
     return call()
   except ValueError as error:
@@ -51,14 +51,14 @@ def answer(call):
 
 
 def refusal(call):
-  """Returns the sentence with which a call refuses."""
+  """Returns the message of a call's ValueError."""
   with pytest.raises(ValueError) as raised:
     call()
   return answer(call) and str(raised.value)
 
 
 class Array(NamedTuple):
-  """A shape and a type."""
+  """A shape and a dtype."""
   shape: tuple
   dtype: str
 
@@ -139,7 +139,7 @@ def test_support_and_query_are_alike(support, query, name):
 @_many
 @given(_arrays, st.sampled_from(sorted(_LEARNERS)), st.sampled_from(sorted(_OBJECTIVES)))
 def test_objectives_of_targets_of_any_shape_and_type(targets, learner, objective):
-  """Of tasks that are well-formed but that the learner was not made for."""
+  """Well-formed tasks for which the learner was not built."""
   part = examples(np.zeros((2, 3, 1), np.float32), np.zeros((2, 3, *targets.shape), targets.dtype),
                   np.ones((2, 3), bool))
   made, loss = _LEARNERS[learner]
@@ -158,7 +158,7 @@ def test_classes_from_arrays_of_any_shape_and_type(inputs, targets):
 
 @pytest.mark.parametrize("name", _PHIS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_no_number_is_not_hidden(name, bad):
+def test_non_finite_values_are_not_hidden(name, bad):
   full = jnp.ones((3, 2)).at[1, 1].set(bad)
   assert not np.isfinite(contrast.contrastive_loss(full, full[:, None], _PHIS[name]))
 
@@ -210,7 +210,7 @@ _COUNTS = {
 
 @pytest.mark.parametrize("value", _WRONG)
 @pytest.mark.parametrize("place", _COUNTS)
-def test_numbers_that_are_none(place, value):
+def test_invalid_counts_are_rejected(place, value):
   assert refusal(lambda: _COUNTS[place](_WRONG[value]))
 
 
@@ -221,13 +221,13 @@ def test_numbers_of_numpy_are_numbers(place):
 
 @pytest.mark.parametrize("bad", ["low", None, float("nan"), float("inf"), True])
 @pytest.mark.parametrize("name", ["amplitude", "phase", "span"])
-def test_ranges_that_are_none(name, bad):
+def test_invalid_ranges_are_rejected(name, bad):
   for ends in ((bad, 1.0), (0.0, bad)):
     assert name in refusal(lambda: sinusoids(2, 2, **{name: ends}))
 
 
 @pytest.mark.parametrize("label", [-1, -5, 2, 100])
-def test_a_label_out_of_range_is_no_other_label(label):
+def test_a_label_out_of_range_matches_no_class(label):
   outputs = jnp.array([[0.0, 1.0], [2.0, 0.0]])
   found = jax.jit(losses.softmax_cross_entropy)(outputs, jnp.array([label, 0]))
   assert np.isnan(found[0]) and np.isfinite(found[1])
@@ -285,6 +285,6 @@ def test_no_pickle_is_ever_loaded():
           assert isinstance(node.value, ast.Constant) and node.value.value is False, path
 
 
-def test_networks_that_cannot_be():
+def test_invalid_networks_are_rejected():
   for width in (0, -1, "4", 1.5):
     assert refusal(lambda: networks.mlp((width,), 1).init(jax.random.key(0), jnp.ones((3, 1))))

@@ -1,4 +1,4 @@
-"""The documentation: every public symbol has its words, every link leads somewhere, the site builds unwarned."""
+"""The documentation: every public symbol has a docstring, every link works, the site builds without warnings."""
 
 import ast
 import doctest
@@ -48,7 +48,7 @@ def test_what_is_undocumented_can_be_seen():
   assert undocumented(text) == ["f", "C"]
 
 
-def test_the_front_door_is_small_and_says_what_is_behind_it():
+def test_the_public_interface_is_small_and_documented():
   assert len(metajax.__all__) <= 20 and all(hasattr(metajax, name) for name in metajax.__all__)
   guide = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
   for name in metajax.__all__:
@@ -56,7 +56,7 @@ def test_the_front_door_is_small_and_says_what_is_behind_it():
     assert f"`{name}`" in guide, name
 
 
-def test_what_pages_link_to_is_there():
+def test_links_of_pages_work():
   broken = []
   for page in (ROOT / "docs").rglob("*.md"):
     if {"_build", "api"}.isdisjoint(page.relative_to(ROOT / "docs").parts[:1]):
@@ -67,8 +67,8 @@ def test_what_pages_link_to_is_there():
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
-  pytest.importorskip("furo", reason='the site goes UNBUILT: pip install "metajax[docs]".')
-  # Pages are written beside their sources while the site is built, so it is built from a copy.
+  pytest.importorskip("furo", reason='the site is NOT BUILT: pip install "metajax[docs]".')
+  # Building the site writes pages next to their sources, so it is built from a copy.
   folder = tmp_path / "repository"
   folder.mkdir()
   for name in ("README.md", "metajax"):
@@ -81,7 +81,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
   built = {str(path.relative_to(folder / "site")) for path in (folder / "site").rglob("*.html")}
   assert {"index.html", "objective.html", "choosing.html", "api.html", "results.html"} <= built
   text = "".join((folder / "site" / name).read_text(encoding="utf-8") for name in built)
-  assert 'href="https://github.com/metajax/metajax/tree/main/metajax/learners"' in text  # out of the site
+  assert 'href="https://github.com/metajax/metajax/tree/main/metajax/learners"' in text  # leads out of the site
   for path in MODULES:
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for node in ast.parse(path.read_text(encoding="utf-8")).body:

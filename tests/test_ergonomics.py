@@ -1,4 +1,4 @@
-"""The library in other people's programs: JAX's own checks on, and under every transformation, ConML means the same."""
+"""The library in users' programs: ConML is the same under JAX's checks and under every transformation."""
 
 import functools
 
@@ -16,12 +16,12 @@ from tests import one_loss
 from tests.learners.table import ROWS, start
 
 SOME = ("maml", "protonet", "in_context")
-FEW = ("maml", "protonet")  # to compile more would cost more than it tells
+FEW = ("maml", "protonet")  # more compilation is not worth its cost
 
 
 @functools.cache
 def built(name, axis_name=None):
-  """Returns the gradient of a learner's ConML objective, its parameters, and four unlike tasks."""
+  """Returns the gradient of a learner's ConML objective, its parameters, and four dissimilar tasks."""
   learner, params, episodes = start(ROWS[name])
   episodes = jax.tree.map(lambda leaf: jnp.concatenate([leaf, _halved(leaf[:1])]), episodes)
   objective = objectives.conml(learner, ROWS[name].loss, weight=0.5, axis_name=axis_name)
@@ -35,7 +35,7 @@ def built(name, axis_name=None):
 
 @functools.cache
 def alone(name):
-  """Returns that gradient compiled, for one device."""
+  """Returns this gradient, compiled for one device."""
   return jax.jit(built(name)[0])
 
 
@@ -50,10 +50,10 @@ def close(got, want):
 
 
 @pytest.mark.parametrize("name", [*SOME, "protonet_cosine", "ridge_regression"])
-def test_no_nan_on_the_way(name):
+def test_no_intermediate_nan(name):
   gradient, params, episodes = built(name)
-  # A task without a single example of one of its classes, and two tasks that are one and the same: where norms and
-  # distances are zero.
+  # A task without examples of one of its classes, and two identical tasks: cases in which norms and distances are
+  # zero.
   support = episodes.support
   gone = support.mask.at[0].set(support.mask[0] & (support.targets[0].reshape(support.mask.shape[1], -1)[:, 0] != 0))
   episodes = episodes._replace(support=support._replace(mask=gone))

@@ -1,4 +1,4 @@
-"""Labelled sets: joined, thinned, averaged over, and refused where they are malformed."""
+"""Labelled sets: union, subsets, means, and rejection of malformed sets."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def test_take_keeps_inputs_targets_and_mask_together():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_padding_is_zero_whatever_was_there(value):
+def test_padding_is_zero_for_any_contents(value):
   mask = jnp.asarray([True, False])
   inputs = {"a": jnp.asarray([[[1.5, 2.5]], [[value, value]]]), "b": jnp.asarray([3, 4]), "c": mask | True,
             "d": Mixture(*jnp.asarray([[1.0, value], [2.0, value], [0.5, value]]), jnp.asarray([1, 2]))}
@@ -74,7 +74,7 @@ def test_well_formed_episodes_are_counted_also_when_traced():
 
 
 def malformed():
-  """Yields an episode with one thing wrong, and the sentence that says so."""
+  """Yields an episode with one fault, and its error message."""
   support, query = classification_episodes(3, ways=3, shots=2, queries=4)
   for name in ("support", "query"):
     good = Episode(support, query)

@@ -1,4 +1,4 @@
-"""The import law: modules depend on what lies below them, on nothing beside them in a circle, and on no machine."""
+"""The import rules: modules depend only on lower layers, not on each other in cycles, and not on a machine."""
 
 import ast
 import pathlib
@@ -22,7 +22,7 @@ LAYERS = (
   ("launch",),
   ("benchmarks",),
 )
-# Who may not know whom, though the layers would allow it.
+# Imports that are forbidden although the layers would allow them.
 FORBIDDEN = {
   "metajax.learners": ("metajax.networks", "metajax.losses", "metajax.objectives", "metajax.tasks"),
   "metajax.objectives": ("metajax.learners", "metajax.tasks"),
@@ -31,7 +31,7 @@ FORBIDDEN = {
 }
 ONLY = {"metajax.lab.reports": ("metajax.types", "metajax.lab.reports"),
         "metajax.lab.statistics": ()}
-# What a program is compiled for is known where it is lowered (`kernels`), and where devices are at hand.
+# The target platform is known at lowering (`kernels`), and where devices are handled.
 OF_A_PLATFORM = re.compile(r"\b(default_backend|optimization_barrier)\b")
 MAY_ASK = ("metajax.kernels", "metajax.training", "metajax.lab", "launch", "benchmarks")
 CONTAINERS = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
@@ -45,15 +45,15 @@ def within(module, package):
 
 
 def layer(module):
-  """Returns the height of a module, or None where nobody has given it a place."""
-  if module == "metajax":  # the front door, through which experiments may come in but no part of the library
+  """Returns the layer of a module, or None if it has none."""
+  if module == "metajax":  # the top-level package, which experiments may import but no part of the library
     return LAYERS.index(("experiments",))
   heights = [height for height, layer in enumerate(LAYERS) for package in layer if within(module, package)]
   return heights[0] if heights else None
 
 
 def imported(tree, known):
-  """Returns the modules that a module imports, wherever in it; a name from a package counts as its submodule if one."""
+  """Returns all modules that a module imports; a name from a package counts as its submodule if it is one."""
   found = set()
   for node in ast.walk(tree):
     if isinstance(node, ast.Import):
@@ -66,7 +66,7 @@ def imported(tree, known):
 
 
 def law_broken(sources):
-  """Returns a sentence for each breach of the import law by `sources`, a dict from module names to their text."""
+  """Returns a sentence for each breach of the import rules by `sources`, a dict from module names to their text."""
   breaches = []
   imports = {name: imported(ast.parse(text), sources) for name, text in sources.items()}
   for name, targets in imports.items():
@@ -94,7 +94,7 @@ def law_broken(sources):
 
 
 def circles(imports):
-  """Returns a sentence for each module that can reach itself."""
+  """Returns a sentence for each module that imports itself directly or indirectly."""
   breaches = []
   for start in imports:
     reached, waiting = set(), [start]
@@ -127,7 +127,7 @@ def is_table(node, tree):
 
 
 def mutable_state(text):
-  """Returns the lines at which a module holds state: a container that can change, or an array, made on import."""
+  """Returns the lines at which a module creates state on import: a mutable container or an array."""
   lines, tree = [], ast.parse(text)
   for node in tree.body:
     value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
@@ -141,7 +141,7 @@ def mutable_state(text):
 
 
 def machine_paths(text):
-  """Returns what looks like a place on the machine of whoever wrote it; `/home/u` is nobody's."""
+  """Returns paths that look specific to an author's machine; `/home/u` is allowed."""
   roots = "work|root|home|Users|mnt|tmp|opt|srv|data"
   return re.findall(rf"(?<![\w.}}>~/:-])/(?!home/u\b)(?:{roots})/[\w.+-]+", text)
 
@@ -159,15 +159,15 @@ SOURCES = read_sources()
 each_module = pytest.mark.parametrize("name", SOURCES)
 
 
-def test_the_law_holds():
+def test_the_import_rules_hold():
   assert len(SOURCES) > 30
   assert law_broken(SOURCES) == []
 
 
 @each_module
-def test_a_module_says_what_it_is_and_is_short(name):
+def test_a_module_has_a_docstring_and_is_short(name):
   text = SOURCES[name]
-  if text.strip():  # an empty `__init__` has nothing to say
+  if text.strip():  # an empty `__init__` needs no docstring
     assert ast.get_docstring(ast.parse(text)), f"{name} has no docstring"
   longest = 250 if within(name, "metajax") and not within(name, "metajax.kernels") else 400
   assert len(text.splitlines()) <= longest
@@ -175,7 +175,7 @@ def test_a_module_says_what_it_is_and_is_short(name):
 
 @each_module
 def test_a_module_asks_for_no_platform(name):
-  """Whoever compiles a program for a TPU on a machine without one must get the TPU's program."""
+  """A program compiled for a TPU on a machine without one must be the TPU's program."""
   assert any(within(name, package) for package in MAY_ASK) or not OF_A_PLATFORM.search(SOURCES[name])
 
 
@@ -188,7 +188,7 @@ def test_a_module_holds_no_state(name):
   assert mutable_state(SOURCES[name]) == []
 
 
-def test_no_file_knows_a_machine():
+def test_no_file_has_a_path_of_a_machine():
   paths = [path for folder in (*PACKAGES, "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
   paths += [path for name in ("setup.cfg", "README.md") if (path := ROOT / name).exists()]
   assert {str(path): found for path in paths if (found := machine_paths(path.read_text()))} == {}
@@ -220,7 +220,7 @@ def test_no_file_knows_a_machine():
   ("metajax.newcomer", "import jax", "no layer"),
   ("metajax.checks", "from metajax.losses import accuracy", "itself"),
 ])
-def test_the_law_can_be_broken(name, line, breach):
+def test_breaches_of_the_import_rules_are_detected(name, line, breach):
   sources = {module: "" for module in SOURCES}
   sources |= {"metajax.losses": "from metajax import checks", "metajax.newcomer": ""}
   assert law_broken(sources | {name: ""}) == []

@@ -1,4 +1,4 @@
-"""What an import costs: `metajax` is lazy, and `contrast` brings jax and nothing heavier."""
+"""The cost of imports: `metajax` is lazy, and `contrast` imports jax and nothing heavier."""
 
 import importlib
 import subprocess
@@ -25,16 +25,16 @@ def test_the_contrast_brings_nothing_but_jax(line):
   assert loaded(line, HEAVY) == []
 
 
-def test_the_short_path_brings_no_laboratory():
+def test_the_short_path_does_not_import_the_lab():
   assert loaded("import metajax; metajax.train, metajax.learners, metajax.objectives, metajax.tasks", NEITHER_NOR) == []
 
 
 @pytest.mark.parametrize("name", metajax.__all__)
-def test_every_name_at_the_door_is_there(name):
+def test_every_public_name_exists(name):
   assert getattr(metajax, name) is not None and name in dir(metajax)
 
 
-def test_another_name_is_refused_with_those_there_are():
+def test_an_unknown_name_is_rejected_with_the_known_ones():
   with pytest.raises(AttributeError, match="no attribute 'maml'; it has adapt, "):
     metajax.maml
 

@@ -1,4 +1,4 @@
-"""Losses and scores against NumPy, on numbers that differ from one another."""
+"""Losses and scores against NumPy, on distinct numbers."""
 
 import jax
 import jax.numpy as jnp

@@ -11,7 +11,7 @@ from metajax.measures import average_precision, delta_average_precision
 _RANDOM = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("levels", [2, 5, 1000])  # few levels: many examples score the same
+@pytest.mark.parametrize("levels", [2, 5, 1000])  # few levels, so that many scores are equal
 def test_average_precision_is_that_of_scikit_learn(levels):
   measure = jax.jit(average_precision)
   for _ in range(5):

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, cut short, and each `.ipynb` is made of its text."""
+"""Shortened notebooks run from top to bottom, and each `.ipynb` matches its text."""
 
 import os
 import pathlib
@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 with warnings.catch_warnings():
-  warnings.simplefilter("ignore")  # of jupyter's own making
+  warnings.simplefilter("ignore")  # warnings of jupyter
   import jupytext
   from nbclient import NotebookClient
   import nbformat
@@ -32,18 +32,18 @@ def test_a_notebook_is_its_text_and_begins_as_it_should(name):
   assert f"({name}.py)" in (FOLDER / "index.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.filterwarnings("ignore")  # of jupyter's own making; those of the notebook's are in another process
+@pytest.mark.filterwarnings("ignore")  # warnings of jupyter; the notebook's own are in another process
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs(name, tmp_path):
   assert len(NAMES) == 5
   notebook = jupytext.read(FOLDER / f"{name}.py")
   environment = {**os.environ, "METAJAX_SHORT": "1", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "",
-                 "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # a program that runs a few times need not be a good one
+                 "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # programs run only a few times
                  "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
   client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
   client.execute(env=environment)
   code = [cell for cell in notebook.cells if cell.cell_type == "code"]
   shown = [output for cell in code for output in cell.outputs if "image/png" in output.get("data", {})]
-  assert shown, "a notebook without a picture"
+  assert shown, "a notebook without a figure"
   complaints = [output.text for cell in code for output in cell.outputs if output.get("name") == "stderr"]
   assert not complaints

@@ -1,4 +1,4 @@
-"""The compiled step of eight devices: no collective that nobody asked for, no device that does more than its share."""
+"""The compiled step on eight devices: no unexpected collectives, and no device does more than its share."""
 
 import math
 import re
@@ -61,7 +61,7 @@ def test_only_the_collectives_that_were_asked_for_and_a_fair_share_of_the_work(m
     compiled[devices] = advance.lower(state, data).compile()
   found = cost.collectives(compiled[8])
   assert set(found) == {"all-reduce"}
-  # The gradient, the contrast's origin and its centre, each as long as the parameters; the rest are metrics.
+  # The gradient, the contrast's origin and its mean, each of the size of the parameters; the rest are metrics.
   numbers = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   assert 3 * 4 * numbers <= sum(found["all-reduce"]) <= 3 * 4 * numbers + 4 * 64
   work = {devices: _products(program.as_text()) for devices, program in compiled.items()}
@@ -70,7 +70,7 @@ def test_only_the_collectives_that_were_asked_for_and_a_fair_share_of_the_work(m
 
 @pytest.mark.parametrize("mapped, spread_state", [(over_tasks_by_pmap, False), (over_tasks, True)])
 def test_however_it_is_mapped_and_kept_the_numbers_are_the_same(mapped, spread_state):
-  # Clipping by the global norm is what a carelessly spread optimizer gets wrong.
+  # Clipping by the global norm is a typical error of naively sharded optimizers.
   optimizer = optax.chain(optax.clip_by_global_norm(1e-3), optax.adam(1e-2))
   advance, state, data = _advance(1, optimizer=optimizer)
   other, spread_over, same_data = _advance(8, mapped=mapped, spread_state=spread_state, optimizer=optimizer)

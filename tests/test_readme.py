@@ -1,4 +1,4 @@
-"""Every Python block of README.md and of the guide to learners runs, and what it says of itself is true."""
+"""Every Python block of README.md and of the guide to learners runs, with the documented results."""
 
 import functools
 import pathlib
@@ -26,7 +26,7 @@ def blocks(section):
 
 @pytest.fixture
 def everyday_jax():
-  """The flags of a user who has set none."""
+  """Default flags."""
   with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
     yield
 
@@ -39,11 +39,11 @@ def test_importing_one_loss(everyday_jax, library):
   exec(block, names)
   said, model = next(each for each in models if library in each[0])
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of another library's making
+    warnings.simplefilter("ignore")  # warnings of another library
     exec(model, names)
   params, gradient = names["params"], names["gradient"]
   assert jax.tree.structure(params) == jax.tree.structure(gradient) and float(optax.tree.norm(gradient)) > 0
-  # The gradient is one of ConML's loss: a step along it makes the loss smaller.
+  # The gradient is that of ConML's loss: a step against it decreases the loss.
   apply = eval(re.search(r"step\(params, (.*), support, query\)", model).group(1), names)
   loss = jax.jit(functools.partial(names["conml"], apply=apply, support=names["support"], query=names["query"]))
   stepped = jax.tree.map(lambda w, g: w - 0.01 * g, params, gradient)
@@ -51,7 +51,7 @@ def test_importing_one_loss(everyday_jax, library):
 
 
 def short(block):
-  """Returns a block of README with a few steps and episodes instead of thousands."""
+  """Returns a block of README with few steps and episodes instead of thousands."""
   found = re.sub(r"steps=[\d_]+", "steps=60", block).replace("loss))", "loss, episodes=20))")
   assert found != block
   return found
@@ -95,14 +95,14 @@ def test_the_guide_to_learners(everyday_jax):
     (loss, _), gradient = step(params, episodes, jax.random.key(1))
     params, state = descend(optimizer, gradient, state, params)
   assert loss < start and {"d_in", "d_out", "accuracy"} <= set(metrics)
-  # The first law: what padding holds changes nothing.
+  # The first law: the contents of padding change nothing.
   support = episodes.support
   rubbish = episodes._replace(support=support._replace(
       inputs=jnp.where(support.mask[..., None], support.inputs, 77.0)))
   assert step(params, rubbish, jax.random.key(1))[0][0] == step(params, episodes, jax.random.key(1))[0][0]
 
 
-def test_what_readme_links_to_is_there():
+def test_links_of_the_readme_work():
   links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
   assert len(links) > 8 and [link for link in links if not (ROOT / link).exists()] == []
 

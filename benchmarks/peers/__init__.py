@@ -1,6 +1,6 @@
-"""The libraries that are timed beside us: a module each, with `program(workload, seed) -> Program`.
+"""The libraries that metajax is compared with, one module each, with `program(workload, seed) -> Program`.
 
-What each can do and which package it is, is written here, so that nothing of theirs is imported to know it.
+Their packages and supported workloads are listed here, so that they can be read without importing the libraries.
 """
 
 from typing import NamedTuple
@@ -10,9 +10,9 @@ _CONVOLUTIONS = ("W2s", "W2s5", "W2p")
 
 
 class Peer(NamedTuple):
-  """A library beside us."""
+  """A library to compare with."""
   title: str
-  package: str  # as the package index calls it
+  package: str  # its name in the package index
   workloads: tuple[str, ...]
   jax: bool = False  # or torch
 

@@ -1,10 +1,10 @@
-"""How fast others are at what we do: meta-steps on the same batch and parameters, in turn, in the same minutes.
+"""Compares the speed of other libraries with metajax: meta-steps on the same batch and parameters, timed alternately.
 
   python -m benchmarks.peers                    every workload (about an hour), writes docs/results/peers.json and the
-                                                table in docs/performance.md; nothing else may run
-  python -m benchmarks.peers W1 W3_1            only these; the other rows stay as they are
-  python -m benchmarks.peers W1 --windows=0     only whether loss and gradient agree; writes nothing
-Needs the extra `peers`. A side that is not installed, or not ready in time, is left out, and the file says why.
+                                                table in docs/performance.md; run nothing else meanwhile
+  python -m benchmarks.peers W1 W3_1            only these; the other rows are kept
+  python -m benchmarks.peers W1 --windows=0     only checks that loss and gradient agree; writes nothing
+Needs the extra `peers`. A library that is not installed or not ready in time is left out; the file says why.
 """
 
 import argparse
@@ -22,16 +22,17 @@ _RESULT = Path("docs/results/peers.json")
 _PAGE = Path("docs/performance.md")
 _COMMAND = "python -m benchmarks.peers"
 _THREADS = (1, 2)
-# How far another's first loss and norm of the gradient may be from ours, relative.
+# Relative tolerance for the first loss and gradient norm of another library against ours.
 _LOSS_TOLERANCE, _GRADIENT_TOLERANCE = 1e-4, 1e-3
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(WORKLOADS))
-  parser.add_argument("--windows", type=int, default=7, help="in each of which every side runs once")
-  parser.add_argument("--seconds", type=float, default=2.0, help="of a window, for each side")
-  parser.add_argument("--ready_limit", type=float, default=120.0, help="seconds to build, compile and be called twice")
+  parser.add_argument("--windows", type=int, default=7, help="rounds in which every library runs once")
+  parser.add_argument("--seconds", type=float, default=2.0, help="seconds per window and library")
+  parser.add_argument("--ready_limit", type=float, default=120.0,
+                      help="time limit in seconds to build, compile and make two calls")
   arguments = parser.parse_args()
   unknown = [name for name in arguments.workloads if name not in WORKLOADS]
   if unknown:
@@ -41,7 +42,7 @@ def main() -> None:
     row = measure(name, arguments.windows, arguments.seconds, arguments.ready_limit)
     if arguments.windows:
       about = tables.about(_COMMAND)
-      # Rows that stay keep their own machine; a row that names none is of the file's.
+      # Kept rows keep their own machine; rows without one were measured on the file's.
       results = {known: {"machine": kept["machine"], **each} for known, each in kept["results"].items()}
       results[name] = {"machine": about["machine"], "windows": arguments.windows, "seconds": arguments.seconds, **row}
       kept = {**about, "peers": summary.versions(),
@@ -51,14 +52,14 @@ def main() -> None:
 
 
 def measure(name: str, windows: int, seconds: float, ready_limit: float) -> dict[str, Any]:
-  """Returns what every side answered: those that ran, with `windows` times each, and why others did not."""
+  """Returns the answers of all libraries: those that ran, with `windows` times each, and why the others failed."""
   chosen = [("ours", max(_THREADS))]
   chosen += [(peer, threads) for peer, about in PEERS.items() if name in about.workloads for threads in _THREADS]
   ran: dict[str, Any] = {}
   failed: dict[str, str] = {}
   with ExitStack() as stack:
     sides = {}
-    for side, threads in chosen:  # one after the other, so that none compiles while another is called
+    for side, threads in chosen:  # one after another, so that none compiles while another is timed
       started = stack.enter_context(Side(side, name, threads))
       first = started.answer(ready_limit)
       if "failed" in first:
@@ -84,7 +85,7 @@ def measure(name: str, windows: int, seconds: float, ready_limit: float) -> dict
 
 
 def agrees(one: dict[str, Any], other: dict[str, Any]) -> bool:
-  """Returns whether two sides' first loss and gradient are the same but for rounding."""
+  """Returns whether the first loss and gradient norm of two libraries agree up to rounding."""
   return all(abs(one[field] - other[field]) <= tolerance * abs(other[field])
              for field, tolerance in (("loss", _LOSS_TOLERANCE), ("gradient_norm", _GRADIENT_TOLERANCE)))
 

@@ -1,4 +1,4 @@
-"""Garg et al.'s in-context learner: a GPT-2 of transformers between a linear read-in and a linear read-out."""
+"""Garg et al.'s in-context learner: GPT-2 from transformers between linear read-in and read-out layers."""
 
 from torch import nn
 from transformers import GPT2Config, GPT2Model
@@ -15,7 +15,7 @@ class _Model(nn.Module):
     self.backbone = GPT2Model(GPT2Config(
         n_positions=2 * workload.points, n_embd=width, n_layer=workload.layers, n_head=workload.heads, resid_pdrop=0.0,
         embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False, layer_norm_epsilon=NORM_EPSILON,
-        vocab_size=1))  # its table of words is not used: it reads vectors
+        vocab_size=1))  # its token embeddings are not used: it reads vectors
     self.read_in = nn.Linear(workload.shape[0], width)
     self.read_out = nn.Linear(width, 1)
     torch_networks.put_dense(self.read_in, arrays, "read_in")
@@ -34,5 +34,5 @@ class _Model(nn.Module):
 
 
 def program(workload: Workload, seed: int = SEED) -> Program:
-  """Returns a workload with the model's default attention."""
+  """Returns the program of a workload, with the model's default attention."""
   return prompt_program(_Model(workload, seed), workload, seed)

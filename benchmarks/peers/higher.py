@@ -1,4 +1,4 @@
-"""higher: its differentiable inner loop around an unchanged module and SGD, task after task."""
+"""higher: its differentiable inner loop around an unchanged module and SGD, one task at a time."""
 
 import higher
 import torch
@@ -8,7 +8,7 @@ from benchmarks.workloads import SEED, Program, Workload
 
 
 def program(workload: Workload, seed: int = SEED) -> Program:
-  """Returns a workload, second order."""
+  """Returns the program of a workload, with second-order gradients."""
   network = torch_networks.network(workload, seed)
   loss = torch_networks.loss(workload)
   one_by_one = torch_networks.tasks(workload, seed)

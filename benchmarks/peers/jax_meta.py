@@ -1,4 +1,4 @@
-"""jax-meta: its MAML, one compiled step a call; its Conv4 where it max-pools."""
+"""jax-meta: its MAML with one compiled step per call, and its Conv4 for workloads with max-pooling."""
 
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -12,17 +12,17 @@ import optax
 
 from benchmarks.workloads import OUTER_RATE, SEED, Program, Workload, batch, initial
 
-_BETA = 0.9  # of Adam's running mean
+_BETA = 0.9  # of Adam's first moment
 
 
 class _Set(NamedTuple):
-  """What jax-meta reads of a labelled set."""
+  """The fields of a labelled set that jax-meta reads."""
   inputs: jax.Array
   targets: jax.Array
 
 
 class _Regression(MAML):
-  """Its MAML with the squared error; its own is the cross-entropy."""
+  """Its MAML with the squared error instead of the cross-entropy."""
 
   def loss(self, params, state, inputs, targets, args):
     outputs, state = self.model.apply(params, state, inputs, *args)
@@ -31,7 +31,7 @@ class _Regression(MAML):
 
 
 def program(workload: Workload, seed: int = SEED) -> Program:
-  """Returns a workload, all tasks at once."""
+  """Returns the program of a workload, all tasks at once."""
 
   def network(inputs, is_training):
     if not workload.ways:
@@ -49,7 +49,7 @@ def program(workload: Workload, seed: int = SEED) -> Program:
     held.params, held.state, logs = learner.step(held.params, held.state, train, test, True)
     return float(jnp.mean(logs["outer/loss"]))
 
-  def gradient_norm():  # its step keeps the gradient to itself; Adam's running mean of it began at zero
+  def gradient_norm():  # its step does not return the gradient; Adam's first moment started at zero
     share = 1 - _BETA ** int(held.state.optimizer[0].count)
     return float(optax.tree.norm(held.state.optimizer[0].mu)) / share
 
@@ -57,7 +57,7 @@ def program(workload: Workload, seed: int = SEED) -> Program:
 
 
 def _set(params, arrays):
-  """Returns haiku's parameters with neutral arrays in their places; a convolution's bias, which has none, is zero."""
+  """Returns haiku's parameters, set to the workload's arrays. Convolutions have no bias there; theirs is zero."""
 
   def value(module, name, leaf):
     kind = {"w": "kernel", "b": "bias", "offset": "bias"}.get(name, name)

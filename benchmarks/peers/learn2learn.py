@@ -9,13 +9,13 @@ import torch
 from benchmarks.peers import torch_networks
 from benchmarks.workloads import SEED, Program, Workload
 
-# What learn2learn imports for its data sets and environments; nothing that is timed needs it.
+# Modules that learn2learn imports for its data sets and environments. The timed code does not need them.
 _UNUSED = {"torchvision": ("datasets", "datasets.folder", "datasets.omniglot", "transforms"),
            "gym": ("core", "envs", "envs.registration", "error", "spaces", "utils")}
 
 
 def program(workload: Workload, seed: int = SEED) -> Program:
-  """Returns a workload done task after task, the gradients of each summed."""
+  """Returns the program of a workload, one task at a time, with gradients summed over tasks."""
   l2l = _import()
   network = torch_networks.load(_network(l2l, workload), workload, seed)
   loss = torch_networks.loss(workload)
@@ -29,7 +29,7 @@ def program(workload: Workload, seed: int = SEED) -> Program:
     return loss(learner(task[2]), task[3])
 
   def prototypical(task):
-    features = network(torch.cat([task[0], task[2]]))  # together, for the batch norms, as in its own example
+    features = network(torch.cat([task[0], task[2]]))  # together, for the batch norms, as in learn2learn's example
     num_support = len(task[1])
     classifier = l2l.nn.PrototypicalClassifier(features[:num_support], task[1])
     return loss(classifier(features[num_support:]), task[3])
@@ -59,9 +59,9 @@ def _network(l2l, workload: Workload) -> torch.nn.Module:
 
 
 def _import():
-  """Returns the library, with stand-ins for what it imports in vain if that is not installed."""
+  """Returns the library, with stand-ins for unneeded imports that are not installed."""
   if importlib.util.find_spec("learn2learn") is None:
-    raise ImportError("learn2learn is not installed; how to is in docs/performance.md.")
+    raise ImportError("learn2learn is not installed; docs/performance.md says how to install it.")
   for package, modules in _UNUSED.items():
     if package not in sys.modules and importlib.util.find_spec(package) is None:
       sys.modules.update({name: mock.MagicMock() for name in (package, *(f"{package}.{part}" for part in modules))})

@@ -1,4 +1,4 @@
-"""The other end of benchmarks/worker.py: a side that was started, and what it answers."""
+"""The parent's end of benchmarks/worker.py: a started worker and its answers."""
 
 import json
 import os
@@ -10,14 +10,14 @@ from typing import Any
 
 
 class Side:
-  """A worker that was started; a context manager that ends it."""
+  """A started worker; a context manager that ends it."""
 
   def __init__(self, side: str, workload: str, threads: int):
     self.name = side if side == "ours" else f"{side}, {threads} thread{'s' if threads > 1 else ''}"
     number = str(threads)
-    # Threads that wait must not spin: they would take the time of the side whose turn it is.
+    # Waiting threads must not spin: they would slow the library that is being timed.
     quiet = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
-    # What our command lines ask of the C library (metajax.lab.memory), so that it is no advantage of ours here.
+    # The allocator settings of our command lines (metajax.lab.memory), for every library alike.
     quiet |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62), "MALLOC_ARENA_MAX": "1"}
     limits = {} if side == "ours" else {"OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number}
     self._errors = tempfile.TemporaryFile("w+")
@@ -43,10 +43,10 @@ class Side:
       return json.loads(line)
     self._errors.seek(0)
     said = [line.strip() for line in self._errors if line.strip()]
-    return {"failed": f"ended: {said[-1] if said else 'without a word'}"}
+    return {"failed": f"ended: {said[-1] if said else 'without output'}"}
 
   def run(self, seconds: float, limit: float) -> dict[str, Any]:
-    """Returns the calls, wall and CPU seconds of a window of about so many seconds."""
+    """Returns the calls, wall and CPU seconds of a window of about `seconds` seconds."""
     self._process.stdin.write(f"{seconds}\n".encode())
     self._process.stdin.flush()
     return self.answer(limit)

@@ -1,4 +1,4 @@
-"""Medians, ranges and ratios of windows that were run in turn, and the table of them."""
+"""Medians, ranges and ratios of interleaved windows, and their table."""
 
 from importlib import metadata
 import statistics
@@ -7,16 +7,16 @@ from typing import Any
 from benchmarks import tables
 from benchmarks.peers import PEERS
 
-Entry = dict[str, Any]  # of a side that ran: seconds a task of each window, `wall` and `cpu`
+Entry = dict[str, Any]  # of a library that ran: seconds per task in each window, `wall` and `cpu`
 
 
 def ratios(ours: Entry, other: Entry, clock: str = "wall") -> list[float]:
-  """Returns, window by window, how many times as long the other took as we did."""
+  """Returns the other's time divided by ours, for each window."""
   return [theirs / mine for theirs, mine in zip(other[clock], ours[clock])]
 
 
 def best_of_each(ran: dict[str, Entry]) -> list[Entry]:
-  """Returns each peer at its better number of threads, the fastest peer first."""
+  """Returns each peer at its faster number of threads, the fastest peer first."""
   fastest: dict[str, Entry] = {}
   for entry in ran.values():
     peer = entry["peer"]
@@ -27,7 +27,7 @@ def best_of_each(ran: dict[str, Entry]) -> list[Entry]:
 
 def lines(kept: dict[str, Any]) -> list[str]:
   """Returns the table in Markdown."""
-  rows = ["| workload | ours, tasks/s | best peer, tasks/s | ours / best peer | the same by CPU time "
+  rows = ["| workload | ours, tasks/s | best peer, tasks/s | ours / best peer | by CPU time "
           "| ours / other peers |", "| --- | --- | --- | --- | --- | --- |"]
   for name, result in kept["results"].items():
     peers = best_of_each(result["ran"])
@@ -51,7 +51,7 @@ def lines(kept: dict[str, Any]) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-  """Returns the peers' packages that are installed, and their versions."""
+  """Returns the versions of the peers' installed packages."""
   found = {}
   for package in dict.fromkeys(peer.package for peer in PEERS.values()):
     try:
@@ -76,5 +76,5 @@ def _number(value: float) -> str:
 
 def _title(entry: Entry) -> str:
   threads = f"{entry['threads']} thread{'s' if entry['threads'] > 1 else ''}"
-  mark = "" if entry["agrees"] else ", **other numbers**"
+  mark = "" if entry["agrees"] else ", **results differ**"
   return f"{PEERS[entry['peer']].title} ({threads}{mark})"

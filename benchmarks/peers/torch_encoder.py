@@ -1,4 +1,4 @@
-"""The same transformer from torch.nn.TransformerEncoder, causal: a stronger baseline than Garg et al.'s."""
+"""The same transformer as a causal torch.nn.TransformerEncoder: a stronger baseline than Garg et al.'s."""
 
 import functools
 
@@ -41,5 +41,5 @@ class _Model(nn.Module):
 
 
 def program(workload: Workload, seed: int = SEED) -> Program:
-  """Returns a workload with torch's fused attention."""
+  """Returns the program of a workload, with torch's fused attention."""
   return prompt_program(_Model(workload, seed), workload, seed)

@@ -1,6 +1,6 @@
-"""torch.func: functional MAML. Small networks all tasks at once by vmap; convolutions task after task.
+"""torch.func: functional MAML. Small networks run all tasks at once by vmap; convolutions run one task at a time.
 
-Convolutions under vmap, each task with its own weights, took twice as long.
+Convolutions under vmap, with per-task weights, took twice as long.
 """
 
 from torch.func import functional_call, grad_and_value, vmap
@@ -10,7 +10,7 @@ from benchmarks.workloads import SEED, Program, Workload
 
 
 def program(workload: Workload, seed: int = SEED) -> Program:
-  """Returns a workload as gradients of functions of the weights."""
+  """Returns the program of a workload, with gradients of functions of the weights."""
   network = torch_networks.network(workload, seed)
   loss = torch_networks.loss(workload)
   weights = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}

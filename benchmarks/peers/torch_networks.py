@@ -1,4 +1,4 @@
-"""What the peers written in torch share: networks, first parameters, batches as tensors, Adam."""
+"""Shared by the peers in torch: networks, initial parameters, batches as tensors, Adam."""
 
 from typing import Any, Callable, Iterable
 
@@ -9,13 +9,13 @@ import torch.nn.functional as F
 
 from benchmarks.workloads import OUTER_RATE, Program, Workload, batch, initial
 
-Task = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]  # support inputs and targets, query likewise
+Task = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]  # support and query, inputs and targets
 
 
 def network(workload: Workload, seed: int) -> nn.Module:
-  """Returns the multi-layer perceptron or Conv4 of a workload, at its first parameters.
+  """Returns the multi-layer perceptron or Conv4 of a workload, at its initial parameters.
 
-  The convolutions have no bias, which the batch norm behind them would take away again.
+  The convolutions have no bias: the batch norm after them would remove it.
   """
   layers: list[nn.Module] = []
   if len(workload.shape) == 3:
@@ -35,7 +35,7 @@ def network(workload: Workload, seed: int) -> nn.Module:
 
 
 def load(module: nn.Module, workload: Workload, seed: int) -> nn.Module:
-  """Returns a module of convolutions, batch norms and linear layers at a workload's first parameters, set in order."""
+  """Returns a module of convolutions, batch norms and linear layers with a workload's initial parameters, in order."""
   arrays = initial(workload, seed)
 
   def of(kind: type) -> Iterable[Any]:
@@ -73,7 +73,7 @@ def put(parameter: Any, array: np.ndarray) -> None:
 
 
 def tensors(workload: Workload, seed: int) -> Task:
-  """Returns the meta-batch as tensors with leading `T`, images with their channels first."""
+  """Returns the meta-batch as tensors with leading `T`, images channels-first."""
   def tensor(array: np.ndarray) -> torch.Tensor:
     if array.ndim == 5:
       array = array.transpose(0, 1, 4, 2, 3)
@@ -84,7 +84,7 @@ def tensors(workload: Workload, seed: int) -> Task:
 
 
 def tasks(workload: Workload, seed: int) -> list[Task]:
-  """Returns the tasks of a meta-batch one by one."""
+  """Yields the tasks of a meta-batch one by one."""
   return list(zip(*tensors(workload, seed)))
 
 
@@ -94,9 +94,9 @@ def loss(workload: Workload) -> Callable[[torch.Tensor, torch.Tensor], torch.Ten
 
 
 def with_adam(parameters: Iterable[torch.Tensor], gradients: Callable[[], float]) -> Program:
-  """Returns the program of a function that sets the gradients of parameters and returns the loss; then Adam steps."""
+  """Returns the program of a function that sets the gradients and returns the loss, followed by an Adam step."""
   parameters = list(parameters)
-  optimizer = torch.optim.Adam(parameters, lr=OUTER_RATE, fused=True)  # the fastest of torch's three
+  optimizer = torch.optim.Adam(parameters, lr=OUTER_RATE, fused=True)  # the fastest of torch's three implementations
 
   def call() -> float:
     optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""What the transformers written in torch share: prompts as tokens, and the loss at every place."""
+"""Shared by the transformers written in torch: prompts as tokens, and the loss at every position."""
 
 import torch
 from torch import nn
@@ -11,8 +11,8 @@ from benchmarks.workloads import Program, Workload
 def prompt_program(model: nn.Module, workload: Workload, seed: int) -> Program:
   """Returns the program of a model from tokens `[T, 2 points, d]` to outputs `[T, 2 points, 1]`.
 
-  Tokens are `x1, y1, x2, y2, ...`, a target filled up with zeros; a prediction is read at an x token. They are made
-  anew in every step, as they are from a new batch.
+  Tokens are `x1, y1, x2, y2, ...`, with targets padded with zeros. Predictions are read at x tokens. The tokens are
+  built in every step, as for a new batch.
   """
   support_inputs, support_targets, query_inputs, query_targets = torch_networks.tensors(workload, seed)
   inputs, targets = torch.cat([support_inputs, query_inputs], 1), torch.cat([support_targets, query_targets], 1)

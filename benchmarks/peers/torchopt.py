@@ -1,4 +1,4 @@
-"""TorchOpt: differentiable SGD within. Small networks by its functional form under vmap, convolutions by MetaSGD."""
+"""TorchOpt: differentiable SGD in the inner loop. Small networks use its functional form under vmap, others MetaSGD."""
 
 import torch
 from torch.func import functional_call, grad, grad_and_value, vmap
@@ -9,7 +9,7 @@ from benchmarks.workloads import SEED, Program, Workload
 
 
 def program(workload: Workload, seed: int = SEED) -> Program:
-  """Returns a workload in the faster of the library's two ways."""
+  """Returns the program of a workload, in the faster of the library's two forms."""
   return (_by_meta_sgd if workload.ways else _functional)(workload, seed)
 
 

@@ -1,12 +1,12 @@
 """Every learner that can classify, with ConML, on any images: a folder, arrays, or a benchmark by name, 5-way 1-shot.
 
-The network is the Conv4 of 64 filters, of 32 where all weights are adapted. Training images are shifted, mirrored and
+The network is a Conv4 with 64 filters, or 32 if all weights are adapted. Training images are shifted, mirrored and
 recoloured on the device.
 --help lists the learners.
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=few_shot:protonet --config.data=folder:pictures
-where pictures/<class>/ are folders of images, or pictures/{train,val,test}/<class>/ if you have splits of your own.
-The flags people want: --config.data=npz:arrays.npz (inputs [n, H, W, channels], targets [n]) or cifar-fs or fc100,
+where pictures/<class>/ are folders of images, or pictures/{train,val,test}/<class>/ for your own splits.
+Common flags: --config.data=npz:arrays.npz (inputs [n, H, W, channels], targets [n]) or cifar-fs or fc100,
 --config.image_size=32 --config.augment=False; --config.min_ways=2 --config.min_shots=1 for unequal training tasks.
 """
 
@@ -31,28 +31,28 @@ _LAYERS = 4  # of the Conv4
 
 @dataclass
 class Config(omniglot.Config):
-  """That of the recipe omniglot, on other images."""
+  """The settings of the recipe omniglot, for other images."""
   data: str = "cifar-fs"  # cifar-fs, fc100, folder:<path>, npz:<path>, omniglot or glyphs
-  image_size: int = 0  # side that images of a folder are reduced to; 0 is 84
-  augment: bool = True  # shift, mirror and recolour training images; for photographs, not for letters
-  min_ways: int = 0  # the fewest classes of a training task, drawn from here up to the most; 0: always the most
-  min_shots: int = 0  # the fewest support examples of a class in training, up to `shots`; 0: always `shots`
-  balanced: bool = True  # the same number of shots for all classes of a training task, where they are drawn
+  image_size: int = 0  # side to which images of a folder are resized; 0: 84
+  augment: bool = True  # shift, mirror and recolour training images; for photographs, not letters
+  min_ways: int = 0  # minimum number of classes per training task, sampled up to the maximum; 0: always the maximum
+  min_shots: int = 0  # minimum number of training shots per class, sampled up to `shots`; 0: always `shots`
+  balanced: bool = True  # the same number of sampled shots for all classes of a training task
   one_group: bool = False  # all classes of a training task from one alphabet or super-class
-  mixed: float = 0.0  # share of training tasks that are two mixed before a random layer (MLTI)
-  candidates: int = 0  # tasks drawn for each meta-batch, of which a DPP takes the least alike; 0: no more than it needs
+  mixed: float = 0.0  # share of training tasks that interpolate two tasks at a random layer (MLTI)
+  candidates: int = 0  # candidate tasks per meta-batch, from which a DPP selects a diverse subset; 0: no selection
   filters: int = 64
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
-  """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
-  # Less than an hour on two cores at 80 GFLOP/s, by the arithmetic of a step that --dry_run tells, with 32 x 32 pixels.
+  """Returns the learners of this recipe, each with its settings that differ from `Config`."""
+  # Less than an hour on two cores at 80 GFLOP/s for 32 x 32 pixels, estimated from the FLOPs that --dry_run reports.
   photographs = {"training": {"steps": 6000}}
-  # As the field has it, 32 filters where all weights are adapted (Finn et al., 2017); smaller inner steps than for
-  # letters, and more of them. One task at a time, for images may be large.
+  # 32 filters if all weights are adapted (Finn et al., 2017); more and smaller inner steps than for letters. One task
+  # at a time, because images may be large.
   own = lambda row: {**photographs, "filters": 32} if row.whole else photographs
   letters = {name: {field: value for field, value in settings.items() if field not in ("filters", "one_turn")}
-             for name, settings in omniglot.defaults().items()}  # nothing is turned
+             for name, settings in omniglot.defaults().items()}  # no rotation
   return {name: merged(letters[name], own(row), row.offered.get("photographs", {}))
           for name, row in learner_table.offered("images").items()}
 
@@ -80,7 +80,7 @@ def _images(config: Config) -> Callable[[str], Tasks]:
     shape = made.data.examples.shape
     if len(shape) != 4 or min(shape[1:3]) < 16:
       raise ValueError(f"config.data={config.data!r} must hold images [n, H, W, channels] of at least 16 x 16 pixels, "
-                       f"which a Conv4 halves four times, but its inputs are {list(shape)}; for vectors there is "
+                       f"which a Conv4 halves four times, but its inputs are {list(shape)}; for vectors, use "
                        "the recipe vectors.")
     if split != "train":
       return made
@@ -88,8 +88,8 @@ def _images(config: Config) -> Callable[[str], Tasks]:
     if not ragged:
       return made
     if made.rotations:
-      raise ValueError(f"config.data={config.data!r} takes turned classes in training, of which tasks of unequal size "
-                       "cannot be made; leave config.min_ways, min_shots, balanced and one_group as they are.")
+      raise ValueError(f"config.data={config.data!r} has rotated classes in training, which tasks of unequal size "
+                       "do not support; leave config.min_ways, min_shots, balanced and one_group at their defaults.")
     return made._replace(unequal=functools.partial(_ragged, config))
 
   return checked

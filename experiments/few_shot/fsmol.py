@@ -1,13 +1,13 @@
-"""Every learner that can classify, with ConML, on FS-Mol: is a molecule active in an assay, from 16 measured ones.
+"""Every learner that can classify, with ConML, on FS-Mol: molecular activity in an assay from 16 measured molecules.
 
-Stanley et al., 2021 (https://openreview.net/forum?id=701FtuyLlAd): one task an assay, 4,938 to train on, 40 to validate
-and 157 to test, which the test takes in turn; a molecule is its stored fingerprint. Support and query sets keep the
-assay's share of actives. Tested by delta-AUPRC, the measure of the paper; what no learning gets in it:
-python -m benchmarks.fsmol <workdir>.
+Stanley et al., 2021 (https://openreview.net/forum?id=701FtuyLlAd): one task per assay, 4,938 for training, 40 for
+validation and 157 for the test, which cycles through them. A molecule is represented by its stored fingerprint. Support
+and query sets keep the assay's share of actives. The test measure is delta-AUPRC, as in the paper; for the baseline
+without learning, see python -m benchmarks.fsmol <workdir>.
 --help lists the learners.
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=fsmol:protonet
-The flags people want: --config.shots=64
+Common flags: --config.shots=64
 """
 
 from dataclasses import dataclass, field
@@ -28,19 +28,19 @@ from metajax.tasks.groups import GroupData, at_least, group_tasks
 def _stored(name: str, split: str) -> GroupData:
   data = tfds_groups.load(name, split)
   if len(data.inputs) != len(fsmol.Fingerprints._fields):
-    raise ValueError(f"config.data='tfds:{name}' must hold fingerprints, as launch.to_tfds --data=fsmol writes, but "
-                     f"its rows have {len(data.inputs)} input(s).")
+    raise ValueError(f"config.data='tfds:{name}' must hold fingerprints, as written by launch.to_tfds --data=fsmol, "
+                     f"but its rows have {len(data.inputs)} input(s).")
   return data._replace(inputs=fsmol.Fingerprints(*data.inputs))
 
 
 @dataclass
 class Config(vector_learners.Config):
   """Support sets of 16 molecules, a fully connected network."""
-  data: str = "fsmol"  # or tfds:<name>, as launch.to_tfds wrote it
-  shots: int = 16  # support molecules of an assay, active and inactive together; FS-Mol reports 16, 32, 64, 128
-  test_shots: int = 0  # support molecules of a test assay; 0 is as many as in training
-  test_queries: int = 1024  # the most query molecules of a test assay
-  queries: int = 64  # the most query molecules of an assay
+  data: str = "fsmol"  # or tfds:<name>, as written by launch.to_tfds
+  shots: int = 16  # support molecules per assay, active and inactive together; FS-Mol reports 16, 32, 64, 128
+  test_shots: int = 0  # support molecules per test assay; 0: as many as in training
+  test_queries: int = 1024  # maximum number of query molecules per test assay
+  queries: int = 64  # maximum number of query molecules per assay
   hidden: tuple[int, ...] = (256, 128)
   inner_rate: float = 0.1
   training: Training = field(default_factory=lambda: Training(
@@ -48,7 +48,7 @@ class Config(vector_learners.Config):
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
-  """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
+  """Returns the learners of this recipe, each with its settings that differ from `Config`."""
   return vector_learners.defaults()
 
 
@@ -73,7 +73,7 @@ def build(config: Config) -> Recipe:
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
   trained, tested = (vector_learners.make_learner(config, 2, classes=True, num_steps=steps)
                      for steps in (config.inner_steps, config.test_inner_steps))
-  objective = row.objective(config, trained, loss, scores)  # before anything is read: it checks settings
+  objective = row.objective(config, trained, loss, scores)  # before any data is read, because it checks the settings
   kind, _, name = config.data.partition(":")
   readers: Mapping[str, Callable[[str], GroupData]] = {"fsmol": fsmol.load, "tfds:<name>": functools.partial(
       _stored, name)}
@@ -90,6 +90,7 @@ def build(config: Config) -> Recipe:
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=train, val_tasks=val,
       test_tasks=test, training=config.training, test=config.test, seed=config.seed,
       pictures=lambda params, key: {},
-      notes=f"{parts['test'].source} {len(parts['test'].names)} of them in turn, {test_shots} shots{steps}, at most "
-            f"{config.test_queries:,} queries, stratified, predictions are inductive; fingerprints, no graph network.",
+      notes=f"{parts['test'].source} {len(parts['test'].names)} assays in cyclic order, {test_shots} shots{steps}, at "
+            f"most {config.test_queries:,} queries, stratified, predictions are inductive; fingerprints, no graph "
+            "network.",
       measures={"delta_auprc": delta_average_precision})

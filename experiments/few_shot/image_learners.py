@@ -1,4 +1,4 @@
-"""What learners of images are made of: a Conv4, its parts, and the networks around it."""
+"""The parts of learners on images: a Conv4, its parts, and the networks around it."""
 
 import functools
 from typing import Any
@@ -17,8 +17,8 @@ from metajax.networks.precision import computing_in
 from metajax.networks.transformer import SIZES, transformer
 from metajax.types import Learner, Network
 
-_FEATURES = 16  # of an example, next to its one-hot label
-_UNITS = 128  # of the hidden layers, and of a task vector, in fully connected networks
+_FEATURES = 16  # per example, next to its one-hot label
+_UNITS = 128  # of the hidden layers and the task vector, in fully connected networks
 
 shared_mlp = functools.partial(networks.mlp, weights="shared")
 
@@ -27,10 +27,10 @@ def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -
   """Returns the learner that `config.learner` names.
 
   Args:
-    config: that of the recipe omniglot.
-    normalise: in all convolutional networks.
-    ways: the most classes that a task has.
-    num_steps: inner steps, for learners that take them.
+    config: settings of the recipe omniglot, or derived from it.
+    normalise: the normalisation of all convolutional networks.
+    ways: the maximum number of classes per task.
+    num_steps: the number of inner steps, for learners that have them.
   """
   row = choose("learner", config.learner, learner_table.offered("images"))
   choose("convolution", config.convolution, {"auto": None})
@@ -42,10 +42,10 @@ def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -
                              average=average, weights=weights)
     return network if dtype is None else computing_in(network, dtype)
 
-  # A vector has no space to be normalised over: by batch statistics or not at all.
+  # A vector has no spatial axes to normalise over: use batch statistics or none.
   vectors = spread(conv4(_FEATURES, weights="shared"), batch_statistics if config.norm == "batch" else none)
   layers, heads, width = choose("size", config.size, SIZES)
-  # The pictures show it 20 examples of a class; two tokens an example, and one for the query or dummy input after.
+  # The figures use up to 20 examples per class. An example has two tokens; one more is for the query or dummy input.
   examples = ways * max(20, config.shots + max(config.train_queries, config.test_queries))
   return row.make(Parts(
       config, losses.softmax_cross_entropy, num_steps, ways, network=conv4(ways, average=average, weights="per_task"),
@@ -57,7 +57,7 @@ def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -
 
 
 def _film(config: Any, normalise: Normalise) -> Film:
-  # Fewer channels where there are more pixels: a residual network halves late, and most of the work is there.
+  # Fewer channels at high resolution: a residual network downsamples late, and most of its work is in early stages.
   stages = [-(-config.filters // part) for part in (4, 2, 1, 1)]
   backbone = film_resnet(stages, normalise=normalise)
   encoder = networks.conv4(filters=config.filters, normalise=normalise, max_pool=False, average=True, weights="shared")
@@ -66,7 +66,7 @@ def _film(config: Any, normalise: Normalise) -> Film:
 
 
 def with_features(network: Network, learner: Learner) -> Learner:
-  """Returns the learner as one that gets the features `[N, D]` of a network, computed once per example, for inputs."""
+  """Returns the learner on top of a network: its inputs are the features `[N, D]`, computed once per example."""
 
   def init(key, inputs):
     key_network, key_learner = jax.random.split(key)
@@ -77,17 +77,17 @@ def with_features(network: Network, learner: Learner) -> Learner:
   def embed(params, inputs, mask):
     return learner.embed(params["learner"], network.apply(params["network"], inputs, mask), mask)
 
-  # The rest never sees an input.
+  # The other functions have no inputs.
   within = lambda function: lambda params, *rest: function(params["learner"], *rest)
   return ignore_padding(
       Learner(init, embed, within(learner.adapt), within(learner.predict), within(learner.represent)))
 
 
 def spread(network: Network, normalise: Normalise) -> Network:
-  """Returns the network with outputs `[N, D]` normalised, then of length 1: as unlike as the labels they are read with.
+  """Returns the network with outputs `[N, D]` normalised and scaled to length 1, so that they are well separated.
 
-  Outputs of a network at its start are much alike. Learners that must find out for themselves that labels go with
-  examples like the one asked for do not begin to before they see a difference.
+  The outputs of a network are similar at initialisation. Learners that must discover that the label depends on the most
+  similar example start to learn only once outputs differ.
   """
 
   def apply(params, inputs, mask):

@@ -1,11 +1,11 @@
 """Every learner that can classify, with ConML, on Lake's 20 runs: 20-way 1-shot within an alphabet of Omniglot.
 
-Trained on the 25 of the 30 background alphabets that do not validate (`metajax.data.omniglot`), tested on the 20 runs
-of Lake et al., 2015, 400 trials in all, of unseen alphabets. The runs are what
-https://github.com/brendenlake/omniglot calls one-shot classification.
+Training uses 25 of the 30 background alphabets; the other 5 are for validation (`metajax.data.omniglot`). The test has
+the 20 runs of Lake et al., 2015, with 400 trials in total, on unseen alphabets. They are the one-shot classification
+runs of https://github.com/brendenlake/omniglot.
 --help lists the learners.
 Needs: Omniglot, and its python/one-shot-classification/all_runs.zip, in METAJAX_DATA_DIR.
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=lake:protonet
 """
 
@@ -22,13 +22,13 @@ from metajax.lab.recipe import Recipe
 
 @dataclass
 class Config(omniglot.Config):
-  """That of the recipe omniglot, 20-way."""
+  """The settings of the recipe omniglot, 20-way."""
   ways: int = lake_runs.WAYS
   test: Test = field(default_factory=lambda: Test(episodes=lake_runs.RUNS))
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
-  """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
+  """Returns the learners of this recipe, each with its settings that differ from `Config`."""
   return omniglot.defaults()
 
 
@@ -43,7 +43,7 @@ def build(config: Config) -> Recipe:
   if (config.ways, config.shots) != (lake_runs.WAYS, 1) or config.test.episodes % lake_runs.RUNS:
     raise ValueError(f"Lake's runs are {lake_runs.RUNS} tasks of {lake_runs.WAYS} ways and 1 shot, but config.ways="
                      f"{config.ways}, config.shots={config.shots} and config.test.episodes={config.test.episodes}; "
-                     "leave them as they are.")
+                     "leave them at their defaults.")
 
   def tasks(split: str) -> Tasks:
     turned = split == "train"
@@ -52,5 +52,5 @@ def build(config: Config) -> Recipe:
 
   built = omniglot.build_on(config, lambda: tasks)
   return built._replace(test_tasks=lake_runs.run_tasks(lake_runs.load()),
-                        notes=f"{built.notes.rstrip('.')}, of the {lake_runs.RUNS} runs of Lake et al. (2015), each an "
-                              "alphabet never trained on.")
+                        notes=f"{built.notes.rstrip('.')}, on the {lake_runs.RUNS} runs of Lake et al. (2015), each an "
+                              "unseen alphabet.")

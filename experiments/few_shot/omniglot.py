@@ -1,12 +1,12 @@
 """Every learner that can classify, with ConML, on Omniglot, 5-way 1-shot.
 
-Classes are split as by Vinyals et al. (1028 / 172 / 423), each training class turned by quarter turns makes three more;
-the objective is that of Wu et al., 2025. --help lists the learners; two have pages of their own, omniglot_maml and
-omniglot_protonet.
+Classes are split as by Vinyals et al. (1028 / 172 / 423). Rotations of a training class by 90, 180 and 270 degrees
+count as three more classes. The objective is that of Wu et al., 2025. --help lists the learners; two have their own
+recipes, omniglot_maml and omniglot_protonet.
 Needs: Omniglot, in METAJAX_DATA_DIR or downloaded; with --config.data=glyphs, the extra metajax[glyphs].
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=omniglot:ridge
-The flags people want: --config.shots=5 --config.data=glyphs (needs no Omniglot)
+Common flags: --config.shots=5 --config.data=glyphs (needs no Omniglot)
 """
 
 from dataclasses import dataclass, field
@@ -26,25 +26,25 @@ from metajax.lab.recipe import Models, Recipe
 
 @dataclass
 class Config(inner_loop.Descent):
-  """What most learners share; see `defaults` for the rest."""
-  learner: str = "maml"  # which; given with the recipe, --config=omniglot:<learner>
+  """Settings shared by most learners; see `defaults` for the rest."""
+  learner: str = "maml"  # the learner; given with the recipe, --config=omniglot:<learner>
   seed: int = 0  # of initialisation and training tasks
-  data: str = "omniglot"  # or omniglot-lake, within alphabets; or glyphs, rendered from fonts: no Omniglot needed
-  examples: str = "auto"  # device, host (each step fetches), pipeline (the host reads ahead); auto: what fits
-  workers: int = 0  # processes that read ahead, in the pipeline; 0 is a thread
-  ways: int = 5  # classes of a task
-  train_ways: int = 0  # classes of a training task; 0 is as many as in the test
-  shots: int = 1  # support examples of each class
-  train_queries: int = 5  # query examples of each class in training
-  test_queries: int = 15  # query examples of each class in the test
-  one_turn: bool = True  # whether all classes of a training task are turned alike, as they stand alike in the test
-  filters: int = 32  # channels of each block of the Conv4, and of the last stages of a modulated residual network
+  data: str = "omniglot"  # or omniglot-lake, within alphabets; or glyphs, rendered from fonts, without Omniglot
+  examples: str = "auto"  # device, host (each step fetches), pipeline (the host prefetches); auto: the first that fits
+  workers: int = 0  # prefetching processes of the pipeline; 0: a thread
+  ways: int = 5  # classes per task
+  train_ways: int = 0  # classes per training task; 0: as many as in the test
+  shots: int = 1  # support examples per class
+  train_queries: int = 5  # query examples per class in training
+  test_queries: int = 15  # query examples per class in the test
+  one_turn: bool = True  # whether all classes of a training task are rotated alike, as in the test
+  filters: int = 32  # channels per block of the Conv4, and of the last stages of a modulated residual network
   norm: str = "batch"  # batch (current-batch statistics: transductive), group or none
-  convolution: str = "auto"  # auto alone: forms are chosen as a program is compiled; older runs have this field
-  compute: str = "float32"  # or bfloat16: the networks' arithmetic; weights and gradients stay float32
-  max_pool: bool = False  # halve by max-pooling instead of by stride 2; what adapts its weights then does not average
-  temperature: float = 0.1  # of cosines: of a matching network, or where that of prototypes, which is learned, starts
-  size: str = "tiny"  # of the transformer, for learning in context: tiny, small or standard
+  convolution: str = "auto"  # only auto: the form is chosen at compilation; kept for older runs
+  compute: str = "float32"  # or bfloat16, for the networks' arithmetic; weights and gradients stay float32
+  max_pool: bool = False  # max-pooling instead of stride 2; networks with adapted weights then do not average
+  temperature: float = 0.1  # of cosines: of a matching network, or the initial value of the learned one of prototypes
+  size: str = "tiny"  # of the transformer, for in-context learning: tiny, small or standard
   strength: float = 0.5
   solver_steps: int = 3
   conml: bool = True  # whether the contrastive term is on
@@ -55,8 +55,8 @@ class Config(inner_loop.Descent):
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
-  """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
-  # On CPU the usual gradients of shared convolutions are slow within the loop that several steps a dispatch are.
+  """Returns the learners of this recipe, each with its settings that differ from `Config`."""
+  # Several steps per dispatch are a loop, in which gradients of shared convolutions are slow on CPU.
   shared = {"steps": 2000, "steps_per_row": 25, "rows_per_checkpoint": 4, "steps_per_dispatch": 1}
   return learner_table.defaults("images", lambda row: {} if row.whole else {"training": shared})
 
@@ -68,21 +68,21 @@ def get_config(learner: str = "maml") -> Config:
 
 def build(config: Config) -> Recipe:
   """Returns the recipe of these settings."""
-  # Whoever reports a number must know of what.
+  # State in the notes what the tested network is.
   choose("data", config.data, {"omniglot": None, "glyphs": None, "omniglot-vinyals": None, "omniglot-lake": None})
   return build_on(config, lambda: image_tasks(config.data, config.one_turn, examples=config.examples,
                                               workers=config.workers))
 
 
 def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Recipe:
-  """Returns the recipe of these settings on the tasks, by split, that are made once the settings have been checked."""
+  """Returns the recipe of these settings; the tasks of each split are made after the settings have been checked."""
   row = _check(config)
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
   normalise, said = make_normalisation(config.norm)
   train_ways = config.train_ways or config.ways
   trained = image_learners.make_learner(config, normalise, train_ways, config.inner_steps)
   tested = image_learners.make_learner(config, normalise, config.ways, config.test_inner_steps)
-  objective = row.objective(config, trained, loss, scores)  # before anything is read: it checks settings
+  objective = row.objective(config, trained, loss, scores)  # before any data is read, because it checks the settings
   train, val, test = map(tasks(), ("train", "val", "test"))
   steps = f"{config.test_inner_steps} inner step(s), " if row.descends else ""
   return Recipe(

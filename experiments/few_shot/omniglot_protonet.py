@@ -1,11 +1,11 @@
 """ProtoNet with ConML on Omniglot, 5-way 1-shot.
 
 Paper: Snell et al., 2017 (https://arxiv.org/abs/1703.05175), with the objective of Wu et al., 2025. Classes are split
-as by Vinyals et al. (1028 / 172 / 423), each training class turned by quarter turns makes three more.
-Expected: 98.8 % (Snell et al., trained on 60-way tasks); nearest mean of raw pixels gets 41.9 %
+as by Vinyals et al. (1028 / 172 / 423). Rotations of a training class by 90, 180 and 270 degrees count as three more.
+Expected: 98.8 % (Snell et al., trained on 60-way tasks); the nearest class mean of raw pixels gets 41.9 %
 (python -m benchmarks.pixels).
 Needs: Omniglot, in METAJAX_DATA_DIR or downloaded.
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=omniglot_protonet --workdir=runs/omniglot_protonet
 
 The end of its log on two cores, shared with other work:
@@ -19,7 +19,7 @@ from metajax.lab.recipe import Recipe
 
 
 def get_config() -> omniglot.Config:
-  """Returns the settings of the page above."""
+  """Returns the default settings."""
   return omniglot.get_config("protonet")
 
 

@@ -1,14 +1,14 @@
 """ProtoNet with ConML on real images, in a few minutes on a laptop: the first run.
 
-Omniglot where it is to be had (METAJAX_DATA_DIR, the user's cache, the official download), otherwise glyphs rendered
-from fonts that pip installs, which is said loudly. Not a benchmark: see omniglot_protonet for that.
-Expected: 5-way 1-shot on glyphs of an alphabet never trained on, 93 %; nearest mean of raw pixels gets 72.5 %
+It uses Omniglot if available (METAJAX_DATA_DIR, the user's cache, or the official download), otherwise glyphs rendered
+from fonts that pip installs, with a warning. For a benchmark, see omniglot_protonet.
+Expected: 93 % on 5-way 1-shot tasks with glyphs of an unseen alphabet; the nearest class mean of raw pixels gets 72.5 %
 (python -m benchmarks.pixels).
 Needs: Omniglot, in METAJAX_DATA_DIR or downloaded, or else the extra metajax[glyphs].
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train
 
-The end of its log on two cores, with nothing else running, from fonts (a minute, with compiled programs at hand):
+The end of its log on two idle cores, with glyphs (a minute, with cached compiled programs):
   step 500/500  102 tasks/s  loss -0.003615  accuracy 0.987  d_in 0.03256  d_out 0.4486
   Test on 600 episodes (mean ± 95 % interval): loss 0.2525 ± 0.0329, accuracy 0.9361 ± 0.0063
 """
@@ -28,11 +28,11 @@ from metajax.lab.recipe import Models, Recipe
 class Config:
   """The paper's 5-way tasks, a small network, a short run."""
   seed: int = 0  # of initialisation and training tasks
-  data: str = "auto"  # omniglot, glyphs, or auto: omniglot where it is to be had
-  ways: int = 5  # classes of a task
-  shots: int = 1  # support examples of each class
-  queries: int = 5  # query examples of each class
-  filters: int = 32  # channels of each block of the Conv4
+  data: str = "auto"  # omniglot, glyphs, or auto: omniglot if available
+  ways: int = 5  # classes per task
+  shots: int = 1  # support examples per class
+  queries: int = 5  # query examples per class
+  filters: int = 32  # channels per block of the Conv4
   norm: str = "batch"  # batch (current-batch statistics: transductive), group or none
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
@@ -42,7 +42,7 @@ class Config:
 
 
 def get_config() -> Config:
-  """Returns the settings of the page above."""
+  """Returns the default settings."""
   return Config()
 
 
@@ -54,7 +54,7 @@ def build(config: Config) -> Recipe:
   network = networks.conv4(filters=config.filters, normalise=normalise, weights="shared")
   learner = learners.protonet(network, num_classes=config.ways)
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
-  objective = make_objective(config, learner, loss, scores)  # before anything is read: it checks settings
+  objective = make_objective(config, learner, loss, scores)  # before any data is read, because it checks the settings
   train, val, test = map(image_tasks(config.data), ("train", "val", "test"))
   shape = {"ways": config.ways, "shots": config.shots, "queries": config.queries}
   return Recipe(

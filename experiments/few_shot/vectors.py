@@ -1,10 +1,10 @@
-"""Every learner on vectors, with ConML, on classes of vectors: arrays of yours, or intents of CLINC150 or Banking77.
+"""Every learner on vectors, with ConML, on classes of vectors: your arrays, or intents of CLINC150 or Banking77.
 
-A fully connected network on inputs [n, features]; texts come as counts of hashed n-grams.
+A fully connected network on inputs [n, features]; texts are represented by counts of hashed n-grams.
 --help lists the learners.
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=vectors:protonet --config.data=npz:arrays.npz
-The flags people want: --config.ways=10 --config.shots=5
+Common flags: --config.ways=10 --config.shots=5
 """
 
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ from metajax.types import TaskDistribution
 class Config(vector_learners.Config):
   """A small network, 5-way 1-shot."""
   data: str = "clinc150"  # clinc150, banking77 or npz:<path>
-  ways: int = 5  # classes of a task
-  train_ways: int = 0  # classes of a training task; 0 is as many as in the test
-  shots: int = 1  # support examples of each class
-  train_queries: int = 5  # query examples of each class in training
-  test_queries: int = 15  # query examples of each class in the test
+  ways: int = 5  # classes per task
+  train_ways: int = 0  # classes per training task; 0: as many as in the test
+  shots: int = 1  # support examples per class
+  train_queries: int = 5  # query examples per class in training
+  test_queries: int = 15  # query examples per class in the test
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
-  """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
+  """Returns the learners of this recipe, each with its settings that differ from `Config`."""
   return vector_learners.defaults()
 
 
@@ -52,7 +52,7 @@ def build(config: Config) -> Recipe:
   train_ways = config.train_ways or config.ways
   trained = vector_learners.make_learner(config, train_ways, classes=True, num_steps=config.inner_steps)
   tested = vector_learners.make_learner(config, config.ways, classes=True, num_steps=config.test_inner_steps)
-  objective = row.objective(config, trained, loss, scores)  # before anything is read: it checks settings
+  objective = row.objective(config, trained, loss, scores)  # before any data is read, because it checks the settings
   load, prepare = vector_reader(config.data)
   parts = {split: load(split) for split in ("train", "val", "test")}
 
@@ -60,11 +60,11 @@ def build(config: Config) -> Recipe:
     data: ClassData = parts[split]
     if data.examples.ndim != 2:
       raise ValueError(f"config.data={config.data!r} must hold vectors [n, features], but its inputs are "
-                       f"{list(data.examples.shape)}; for images there is the recipe few_shot.")
+                       f"{list(data.examples.shape)}; for images, use the recipe few_shot.")
     try:
       return class_tasks(data, ways=ways, shots=config.shots, queries=queries, prepare=prepare)
     except ValueError as error:
-      raise ValueError(f"there can be no such {split} tasks: {error}") from error
+      raise ValueError(f"such {split} tasks are impossible: {error}") from error
 
   steps = f"{config.test_inner_steps} inner step(s), " if row.descends else ""
   return Recipe(

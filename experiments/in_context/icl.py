@@ -1,4 +1,4 @@
-"""What the recipes on in-context learning of functions share: settings, the transformer, the figure of errors."""
+"""Shared by the recipes on in-context learning of functions: settings, the transformer, the figure of errors."""
 
 from dataclasses import dataclass, field
 import functools
@@ -21,8 +21,8 @@ from metajax.objectives.views import random_subsets
 from metajax.tasks import functions
 from metajax.tasks.sampling import sample_tasks
 
-Along = Mapping[str, Mapping[str, Mapping[int, float]]]  # by field, by reference, by value: an error
-_FEW = 200  # prompts for the references, which are fitted one by one
+Along = Mapping[str, Mapping[str, Mapping[int, float]]]  # errors by field, reference and value
+_FEW = 200  # prompts for the references, which are fitted one at a time
 
 
 @dataclass
@@ -30,11 +30,11 @@ class Config:
   """Garg et al.'s toy setting, with the small transformer."""
   seed: int = 0  # of initialisation and training tasks
   dimensions: int = 5  # of the inputs
-  points: int = 11  # of a prompt: the examples and the last query
-  test_points: int = 0  # of a test prompt, the query with them; 0 is as many as in training, and no more can be
+  points: int = 11  # per prompt: the examples and the last query
+  test_points: int = 0  # per test prompt, including the query; at most as many as in training; 0: as many
   size: str = "small"  # of the transformer: tiny, small or standard
-  curriculum: bool = False  # whether dimensions and points grow during training, from a fifth and a quarter
-  interval: int = 200  # steps between two stages of the curriculum
+  curriculum: bool = False  # whether dimensions and points grow during training, starting from a fifth and a quarter
+  interval: int = 200  # steps per stage of the curriculum
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=lambda: Contrast(weight=0.02, distance="sigmoid_squared"))
   training: Training = field(default_factory=lambda: Training(
@@ -62,14 +62,14 @@ def along_references(config: Config, function: functions.FunctionClass, compared
 
 def build(config: Config, name: str, function: functions.FunctionClass, compared: tuple[references.Reference, ...]
           ) -> Recipe:
-  """Returns the recipe for one class of functions, whose figure compares with some references."""
+  """Returns the recipe for one class of functions; its figure shows some references for comparison."""
   check_at_least(1, config, "dimensions", "interval")
   check_at_least(2, config, "points")
   test_points = config.test_points or config.points
   if not 2 <= test_points <= config.points:
     raise ValueError(f"config.test_points={config.test_points} must be 0, or 2 to config.points={config.points}.")
   layers, heads, width = choose("size", config.size, SIZES)
-  # Two tokens a point, and one for the dummy input after the last.
+  # Two tokens per point, and one for the dummy input after the last.
   network = transformer(1, max_tokens=2 * config.points + 1, layers=layers, heads=heads, width=width)
   learner = learners.in_context(network)
   extent = functions.Extent(jnp.int32(-(-config.dimensions // 5)), jnp.int32(max(2, config.points // 4)))

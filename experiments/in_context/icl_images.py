@@ -1,12 +1,12 @@
 """General-purpose in-context learning: images classified from labelled examples in a prompt, with ConML.
 
-Paper: Kirsch et al., 2022 (https://arxiv.org/abs/2212.04458): the inputs of every task are multiplied by a random
-matrix of its own, so that what is learned is to learn, from any vectors, not to see; with the objective of Wu et al.,
-2025, section 5.3 (lambda 0.02, half prompts). Loss at every place of the prompt.
-Expected: above one in `ways` (chance) and close to the nearest class mean of raw pixels, which is all that can be seen
-through a random matrix (5-way 1-shot on Omniglot: 41.9 %, python -m benchmarks.pixels).
+Paper: Kirsch et al., 2022 (https://arxiv.org/abs/2212.04458). The inputs of every task are multiplied by a random
+matrix, so that the model learns to learn from any vectors instead of learning image features. The objective is that of
+Wu et al., 2025, section 5.3 (lambda 0.02, half prompts), with the loss at every position of the prompt.
+Expected: above chance (1 / `ways`) and close to the nearest class mean of raw pixels, since a random matrix roughly
+preserves only distances (5-way 1-shot on Omniglot: 41.9 %, python -m benchmarks.pixels).
 Needs: Omniglot, in METAJAX_DATA_DIR or downloaded; with --config.data=glyphs, the extra metajax[glyphs].
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=icl_images --workdir=runs/icl_images
 """
 
@@ -31,11 +31,11 @@ class Config:
   """Short prompts of few classes, for two cores."""
   seed: int = 0  # of initialisation and training tasks
   data: str = "omniglot"  # omniglot or glyphs
-  ways: int = 5  # classes of a task
-  shots: int = 1  # examples of each class before the query, in the test
-  points: int = 16  # of a training prompt
-  pool: int = 20  # examples of each class that the points of a prompt are drawn from
-  test_queries: int = 5  # query examples of each class in the test
+  ways: int = 5  # classes per task
+  shots: int = 1  # examples per class before the query, in the test
+  points: int = 16  # per training prompt
+  pool: int = 20  # examples per class from which the points of a prompt are sampled
+  test_queries: int = 5  # query examples per class in the test
   width: int = 32  # of the projected inputs
   size: str = "tiny"  # of the transformer: tiny, small or standard
   conml: bool = True  # whether the contrastive term is on
@@ -46,7 +46,7 @@ class Config:
 
 
 def get_config() -> Config:
-  """Returns the settings of the page above."""
+  """Returns the default settings."""
   return Config()
 
 
@@ -57,7 +57,7 @@ def build(config: Config) -> Recipe:
                  "training.rows_per_checkpoint")
   check_at_least(2, config, "ways", "points", "pool", "test.episodes", "test.val_episodes")
   if config.width < config.ways:
-    raise ValueError(f"config.width={config.width} is too small; a label is a token too and needs {config.ways}.")
+    raise ValueError(f"config.width={config.width} is too small; labels are tokens too and need {config.ways}.")
   layers, heads, width = choose("size", config.size, SIZES)
   points = max(config.points, config.ways * config.shots)
   network = transformer(config.ways, max_tokens=2 * points + 1, layers=layers, heads=heads, width=width)

@@ -1,11 +1,11 @@
 """In-context learning of linear functions, with ConML.
 
 Paper: Garg et al., 2022 (https://arxiv.org/abs/2208.01066), its toy setting: 5 dimensions, prompts of 10 examples and
-a query, no curriculum; with the objective of Wu et al., 2025, section 5.3 (lambda 0.02, half prompts, sigmoid of the
-squared difference). The small transformer instead of the standard one fits two cores.
+a query, no curriculum. The objective is that of Wu et al., 2025, section 5.3 (lambda 0.02, half prompts, sigmoid of the
+squared difference). The small transformer is used instead of the standard one, to suit two cores.
 Expected: below 3 nearest neighbours and averaging, close to least squares (icl.png in the workdir).
 Needs: nothing but metajax.
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=icl_linear --workdir=runs/icl_linear
 """
 
@@ -17,7 +17,7 @@ _COMPARED = (references.least_squares, references.averaging, references.neighbou
 
 
 def get_config() -> icl.Config:
-  """Returns the settings of the page above."""
+  """Returns the default settings."""
   return icl.Config()
 
 
@@ -27,7 +27,7 @@ def sweeps(config: icl.Config) -> str:
 
 
 def compared_with(config: icl.Config) -> icl.Along:
-  """Returns what the references get in these tests."""
+  """Returns the results of the references in these tests."""
   return icl.along_references(config, functions.linear, _COMPARED)
 
 

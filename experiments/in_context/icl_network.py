@@ -3,7 +3,7 @@
 As icl_linear; 100 hidden units, prompts of 40 examples (Garg et al., 2022, section 4; Wu et al., 2025, Table 5).
 Expected: below least squares and 3 nearest neighbours, close to a network fitted by gradient descent (icl.png).
 Needs: nothing but metajax.
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=icl_network --workdir=runs/icl_network
 """
 
@@ -15,7 +15,7 @@ _COMPARED = (references.fitted_network, references.least_squares, references.ave
 
 
 def get_config() -> icl.Config:
-  """Returns the settings of the page above."""
+  """Returns the default settings."""
   return icl.Config(points=41)
 
 
@@ -25,7 +25,7 @@ def sweeps(config: icl.Config) -> str:
 
 
 def compared_with(config: icl.Config) -> icl.Along:
-  """Returns what the references get in these tests."""
+  """Returns the results of the references in these tests."""
   return icl.along_references(config, functions.relu_network(100), _COMPARED)
 
 

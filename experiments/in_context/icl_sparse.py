@@ -1,10 +1,10 @@
 """In-context learning of sparse linear functions, with ConML.
 
 As icl_linear; 3 of the 5 coefficients are not zero (Garg et al., 2022, section 4; Wu et al., 2025, section 5.3).
-Expected: below averaging and 3 nearest neighbours everywhere; along the Lasso up to 4 examples and above it after
-(10,000 steps are few), 0.31 after 10 (icl.png in the workdir).
+Expected: below averaging and 3 nearest neighbours everywhere; equal to the Lasso up to 4 examples and above it from
+there on (10,000 steps are few); 0.31 after 10 (icl.png in the workdir).
 Needs: nothing but metajax.
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=icl_sparse --workdir=runs/icl_sparse
 """
 
@@ -16,7 +16,7 @@ _COMPARED = (references.least_squares, references.lasso, references.averaging, r
 
 
 def get_config() -> icl.Config:
-  """Returns the settings of the page above."""
+  """Returns the default settings."""
   return icl.Config()
 
 
@@ -26,7 +26,7 @@ def sweeps(config: icl.Config) -> str:
 
 
 def compared_with(config: icl.Config) -> icl.Along:
-  """Returns what the references get in these tests."""
+  """Returns the results of the references in these tests."""
   return icl.along_references(config, functions.sparse_linear(3), _COMPARED)
 
 

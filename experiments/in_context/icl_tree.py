@@ -1,10 +1,10 @@
 """In-context learning of decision trees, with ConML.
 
 As icl_linear; trees of depth 4, prompts of 20 examples (Garg et al., 2022, section 4; Wu et al., 2025, Table 5).
-Expected: below averaging and least squares, about 3 nearest neighbours; a tree grown greedily is overtaken for the
-first dozen examples only, at 10,000 steps (icl.png in the workdir).
+Expected: below averaging and least squares, similar to 3 nearest neighbours; below a greedily grown tree only for the
+first dozen examples, at 10,000 steps (icl.png in the workdir).
 Needs: nothing but metajax.
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=icl_tree --workdir=runs/icl_tree
 """
 
@@ -16,7 +16,7 @@ _COMPARED = (references.greedy_tree, references.least_squares, references.averag
 
 
 def get_config() -> icl.Config:
-  """Returns the settings of the page above."""
+  """Returns the default settings."""
   return icl.Config(points=21)
 
 
@@ -26,7 +26,7 @@ def sweeps(config: icl.Config) -> str:
 
 
 def compared_with(config: icl.Config) -> icl.Along:
-  """Returns what the references get in these tests."""
+  """Returns the results of the references in these tests."""
   return icl.along_references(config, functions.decision_tree(4), _COMPARED)
 
 

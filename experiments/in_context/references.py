@@ -1,7 +1,6 @@
-"""What one would predict without meta-learning: the references of Garg et al., 2022, appendix A.3.
+"""Predictions without meta-learning: the references of Garg et al., 2022, appendix A.3.
 
-A reference maps the examples seen so far, `x [n, d]` and `y [n]`, and a query `[d]` to a prediction; with no example
-it is asked nothing.
+A reference maps the examples so far, `x [n, d]` and `y [n]` with n at least 1, and a query `[d]` to a prediction.
 """
 
 from typing import Callable
@@ -13,12 +12,12 @@ Reference = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 
 def least_squares(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
-  """Predicts by the linear function of least norm among those of least squares."""
+  """Predicts by the least-squares linear function of minimum norm."""
   return float(query @ np.linalg.lstsq(x, y, rcond=None)[0])
 
 
 def averaging(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
-  """Predicts by the linear function whose weights are the mean of `y x`."""
+  """Predicts by a linear function with the weights `mean(y x)`."""
   return float(query @ (y @ x) / len(y))
 
 
@@ -29,13 +28,13 @@ def neighbours(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
 
 
 def lasso(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
-  """Predicts by the Lasso with penalty 0.01, the one that Garg et al. plot."""
+  """Predicts by the Lasso with penalty 0.01, as plotted by Garg et al."""
   from sklearn.linear_model import Lasso
   return float(Lasso(alpha=0.01, fit_intercept=False, max_iter=10_000).fit(x, y).predict(query[None])[0])
 
 
 def greedy_tree(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
-  """Predicts by a tree of depth 4 grown greedily on the signs of the coordinates."""
+  """Predicts by a greedily grown tree of depth 4 on the signs of the coordinates."""
   from sklearn.tree import DecisionTreeRegressor
   return float(DecisionTreeRegressor(max_depth=4, random_state=0).fit(np.sign(x), y).predict(np.sign(query)[None])[0])
 
@@ -45,15 +44,15 @@ def fitted_network(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> float:
   from sklearn.exceptions import ConvergenceWarning
   from sklearn.neural_network import MLPRegressor
   network = MLPRegressor(hidden_layer_sizes=(100,), learning_rate_init=5e-3, random_state=0, alpha=0.0, shuffle=False,
-                         max_iter=100, n_iter_no_change=101)  # a step is all examples, and none is left out
+                         max_iter=100, n_iter_no_change=101)  # full-batch steps, no validation set
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore", ConvergenceWarning)  # it is not meant to converge
+    warnings.simplefilter("ignore", ConvergenceWarning)  # it need not converge
     network.fit(x, y)
   return float(network.predict(query[None])[0])
 
 
 def errors(reference: Reference, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-  """Returns the mean squared error of a reference after each number of examples seen, `[n]`.
+  """Returns the mean squared error of a reference after each number of examples, `[n]`.
 
   Args:
     reference: one of the above.

@@ -1,9 +1,9 @@
 """Every learner that can regress, with ConML, on sinusoids: regression from 10 points.
 
 The tasks of Finn et al., 2017, section 5.1 (https://arxiv.org/abs/1703.03400), with the objective of Wu et al., 2025.
---help lists the learners; one has a page of its own, sinusoid_maml.
+--help lists the learners; one has its own recipe, sinusoid_maml.
 Needs: nothing but metajax.
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=sinusoid:ridge
 """
 
@@ -28,26 +28,26 @@ from metajax.objectives import views
 from metajax.tasks.sinusoids import sinusoids
 from metajax.types import Learner, Objective, SequenceNetwork
 
-_FEATURES = 40  # of a point, where a learner describes points, and of a task, where one describes tasks
+_FEATURES = 40  # dimension of the description of a point or of a task
 
 
 @dataclass
 class Config(inner_loop.Descent):
-  """MAML's own setting; what the ConML paper does not restate is MAML's."""
-  learner: str = "maml"  # which; given with the recipe, --config=sinusoid:<learner>
+  """MAML's setting, also where the ConML paper does not state its own."""
+  learner: str = "maml"  # the learner; given with the recipe, --config=sinusoid:<learner>
   seed: int = 0  # of initialisation and training tasks
   shots: int = 10  # support points in training
   queries: int = 10  # query points in training; MAML takes as many as there are shots
   test_shots: int = 5  # support points in the test
   test_queries: int = 100  # query points in the test
-  test_shift: float = 0.0  # added to both ends of the range of amplitudes in the test: tasks unlike those of training
+  test_shift: float = 0.0  # added to both ends of the range of amplitudes in the test, for out-of-distribution tasks
   hidden: tuple[int, ...] = (40, 40)  # units of the hidden layers
-  activation: str = "relu"  # of a whole network, adapted in few steps; tanh starts from usual weights, not near zero
-  first_weights: str = "small"  # of these with relu: small (MAML's, 0.01; units die of it) or lecun (flax's own)
-  size: str = "tiny"  # of the transformer, for learning in context: tiny, small or standard
+  activation: str = "relu"  # if all weights are adapted in few steps; tanh: standard initialisation
+  first_weights: str = "small"  # with relu: small (MAML's, 0.01; some units die) or lecun (flax's default)
+  size: str = "tiny"  # of the transformer, for in-context learning: tiny, small or standard
   test_inner_steps: int = 1
   inner_rate: float = 0.01
-  psi: str = "weights"  # what is contrasted: adapted weights (the paper's), or their change, which is ours
+  psi: str = "weights"  # the representation: adapted weights (as in the paper), or their change (ours)
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(
@@ -56,7 +56,7 @@ class Config(inner_loop.Descent):
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
-  """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
+  """Returns the learners of this recipe, each with its settings that differ from `Config`."""
   return learner_table.defaults("sinusoids", lambda row: {"training": {"steps": 20_000}})
 
 
@@ -77,7 +77,7 @@ def build(config: Config) -> Recipe:
   check_at_least(0, config, "test_shift")
   check_at_least(1, config, "shots", "queries", "test_shots", "test_queries", "hidden")
   row = learner_table.check(config, "sinusoids")
-  # What models of unseen tasks are learned from: a hundred points, and subsets as large as a support set.
+  # Models of unseen tasks are learned from a hundred points, and from subsets as large as a support set.
   whole_tasks = sinusoids(5 * config.shots, 5 * config.shots), views.random_subsets(10, config.shots)
 
   def draw(params, key):
@@ -107,11 +107,11 @@ def build(config: Config) -> Recipe:
 
 
 def make_learner(config: Config, num_steps: int) -> Learner:
-  """Returns the learner that `config.learner` names, with `num_steps` inner steps if it takes any."""
+  """Returns the learner that `config.learner` names, with `num_steps` inner steps if it has inner steps."""
   row = choose("learner", config.learner, learner_table.offered("sinusoids"))
   mlp = functools.partial(networks.mlp, config.hidden, weights="shared")
   features = mlp(_FEATURES)
-  # MAML's own are so small that the slower learners hardly move from them.
+  # MAML's initial weights are so small that slower learners hardly move from them.
   first = choose("first_weights", config.first_weights, {
       "small": nn.initializers.truncated_normal(0.01), "lecun": nn.initializers.lecun_normal()})
   smooth = choose("activation", config.activation, {"relu": False, "tanh": True}) or row.smooth
@@ -127,18 +127,18 @@ def make_learner(config: Config, num_steps: int) -> Learner:
 
 def _transformer(config: Config) -> SequenceNetwork:
   layers, heads, width = choose("size", config.size, SIZES)
-  # The pictures show it ten times the shots; two tokens a point, and one for the query or dummy input after the last.
+  # The figures use ten times the shots. A point has two tokens; one more is for the query or dummy input.
   points = max(10 * config.shots, config.shots + config.queries, config.test_shots)
   return transformer(1, max_tokens=2 * points + 1, layers=layers, heads=heads, width=width)
 
 
 def _make_objective(config: Config, row: Row, learner: Learner) -> Objective:
-  if row.prompt:  # learns to predict from any number of examples, and is tested on another
+  if row.prompt:  # learns to predict from any number of examples, so the test may use another number
     return settings.make_autoregressive(config, functools.partial(read, _transformer(config)), losses.squared_error)
   return row.objective(config, learner, losses.squared_error, {})
 
 
 def _unlearned(learner: Learner) -> Learner:
-  """Returns the learner as it is before it has seen an example of the task."""
+  """Returns the learner before adaptation, with all support examples masked out."""
   nothing = lambda examples: examples._replace(mask=examples.mask & False)
   return learner._replace(adapt=lambda params, examples, key: learner.adapt(params, nothing(examples), key))

@@ -1,13 +1,13 @@
-"""Every learner on vectors, with ConML, on a table of yours: one task for each value of its group column.
+"""Every learner on vectors, with ConML, on your table: one task per value of its group column.
 
-A row is an example, a group (a patient, a shop, an assay) is a task; the groups are shared into training, validation
-and test, so that what is tested is learning a new group from a few of its rows. Inputs and real targets are
-standardised by the training groups.
+A row is an example, and a group (a patient, a shop, an assay) is a task. The groups are split into training, validation
+and test, so the test measures learning a new group from a few of its rows. Inputs and real targets are standardised
+with the statistics of the training groups.
 --help lists the learners.
-ConML: on by default; --config.conml=False is the plain arm, the same training without it.
+ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=table:ridge --config.data=visits.csv --config.group=patient
   --config.target=pressure
-The flags people want: --config.classification=True --config.inputs="('age','dose')" --config.shots=5
+Common flags: --config.classification=True --config.inputs="('age','dose')" --config.shots=5
 """
 
 from dataclasses import dataclass, field
@@ -25,24 +25,24 @@ from metajax.tasks.groups import GroupData, at_least, group_tasks
 
 @dataclass
 class Config(vector_learners.Config):
-  """A small network for tables of some thousand rows."""
+  """A small network for tables of a few thousand rows."""
   learner: str = "ridge"
-  data: str = ""  # the table, a file .csv or .parquet
+  data: str = ""  # the table, a .csv or .parquet file
   group: str = ""  # the column that names the task of each row
   target: str = ""  # the column to predict
-  inputs: tuple[str, ...] = ()  # the columns to predict it from; none: all others
-  split: str = ""  # a column with the words train, val and test; none: groups are shared by a fixed draw
+  inputs: tuple[str, ...] = ()  # the input columns; empty: all others
+  split: str = ""  # a column with the words train, val and test; empty: groups are split by a fixed random draw
   classification: bool = False  # whether the target names a class
-  shots: int = 10  # support rows of a task
-  queries: int = 20  # the most query rows of a task
-  hidden: tuple[int, ...] = (64, 64)  # units of the layers; (), for ridge, weighs inputs alone
+  shots: int = 10  # support rows per task
+  queries: int = 20  # maximum number of query rows per task
+  hidden: tuple[int, ...] = (64, 64)  # units of the layers; (), for ridge: only weighted inputs
   test_inner_steps: int = 1
   inner_rate: float = 0.05
   training: Training = field(default_factory=lambda: Training(steps=2000, tasks_per_step=16))
 
 
 def defaults() -> Mapping[str, Mapping[str, Any]]:
-  """Returns the learners of this recipe, each with the settings in which it differs from `Config`."""
+  """Returns the learners of this recipe, each with its settings that differ from `Config`."""
   return vector_learners.defaults(lambda row: {"classification": True} if row.classes_only else {})
 
 
@@ -60,7 +60,7 @@ def build(config: Config) -> Recipe:
       raise ValueError(f"config.{name} must be given: --config.data=<table>.csv --config.group=<column> "
                        "--config.target=<column>.")
   if not config.classification and row.classes_only:
-    raise ValueError(f"the learner {config.learner} tells classes apart; give config.classification=True, or another "
+    raise ValueError(f"the learner {config.learner} only classifies; give config.classification=True, or another "
                      "learner.")
   table = tables.load(config.data, group=config.group, target=config.target, inputs=config.inputs, split=config.split,
                       classification=config.classification)
@@ -74,7 +74,7 @@ def build(config: Config) -> Recipe:
   tasks = lambda data: group_tasks(data, shots=config.shots, queries=config.queries, stratified=classes)
   after = f" after {config.test_inner_steps} inner step(s)" if row.descends else ""
   unit = "" if classes else (f"; loss is the mean squared error in units of the training groups' variance, "
-                             f"{table.target_scale ** 2:.4g} of the table's own")
+                             f"{table.target_scale ** 2:.4g} in the table's units")
   return Recipe(
       learner=trained, test_learner=tested, objective=row.objective(config, trained, loss, scores),
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=tasks(parts["train"]),

@@ -1,4 +1,4 @@
-"""The contrastive part of ConML, on arrays of representations: for anybody's JAX code."""
+"""The contrastive part of ConML, on arrays of representations, for use in any JAX code."""
 
 from metajax.contrast.equations import contrastive_loss as contrastive_loss
 from metajax.contrast.equations import inner_task_distance as inner_task_distance

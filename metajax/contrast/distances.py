@@ -1,7 +1,7 @@
 """Distances phi between two task representations.
 
 A representation is a pytree of real arrays read as one long vector `[D]`; a plain array is the simplest pytree. Sums
-are taken in float32 or wider, whatever the leaves are.
+are taken in float32 or wider, also for leaves of a narrower type.
 
 Wu et al., Learning to Learn with Contrastive Meta-Objective, 2025, https://arxiv.org/abs/2410.05975.
 
@@ -45,12 +45,12 @@ def difference(a: PyTree, b: PyTree) -> PyTree:
   """Returns `a - b`, in float32 or wider.
 
   Raises:
-    ValueError: if they are not real, or not of one structure and shape; nothing is broadcast.
+    ValueError: if they are not real, or differ in structure or shape; nothing is broadcast.
   """
   check_real_arrays("representations", (a, b))
   shapes = [jax.tree.map(jnp.shape, tree) for tree in (a, b)]
   if shapes[0] != shapes[1]:
-    raise ValueError(f"two representations must have one structure and shape, but they are {shapes[0]} and "
+    raise ValueError(f"two representations must have the same structure and shape, but they are {shapes[0]} and "
                      f"{shapes[1]}.")
   return jax.tree.map(lambda x, y: _wide(x) - _wide(y), a, b)
 
@@ -58,15 +58,15 @@ def difference(a: PyTree, b: PyTree) -> PyTree:
 def difference_of_directions(a: PyTree, b: PyTree) -> PyTree:
   """Returns `a/|a| - b/|b|`, accurate however close the two are; a zero vector stays zero.
 
-  Adapted weights are the shared weights plus a small displacement, so that rounding errors would be all that is left
-  of the difference of two unit vectors. With `u` the direction of the shorter vector and `L` the longer norm it equals
-  `[(a - b) - (|a| - |b|) u] / L`, where `a - b` is exact for vectors that are close, and
+  Adapted weights are the shared weights plus a small displacement. A plain difference of two unit vectors would
+  consist of rounding errors. With `u` the direction of the shorter vector and `L` the longer norm, it equals
+  `[(a - b) - (|a| - |b|) u] / L`, where `a - b` is exact for close vectors, and
   `|a| - |b| = (a - b).(a + b) / (|a| + |b|)` loses nothing.
 
   Raises:
     ValueError: as `difference`.
   """
-  difference(a, b)  # for its checks
+  difference(a, b)  # for the checks
   return _difference_of_directions(*(jax.tree.map(_wide, tree) for tree in (a, b)))
 
 
@@ -82,7 +82,7 @@ def _difference_of_directions(a: PyTree, b: PyTree) -> PyTree:
 
 @_difference_of_directions.defjvp
 def _derivative(primals, tangents):
-  # As on paper: the derivative of a direction u is that of the vector, divided by its norm and orthogonal to u.
+  # The derivative of a direction u is that of the vector, projected orthogonally to u and divided by the norm.
   turned_a, turned_b = (_derivative_of_direction(x, dx) for x, dx in zip(primals, tangents))
   return _difference_of_directions(*primals), jax.tree.map(jnp.subtract, turned_a, turned_b)
 
@@ -110,7 +110,7 @@ def squared_norm(tree: PyTree) -> Array:
 
 def dot(a: PyTree, b: PyTree) -> Array:
   """Returns the inner product of two vectors, a scalar in float32 or wider."""
-  # A TPU multiplies in bfloat16 unless it is told otherwise.
+  # By default, a TPU multiplies in bfloat16.
   dots = jax.tree.map(lambda x, y: jnp.vdot(_wide(x), _wide(y), precision=lax.Precision.HIGHEST), a, b)
   return jax.tree.reduce(jnp.add, dots)
 
@@ -121,7 +121,7 @@ def sigmoid_squared(a: PyTree, b: PyTree) -> Array:
 
 
 def _nonzero(x: Array) -> Array:
-  """Returns the number, or one if it is zero: safe to divide by and to take the root of."""
+  """Returns the number, or one if it is zero: safe as a divisor and under a square root."""
   return jnp.where(x > 0, x, jnp.ones_like(x))
 
 

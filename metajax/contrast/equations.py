@@ -1,8 +1,8 @@
-"""ConML's equations, as printed: alignment (eq. 2), discrimination (eq. 3) and their difference (eq. 4).
+"""ConML's equations as in the paper: alignment (eq. 2), discrimination (eq. 3) and their difference (eq. 4).
 
 `T` tasks, `K` views, `D` features. A representation is a pytree read as one vector, so `[T, D]` stands for a pytree of
-leaves `[T, ...]`. With an `axis_name` the `T` tasks are this device's share and the contrast is over all devices; see
-`contrast.over_devices` for what value and gradient then mean.
+leaves `[T, ...]`. With an `axis_name`, the `T` tasks are this device's share and the contrast covers all devices;
+`contrast.over_devices` defines value and gradient in this case.
 
 Wu et al., Learning to Learn with Contrastive Meta-Objective, 2025, https://arxiv.org/abs/2410.05975.
 """
@@ -22,13 +22,13 @@ def inner_task_distance(full: PyTree, views: PyTree, distance: Distance, axis_na
   `D_in = 1/(T K) sum_t sum_k phi(e_tk, e*_t)`
 
   Args:
-    full: `e* [T, D]`, the representation of each task learned from all its examples.
-    views: `e [T, K, D]`, those learned from subsets.
+    full: `e* [T, D]`, the representation of each task, learned from all its examples.
+    views: `e [T, K, D]`, the representations learned from subsets.
     distance: `phi: (a [D], b [D]) -> scalar`.
-    axis_name: the mapped axis over which the tasks are spread, if any.
+    axis_name: the mapped axis over which the tasks are sharded, if any.
 
   Raises:
-    ValueError: if there is no view, or the shapes disagree.
+    ValueError: if there are no views, or the shapes disagree.
   """
   check_views(full, views)
   phi = jax.vmap(jax.vmap(distance, in_axes=(0, None)))(views, full)  # [T, K]
@@ -43,7 +43,7 @@ def inter_task_distance(full: PyTree, distance: Distance, axis_name: str | None 
   Arguments as in `inner_task_distance`; a distance must be symmetric. Linear in `T` for a `distances.Quadratic`.
 
   Raises:
-    ValueError: if there is only one task in all, for which D_out is not defined.
+    ValueError: if there is only one task in total, for which D_out is undefined.
   """
   return mean_over_pairs(full, distance, axis_name)
 

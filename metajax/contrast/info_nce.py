@@ -12,15 +12,15 @@ from metajax.types import Array, PyTree
 
 def info_nce(full: PyTree, views: PyTree, distance: Distance, axis_name: str | None = None, *, temperature: float = 1.0
              ) -> Array:
-  """Returns the loss, in nats, of telling which task a view is of.
+  """Returns the loss, in nats, of identifying the task of a view.
 
   With `s = -phi / temperature`, the mean over tasks and views of
   `-log [exp s(e_k, e*) / (exp s(e_k, e*) + sum over other tasks of exp s(e*, e*'))]`.
 
-  Arguments and errors as in `contrast.inner_task_distance` and `inter_task_distance`; besides,
+  Arguments and errors as in `contrast.inner_task_distance` and `inter_task_distance`.
 
   Raises:
-    ValueError: if the temperature is not positive.
+    ValueError: also if the temperature is not positive.
   """
   if temperature <= 0:
     raise ValueError(f"the temperature of InfoNCE must be positive, but it is {temperature}.")

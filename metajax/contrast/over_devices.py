@@ -1,7 +1,7 @@
-"""Means over the tasks of all devices, and over all pairs of them.
+"""Means over the tasks of all devices, and over all pairs of tasks.
 
-Every device gets the value over all tasks, and the gradient of its own share of it. The mean of these gradients over
-the devices (`pmean`, as for any loss) is the gradient of the whole.
+Every device gets the value over all tasks, and the gradient with respect to its own tasks. The mean of these gradients
+over the devices (`pmean`, as for any loss) is the full gradient.
 """
 
 import jax
@@ -14,9 +14,9 @@ from metajax.types import Array, PyTree
 
 
 def mean_over_devices(share: Array, axis_name: str | None) -> Array:
-  """Returns the mean over devices of a number of each, with the gradient of this device's own."""
-  # A gradient through pmean means different things under different mappings (pmap, shard_map with and without
-  # check_vma); this one means the same under each.
+  """Returns the mean of a number over devices, with the gradient of this device's own number."""
+  # The gradient of pmean differs between mappings (pmap, shard_map with and without check_vma); this one is the same
+  # under each.
   if axis_name is None:
     return share
   return lax.stop_gradient(lax.pmean(share, axis_name)) + (share - lax.stop_gradient(share))
@@ -26,7 +26,7 @@ def mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None) -> 
   """Returns the mean of a symmetric distance over all ordered pairs of different tasks, of `full [T, D]`.
 
   Raises:
-    ValueError: if there is only one task in all.
+    ValueError: if there is only one task in total.
   """
   num_tasks = tasks_in_all(full, axis_name)
   if isinstance(distance, Quadratic):
@@ -36,13 +36,13 @@ def mean_over_pairs(full: PyTree, distance: Distance, axis_name: str | None) -> 
 
 def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_tasks: int) -> Array:
   """Returns the mean over pairs as a variance: `2 T/(T - 1) scale mean_t |f(e_t) - mean f|^2`."""
-  # Measured from one of the tasks, coordinates of tasks that are close keep their digits. The result does not depend
-  # on which, so the origin needs no gradient.
+  # With one of the tasks as the origin, the coordinates of close tasks keep their digits. The result does not depend
+  # on the origin, which therefore needs no gradient.
   first = lax.stop_gradient(jax.tree.map(lambda leaf: leaf[0], full))
   origin = first if axis_name is None else lax.pmean(first, axis_name)
   coordinates = jax.vmap(distance.difference, in_axes=(0, None))(full, origin)
   centre = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), coordinates)
-  if axis_name is not None:  # the deviations of all tasks sum to zero, and so does the gradient through their centre
+  if axis_name is not None:  # the deviations of all tasks sum to zero, so the gradient through their mean is zero
     centre = lax.stop_gradient(lax.pmean(centre, axis_name))
   deviations = jax.tree.map(lambda leaf, mean: leaf - mean[None], coordinates, centre)
   spread = mean_over_devices(jnp.mean(jax.vmap(squared_norm)(deviations)), axis_name)
@@ -50,10 +50,10 @@ def _variance(full: PyTree, distance: Quadratic, axis_name: str | None, num_task
 
 
 def _around_the_ring(full: PyTree, distance: Distance, axis_name: str | None, num_tasks: int) -> Array:
-  """Returns the mean over pairs as devices pass their tasks around, one device's at a time.
+  """Returns the mean over pairs; devices pass their tasks around a ring, one device's tasks at a time.
 
-  No device ever holds the tasks of all, nor anything of size `T x T`: the gradient is taken as the distances are. As a
-  distance is symmetric, the gradient through both of its arguments is twice that through the first. No forward mode.
+  No device ever holds all tasks, or an array of size `T x T`: the gradient is computed together with the distances.
+  Since a distance is symmetric, the gradient through both arguments is twice that through the first. No forward mode.
   """
   num_own = tasks_here(full)
   devices = num_tasks // num_own
@@ -65,7 +65,7 @@ def _around_the_ring(full: PyTree, distance: Distance, axis_name: str | None, nu
     return jnp.sum(jnp.where(others, to_all, jnp.zeros_like(to_all))) / ((num_tasks - 1) * num_own)
 
   def around(row, full):
-    """Returns, for each task, the sum over all visitors of what `row` makes of the two."""
+    """Returns, for each task, the sum of `row(task, visitor)` over all visitors."""
 
     def meet(visitors, at_home):
       return lax.map(lambda task_and_place: row(*task_and_place, visitors, at_home), (full, places))

@@ -1,1 +1,1 @@
-"""What exists for a compiler's sake: each function equals a plain twin, and is chosen when a program is lowered."""
+"""Faster forms of plain operations. Each function equals its plain form; the choice is made at lowering."""

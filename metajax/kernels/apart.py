@@ -1,4 +1,4 @@
-"""Computations that the compiler must not join."""
+"""Keeps the compiler from fusing computations."""
 
 from jax import lax
 
@@ -6,8 +6,9 @@ from metajax.types import PyTree
 
 
 def apart(tree: PyTree) -> PyTree:
-  """Returns the arrays as they are; what is computed from them shares no operation with what is made of the originals.
+  """Returns the arrays unchanged, behind a barrier that the compiler does not optimise across.
 
-  So that a number which is only measured changes no bit of what is trained. It has all derivatives.
+  Computations on the result share no operation with computations on the originals. A metric that is only measured
+  therefore changes no bit of the training. All derivatives are defined.
   """
   return lax.optimization_barrier(tree)

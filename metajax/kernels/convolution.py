@@ -1,9 +1,9 @@
-"""Convolution by 3x3 kernels whose weights may differ from task to task.
+"""Convolution by 3x3 kernels whose weights may differ between tasks.
 
-On CPU a vmapped `lax.conv` is an order of magnitude slower than products of gathered pixels. A kernel as one matrix
-wants nine pixels side by side for each output: nine copies of the images, which take longer to write than to multiply.
-Here only what a kernel's three columns meet is put side by side before the product; what its three rows give is added
-up after it. Gradients, of any order, are products of the same kind. Other platforms get `lax.conv`.
+On CPU a vmapped `lax.conv` is an order of magnitude slower than matrix products of gathered pixels. Gathering all nine
+pixels of an output makes nine copies of the images, which take longer to write than to multiply. Here only the pixels
+under a kernel's three columns are gathered before the product; the contributions of its three rows are added after it.
+Gradients of any order are products of the same kind. Other platforms use `lax.conv`.
 
 Images are `[N, H, W, I]`, kernels `[3, 3, I, O]`, outputs `[N, H, W, O]` at stride 1, half of that at stride 2.
 """

@@ -1,4 +1,4 @@
-"""A block of convolution, max-pooling and batch statistics, for weights that all tasks share, fast on CPU.
+"""A block of convolution, max-pooling and batch normalisation, fast on CPU, for weights shared by all tasks.
 
 Between blocks, images are stored as `[C, H, W, N]`, channels first and examples last. Shifting pixels then moves whole
 rows of examples, products and their gradients read them without a copy, and sums over a channel run along memory.
@@ -17,11 +17,11 @@ from metajax.types import Array
 
 
 def block(images: Array, mask: Array, kernel: Array, scale: Array, bias: Array, *, epsilon: float) -> Array:
-  """Returns what `conv4.block` makes of a convolution, max-pooled and normalised by batch statistics.
+  """Returns the result of `conv4.block` for a convolution with max-pooling and batch statistics.
 
-  The same function and gradients of any order, to rounding. No forward-mode derivatives (`jax.jvp`): jax refuses them.
-  A variance is the mean of squares minus the square of the mean, flax's default: where a channel's mean is a thousand
-  times its standard deviation, no digit of it is left.
+  Values and gradients of any order are equal up to rounding. Forward-mode derivatives (`jax.jvp`) raise an error. As by
+  default in flax, the variance is the mean of squares minus the square of the mean. It loses all digits if a channel's
+  mean is a thousand times its standard deviation.
 
   Args:
     images: `[N, H, W, I]`.
@@ -44,12 +44,12 @@ def convolve(images: Array, kernel: Array) -> Array:
 
 
 def pooled(x: Array, mask: Array, scale: Array, bias: Array, epsilon: float) -> Array:
-  """Pools `x [C, H, W, N]`, normalises, scales and shifts it by `[C]` numbers, and rectifies, in the fewest passes."""
+  """Pools `x [C, H, W, N]`, normalises it, scales and shifts it by `[C]` numbers, and applies ReLU, in few passes."""
   return _pooled(epsilon, x, mask, scale, bias)
 
 
-# The three products that are one another's gradients: three columns are put side by side before a product, what three
-# rows give is added up after it, as in `gathered`.
+# Three products, each the gradient of the other two. As in `gathered`, three columns are gathered before a product, and
+# the contributions of three rows are added after it.
 
 
 @jax.custom_vjp
@@ -91,7 +91,7 @@ def _pooled(epsilon: float, x: Array, mask: Array, scale: Array, bias: Array) ->
 
 
 def _pooled_forward(epsilon, x, mask, scale, bias):
-  # All but the pooling is monotone in x, by the sign of the scale, so pooling first is the same (`conv4.block`).
+  # All but the pooling is monotone in x, with the sign of the scale, so pooling can come first (see `conv4.block`).
   largest = pooling.largest(x, _column(jnp.sign(scale)))[0]
   wide = x.dtype if x.dtype.itemsize >= 4 else jnp.float32  # sums of many small numbers
   size = (jnp.maximum(jnp.sum(mask), 1) * (x.shape[1] * x.shape[2])).astype(wide)
@@ -106,19 +106,19 @@ def _pooled_backward(epsilon, kept, c):
   del epsilon
   x, mask, largest, scale, bias, mean, rate, size = kept
   passed = jnp.where(_affine(largest, scale, bias, mean, rate) > 0, c, jnp.zeros_like(c))
-  # Both sums read arrays that other things read too. Written with deviations from the mean, as one would on paper, they
-  # would have XLA pool once more, from four times the numbers, for each.
+  # Both sums read arrays that are needed elsewhere anyway. With deviations from the mean instead, XLA would repeat the
+  # pooling, which reads four times as many numbers, for each sum.
   to_bias = jnp.sum(passed, axis=(1, 2, 3))
   to_scale = (jnp.sum(passed * largest, axis=(1, 2, 3)) - mean * to_bias) * rate
   slope = scale * rate
-  # The statistics' part of the gradient is linear in x, and the same for all examples that count.
+  # The gradient through the statistics is linear in x, and the same for all unmasked examples.
   to_square, to_mean = -slope * rate * to_scale / size, -slope * to_bias / size
   of_statistics = x * _column(to_square) + _column(to_mean - to_square * mean)
   to_x = jnp.where(mask.reshape(1, 1, 1, -1), of_statistics, jnp.zeros_like(x))
   places = pooling.largest(x, _column(jnp.sign(scale)))[1]
   to_x += pooling.unpooled(passed * _column(slope), places, x.shape[1:3])
-  # Adds nothing, whatever the sum is, but XLA:CPU stores what a sum reads. It would compute the gradient within each
-  # product instead, pixel by pixel of a flattened array, which took three times as long.
+  # This always adds zero, but it makes XLA:CPU store the gradient, because the sum reads it. Otherwise XLA:CPU computes
+  # the gradient inside each product, pixel by pixel of a flattened array, which took three times as long.
   to_bias += (jnp.sum(to_x, axis=(1, 2, 3)) > jnp.inf).astype(to_bias.dtype)
   return to_x, None, to_scale, to_bias
 
@@ -132,18 +132,18 @@ def _affine(x: Array, scale: Array, bias: Array, mean: Array, rate: Array) -> Ar
 
 
 def _over_examples(x: Array, mask: Array) -> Array:
-  """Returns the sum over all but the channels, `[C]`, of the examples that count."""
-  per_example = jnp.sum(x, axis=(1, 2))  # first: the mask then meets [C, N] numbers
+  """Returns the sum `[C]` over all axes but the channels, of the unmasked examples."""
+  per_example = jnp.sum(x, axis=(1, 2))  # first, so that the mask applies to [C, N] numbers
   return jnp.sum(jnp.where(mask[None, :], per_example, jnp.zeros_like(per_example)), axis=1)
 
 
 def _three(x: Array, axis: int, by: tuple[int, int, int]) -> Array:
-  """Returns the array three times, moved along an axis, one under another."""
+  """Returns three shifted copies of the array along an axis, stacked."""
   return jnp.concatenate([moved(x, axis, step) if step else x for step in by])
 
 
 def _sum_moved(parts: Array, axis: int, by: tuple[int, int, int]) -> Array:
-  """Returns the sum of three arrays `[3, ...]`, each moved along an axis of its own."""
+  """Returns the sum of three arrays `[3, ...]`, each shifted differently along an axis."""
   return functools.reduce(jnp.add, [moved(part, axis, step) if step else part for part, step in zip(parts, by)])
 
 
@@ -152,7 +152,7 @@ def _nine(images: Array) -> Array:
 
 
 def _with_transpose(a: Array, b: Array) -> Array:
-  """Returns the product of two arrays' first axes, over all others."""
+  """Contracts all axes of two arrays but the first."""
   return lax.dot_general(_flat(a), _flat(b), (((1,), (1,)), ((), ())))
 
 

@@ -1,12 +1,12 @@
 """Bilinear products whose derivatives are products of the same family, with a form for each platform.
 
-A product of inputs `[N, ...]` and weights is linear in both, so its derivatives, and theirs, are three products: inputs
-by weights, outputs by weights, inputs by outputs. XLA:CPU is fast only if each is written for it (`products`,
-`convolution`); all other platforms get the plain product and its transposes. The form is chosen when a program is
-lowered, so a program compiled for a TPU on a CPU machine gets the TPU's.
+A product of inputs `[N, ...]` and weights is linear in both. Its derivatives of any order are therefore three products:
+inputs by weights, outputs by weights, inputs by outputs. XLA:CPU is fast only with specialised forms of each
+(`products`, `convolution`). Other platforms use the plain product and its transposes. The form is chosen when a program
+is lowered, so a program that is compiled for a TPU on a CPU machine gets the TPU's form.
 
-A product is a primitive because `jax.custom_vjp` maps its rule over tasks as it stands: for weights that all tasks
-share it would compute one gradient per task and add them up. Here the examples of all tasks are one batch, and the
+A product is a primitive because `vmap` maps a `jax.custom_vjp` rule over tasks unchanged: for weights shared by all
+tasks it would compute one gradient per task and add them. Here the examples of all tasks form one batch, and the
 gradient of shared weights is one product.
 """
 
@@ -26,10 +26,10 @@ PRODUCT = "product_of_a_family"  # the primitive's name in a traced program
 
 
 class Family(Protocol):
-  """A product, and its three forms for CPU, one another's derivatives; equal and hashed as a frozen dataclass is."""
+  """A product and its three forms for CPU, which are each other's derivatives. Hashable, as a frozen dataclass is."""
 
   def plain(self, inputs: Array, weights: Array) -> Array:
-    """Returns the outputs `[N, ...]` of inputs `[N, ...]`: the specification."""
+    """Returns the outputs `[N, ...]` of inputs `[N, ...]`; the reference definition."""
 
   def outputs(self, inputs: Array, weights: Array) -> Array:
     """Returns the same, on CPU."""
@@ -52,7 +52,7 @@ def product(family: Family, inputs: Array, weights: Array) -> Array:
 
 
 def traced(a: Any, b: Any, **params: Any) -> Any:
-  """Returns the plain program that an equation of `PRODUCT` stands for, of its operands' shapes and its parameters."""
+  """Returns the plain function equivalent to an equation of `PRODUCT`, from its operands' shapes and its parameters."""
   shapes = (jax.ShapeDtypeStruct(each.shape, each.dtype) for each in (a, b))
   return jax.make_jaxpr(_mapped(plain_form, **params))(*shapes)
 
@@ -62,7 +62,7 @@ def _bind(family: Family, which: str, levels: int, a: Array, b: Array) -> Array:
 
 
 def _alike(*operands: Array) -> tuple[Array, ...]:
-  """Returns the operands, each varying over all axes of devices over which one of them does."""
+  """Returns the operands, each made varying over all device axes over which any of them varies."""
   over = [_varying(jax.typeof(operand)) for operand in operands]
   every = frozenset().union(*over)
   return tuple(lax.pcast(operand, tuple(sorted(every - own)), to="varying") if every - own else operand
@@ -70,7 +70,7 @@ def _alike(*operands: Array) -> tuple[Array, ...]:
 
 
 def _varying(aval: Any) -> frozenset:
-  """Returns the axes of devices over which an array varies; releases of jax name them differently."""
+  """Returns the device axes over which an array varies; their name depends on the release of jax."""
   return aval.mat.varying if hasattr(aval, "mat") else getattr(aval, "vma", frozenset())
 
 
@@ -92,7 +92,7 @@ def plain_form(family: Family, which: str) -> Callable[[Array, Array], Array]:
 
 
 def _mapped(form: Callable, family: Family, which: str, levels: int) -> Callable[[Array, Array], Array]:
-  """Returns a product of operands with so many leading axes of tasks; `form` is `plain_form` or, for CPU, `getattr`."""
+  """Returns a product of operands with leading task axes; `form` is `plain_form` or, for CPU, `getattr`."""
   function = form(family, which)
   for _ in range(levels):
     function = jax.vmap(function)
@@ -116,7 +116,7 @@ def _compiled(a, b, **params):
 
 @product_p.def_impl
 def _outside_of_a_program(a, b, **params):
-  # Compiled, one program for all products of a kind, unless jax.disable_jit asks that nothing is.
+  # Jitted, so that all products of a kind share one program, except under jax.disable_jit.
   compiled = not jax.config.jax_disable_jit  # type: ignore[attr-defined]
   return _compiled(a, b, **params) if compiled else _mapped(plain_form, **params)(a, b)
 
@@ -129,7 +129,7 @@ def _shape(a, b, **params):
 
 def _to_first(c, a, b, family, which, levels):
   """Returns the transpose of a product with respect to its first operand, of the cotangent and the second."""
-  del a  # it is what is asked for
+  del a  # the operand to differentiate
   if which == "weights":
     return _bind(family, "inputs", levels, b, c)
   return _bind(family, "inputs" if which == "outputs" else "outputs", levels, c, b)
@@ -149,7 +149,7 @@ ad.defbilinear(product_p, _to_first, _to_second)
 def _over_tasks(operands, axes, *, family, which, levels):
   """Maps a product over one more axis of tasks."""
   (a, b), (axis_a, axis_b) = operands, axes
-  if which != "weights" and axis_b is None:  # weights that are shared: the examples of all tasks are one batch
+  if which != "weights" and axis_b is None:  # shared weights: the examples of all tasks form one batch
     a = jnp.moveaxis(a, axis_a, levels)
     leading, batch = a.shape[:levels], a.shape[levels:levels + 2]
     result = _bind(family, which, levels, a.reshape(*leading, -1, *a.shape[levels + 2:]), b)

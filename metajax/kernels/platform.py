@@ -1,4 +1,4 @@
-"""A form for each platform, chosen when a program is lowered."""
+"""Functions with one form per platform, chosen when a program is lowered."""
 
 from typing import Any, Callable
 

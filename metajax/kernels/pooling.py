@@ -1,4 +1,4 @@
-"""Pooling and rectification with the right gradients under every transformation.
+"""Max-pooling and ReLU with correct gradients under every transformation.
 
 Max-pooling by `reshape(...).max(...)` has wrong gradients under `jit` at some shapes, without a warning.
 """
@@ -13,13 +13,13 @@ from metajax.types import Array
 def max_pool(images: Array, direction: Array | None = None) -> Array:
   """Returns the largest entry of each 2x2 block, `[N, H // 2, W // 2, C]`; an odd last row or column is left out.
 
-  A comparison decides which entry that is, and a block's gradient goes to it alone (of equal ones to the first, going
-  down the columns): nothing is recomputed that could round differently.
+  A comparison selects the entry, and the block's gradient goes only to it (among equal entries, to the first in
+  column order). Nothing is recomputed that could round differently.
 
   Args:
     images: `[N, H, W, C]`.
-    direction: `[1, 1, 1, C]` or the like: take the entry whose product with it is largest, the smallest one where it is
-      negative and the first where it is zero. It has no gradient.
+    direction: `[1, 1, 1, C]`, or a shape that broadcasts: the entry with the largest product with it is selected. This
+      is the smallest entry where it is negative, and the first where it is zero. It has no gradient.
   """
   return _pool(images, jnp.ones((1, 1, 1, 1), images.dtype) if direction is None else lax.stop_gradient(direction))
 
@@ -31,8 +31,8 @@ def _pool(images: Array, direction: Array) -> Array:
 
 @_pool.defjvp
 def _pool_derivative(primals, tangents):
-  # The transpose of the slices in `largest` would write each gradient into zeros that are mostly padding, four times;
-  # that of a choice among the four is one pass.
+  # The transpose of the slices in `largest` would write each gradient four times, into arrays that are mostly zeros;
+  # the transpose of a selection among the four is one pass.
   outputs, images = _pool(*primals), tangents[0]
   _, place = largest(*primals)
   count, height, width, channels = outputs.shape
@@ -41,7 +41,7 @@ def _pool_derivative(primals, tangents):
 
 
 def largest(images: Array, direction: Array) -> tuple[Array, Array]:
-  """Returns the entries of 2x2 blocks that are largest along the direction, and their places, down the columns.
+  """Returns the entries of 2x2 blocks that are largest along the direction, and their indices in column order.
 
   Blocks are of the second and third axis, `[..., H, W, ...]` to `[..., H // 2, W // 2, ...]`; see `max_pool`.
   """
@@ -57,7 +57,7 @@ def largest(images: Array, direction: Array) -> tuple[Array, Array]:
 
 
 def unpooled(values: Array, places: Array, size: tuple[int, int]) -> Array:
-  """Returns the values at their places (`largest`) in blocks of height and width `size`, zeros elsewhere."""
+  """Returns the values at their indices (from `largest`) in blocks of height and width `size`, zeros elsewhere."""
   first, height, width, last = values.shape
   blocks = jnp.where(_chosen(places), values.reshape(first, height, 1, width, 1, last), jnp.zeros((), values.dtype))
   more = [(0, 0), (0, size[0] - 2 * height), (0, size[1] - 2 * width), (0, 0)]  # the odd row or column
@@ -65,7 +65,7 @@ def unpooled(values: Array, places: Array, size: tuple[int, int]) -> Array:
 
 
 def _chosen(places: Array) -> Array:
-  """Returns which entries of blocks were chosen, `[..., H, 2, W, 2, ...]`."""
+  """Returns which entries of blocks were selected, `[..., H, 2, W, 2, ...]`."""
   first, height, width, last = places.shape
   every = jnp.arange(4, dtype=places.dtype).reshape(2, 2).T.reshape(1, 1, 2, 1, 2, 1)
   return places.reshape(first, height, 1, width, 1, last) == every

@@ -1,7 +1,8 @@
-"""Products of small matrices: what MAML's step on sinusoids consists of, 10 x 40 times 40 x 40 numbers a task.
+"""Products of small matrices, such as those of MAML on sinusoids: 10 x 40 by 40 x 40 per task.
 
-XLA:CPU multiplies by a transposed matrix, as in the gradient of every weight, half as fast as by one in the order in
-which it is read. It folds a transpose that is written out into the product again, unless a barrier keeps them apart.
+Products with a transposed matrix, as in the gradient of every weight, take XLA:CPU twice as long as products with
+matrices in reading order. An explicit transpose does not help: XLA folds it into the product, unless a barrier
+separates them.
 """
 
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ _FEW = 128  # examples of one task
 
 
 def small(inputs: Array, weights: Array) -> Array:
-  """Returns `inputs [N, I] @ weights [I, O]`: for weights that are adapted, under `vmap` over tasks.
+  """Returns `inputs [N, I] @ weights [I, O]`, for adapted weights under `vmap` over tasks.
 
-  No gain where matrices are large. Derivatives of any order and mode.
+  Large matrices gain nothing. Derivatives of any order and mode are defined.
 
   Raises:
     ValueError: as `family.product`.
@@ -42,7 +43,7 @@ class _Matrices:
     if inputs.shape[1] == 1:
       return inputs.T @ outputs
     if outputs.shape[1] == 1 or len(inputs) > _FEW:
-      # To transpose a row costs nothing, while XLA:CPU would recompute each number of a column; and the examples of all
-      # tasks together, where these share weights, are no small matrix.
+      # To transpose a row costs nothing, while XLA:CPU would recompute each number of a column. The examples of all
+      # tasks together, if these share weights, are a large matrix.
       return (outputs.T @ inputs).T
     return lax.optimization_barrier(inputs.T) @ outputs

@@ -1,4 +1,4 @@
-"""The laboratory: recipes are run, compared, replayed and reported. It needs the extra `lab`."""
+"""Runs, compares, replays and reports recipes. It needs the extra `lab`."""
 
 from metajax.checks import check_installed
 

@@ -158,7 +158,7 @@ class Checkpoints:
       faults.append(f"step {step} ({fault})")
       logging.warning("checkpoint of step %d is damaged and skipped: %s", step, fault)
     if faults:
-      raise Damaged(f"no whole checkpoint is left; damaged: {'; '.join(faults)}. Nothing was deleted: restore the "
+      raise Damaged(f"no intact checkpoint is left; damaged: {'; '.join(faults)}. Nothing was deleted: restore the "
                     "folder from a copy, or start in another workdir.")
     return None
 
@@ -168,8 +168,8 @@ class Checkpoints:
       return action()
     except Exception as error:  # of many types, some from other threads and from C++
       reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-      raise Unsaved(f"the checkpoint of step {self._saving} could not be written ({reason}); those before it are as "
-                    "they were. Check that the disk has space and the folder is writable, then give the same command "
+      raise Unsaved(f"the checkpoint of step {self._saving} could not be written ({reason}); earlier ones are "
+                    "unchanged. Check that the disk has space and the folder is writable, then give the same command "
                     "again.") from error
 
   def _set_aside(self, steps: list[int]) -> None:

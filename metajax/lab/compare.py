@@ -1,12 +1,12 @@
 """Does it help? Arms of one experiment, trained and tested in pairs.
 
-An arm is a recipe. All arms of a seed start from the same parameters (where their networks are alike), meet the same
-training tasks, and are tested on the same frozen episodes, so that they compare in pairs. What a comparison leaves in
-its folder:
+An arm is a recipe. For each seed, all arms start from the same parameters (if their networks are the same), train on
+the same tasks, and are tested on the same frozen episodes, so that their differences are paired. The folder of a
+comparison contains:
 
-  <arm>/seeds_*/      checkpoints and metrics of the training, several seeds each
-  <arm>/arm.npz       all that was measured of an arm; it is not measured again
-  results.json        means, intervals, differences in pairs
+  <arm>/seeds_*/      checkpoints and training metrics, several seeds each
+  <arm>/arm.npz       all measurements of an arm, which are not repeated
+  results.json        means, intervals, paired differences
   pictures/           distributions, curves, maps
   report.html         all of this in one file
 """
@@ -32,41 +32,41 @@ from metajax.tasks.sampling import listed_task
 from metajax.training.evaluation import make_evaluate
 from metajax.types import Params
 
-_NUM_MODELS = 100  # unseen tasks of which models are compared
-_MAPPED = 10  # of them drawn as a map
+_NUM_MODELS = 100  # unseen tasks whose models are compared
+_MAPPED = 10  # tasks drawn in the map
 
 
 class Arm(NamedTuple):
   """One way of training."""
   name: str
-  build: Callable[[Mapping[str, Any]], Recipe]  # from changes of settings that concern the test alone
+  build: Callable[[Mapping[str, Any]], Recipe]  # from changes of settings that only concern the test
 
 
 def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: Sequence[Sweep] = (),
             about: Mapping[str, Any] | None = None, group: int | None = None,
             say: Callable[[str], Any] = print) -> dict[str, Any]:
-  """Trains and tests all arms, going on where it was left, and returns the results, also written to the folder.
+  """Trains and tests all arms, or resumes; returns the results, which are also written to the folder.
 
   Args:
-    arms: the first is the one that the others are compared with.
-    seeds: of initialisation and training tasks; a comparison that is done may be gone on with under more of them.
-    folder: where everything goes.
+    arms: the arms; the others are compared with the first.
+    seeds: of initialisation and training tasks; a finished comparison can be extended with more seeds.
+    folder: the folder of the comparison.
     sweeps: further tests of the same models.
-    about: what to keep beside the results, such as the command.
-    group: seeds that go at once; by default what `seeds.at_once` says.
+    about: information to store with the results, such as the command.
+    group: number of seeds trained at once; by default `seeds.at_once`.
 
   Raises:
-    ValueError: as `check` does, or if the folder holds results of other seeds, or of more.
+    ValueError: as in `check`, or if the folder holds results of other or more seeds.
   """
   recipes = check(arms, seeds, sweeps)
   places = [folder / _file_name(arm.name) for arm in arms]
   done = [_is_done(folder, arm.name, seeds) for arm in arms]
   say(recipes[0].notes)
   found: dict[str, Found] = {}
-  taken: list[float] = []  # minutes of the arms done now
+  taken: list[float] = []  # minutes of the arms finished in this session
   for number, (arm, recipe, place) in enumerate(zip(arms, recipes, places), 1):
     if done[number - 1]:
-      say(f"Arm {number} of {len(arms)}, {arm.name}: done before.")
+      say(f"Arm {number} of {len(arms)}, {arm.name}: already done.")
     else:
       say(f"Arm {number} of {len(arms)}, {arm.name}: {len(seeds)} seeds.")
       trained = seeds_lib.train(recipe, seeds, place, group=group or seeds_lib.at_once(recipe, len(seeds)), say=say)
@@ -77,8 +77,8 @@ def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: 
                    compressed=True)
       taken.append(said["minutes"][1])
       left = (len(arms) - number) * max(taken)
-      say(f"  {said['minutes'][0]:.1f} minutes of training, {taken[-1]:.1f} with all tests"
-          + (f"; about {left:.0f} minutes for the arms that are left." if number < len(arms) else "."))
+      say(f"  {said['minutes'][0]:.1f} minutes of training, {taken[-1]:.1f} including all tests"
+          + (f"; about {left:.0f} minutes for the remaining arms." if number < len(arms) else "."))
     found[arm.name] = measured(folder, arm.name)
   results = {**(about or {}), "notes": recipes[0].notes, "seeds": list(seeds),
              "steps": recipes[0].training.steps, **summarise(found, sweeps)}
@@ -92,33 +92,33 @@ def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: 
 
 
 def measured(folder: Path, arm: str) -> Found:
-  """Returns what was measured of an arm that is done, from the folder of its comparison."""
+  """Returns the measurements of a finished arm, from the folder of its comparison."""
   with np.load(folder / _file_name(arm) / "arm.npz") as arrays:
     return {name: arrays[name] for name in arrays}
 
 
 def _is_done(folder: Path, arm: str, seeds: Sequence[int]) -> bool:
-  """Whether an arm was measured with all of the seeds; raises ValueError where it was with others, or with more."""
+  """Whether an arm was measured with all of the seeds; raises ValueError if it was with other or more seeds."""
   if not (folder / _file_name(arm) / "arm.npz").exists():
     return False
   before = measured(folder, arm)["seeds"].tolist()
   if list(seeds[:len(before)]) != before:
-    raise ValueError(f"{folder} compares arms over the seeds {before}, but asked for are {list(seeds)}; give at least "
-                     "these, more after them if you like, or name another folder.")
+    raise ValueError(f"{folder} compares arms over the seeds {before}, but the given seeds are {list(seeds)}; give the "
+                     "former, optionally followed by more, or name another folder.")
   return len(before) == len(seeds)
 
 
 def check(arms: Sequence[Arm], seeds: Sequence[int], sweeps: Sequence[Sweep] = ()) -> list[Recipe]:
-  """Returns the recipes of the arms, having checked that they compare; nothing is trained or written.
+  """Returns the recipes of the arms, after checking that they can be compared; nothing is trained or written.
 
   Raises:
-    ValueError: if there are fewer than two arms or seeds, two arms share a name, an arm is tested on other episodes
-      than the first, or an arm cannot be tested with a value of a sweep.
+    ValueError: if there are fewer than two arms or seeds, two arms share a name, an arm has other test episodes than
+      the first, or an arm cannot be tested with a value of a sweep.
   """
   if len(arms) < 2 or len(seeds) < 2:
     raise ValueError(f"a comparison needs at least 2 arms and 2 seeds, but got {len(arms)} and {len(seeds)}.")
   if len({_file_name(arm.name) for arm in arms}) < len(arms):
-    raise ValueError(f"arms need names of their own, but they are {', '.join(arm.name for arm in arms)}.")
+    raise ValueError(f"arms need different names, but they are {', '.join(arm.name for arm in arms)}.")
   recipes = [arm.build({}) for arm in arms]
   for arm, recipe in zip(arms[1:], recipes[1:]):
     _check_episodes(arm.name, recipe, recipes[0])
@@ -130,9 +130,9 @@ def check(arms: Sequence[Arm], seeds: Sequence[int], sweeps: Sequence[Sweep] = (
 
 def _measure(arm: Arm, recipe: Recipe, reference: Recipe, trained: seeds_lib.Trained, num_seeds: int,
              sweeps: Sequence[Sweep]) -> Found:
-  """Returns all that is measured of a trained arm.
+  """Returns all measurements of a trained arm.
 
-  test/<measure> [S, E]; sweep/<field>/<place of the value>/<measure> [S, E]; models/d_in [S, T, K], d_out [S, pairs],
+  test/<measure> [S, E]; sweep/<field>/<index of the value>/<measure> [S, E]; models/d_in [S, T, K], d_out [S, pairs],
   silhouette [S], calinski_harabasz [S], map [tasks, K + 1, 2] of the first seed; training/<metric> [rows, S] and
   training/step [rows]; seconds, memory, diverged_trainings.
   """
@@ -146,12 +146,12 @@ def _measure(arm: Arm, recipe: Recipe, reference: Recipe, trained: seeds_lib.Tra
     for place, value in enumerate(sweep.values):
       tested = _test(arm.build({sweep.field: value}), models)
       found |= {f"sweep/{sweep.field}/{place}/{name}": values for name, values in tested.items()}
-  if reference.models is not None:  # the first arm's tasks, subsets and distance for all, or they would not compare
-    of = make_task_models(recipe.test_learner, reference.models.tasks, reference.models.views,
-                          jax.random.key(reference.test.seed), _NUM_MODELS)
+  if reference.models is not None:  # the first arm's tasks, subsets and distance for all arms, to make them comparable
+    represent = make_task_models(recipe.test_learner, reference.models.tasks, reference.models.views,
+                                 jax.random.key(reference.test.seed), _NUM_MODELS)
     geometries = []
     for place, model in enumerate(models):
-      full, parts = of(model)
+      full, parts = represent(model)
       geometries.append(geometry(full, parts, reference.models.distance))
       if place == 0 and sound[0]:
         found["models/map"] = maps.project(np.concatenate([full[:_MAPPED, None], parts[:_MAPPED]], axis=1))
@@ -173,8 +173,8 @@ def _check_episodes(name: str, recipe: Recipe, reference: Recipe) -> None:
   first, second = ((each.test.episodes, _first_episode(each)) for each in (reference, recipe))
   same = str(jax.tree.structure(first)) == str(jax.tree.structure(second))
   if not (same and all(map(np.array_equal, jax.tree.leaves(first), jax.tree.leaves(second)))):
-    raise ValueError(f"arm {name} is tested on other episodes than the first arm, so that the two do not compare in "
-                     "pairs; let arms differ in how they are trained or adapted.")
+    raise ValueError(f"arm {name} has other test episodes than the first arm, so the two cannot be compared in "
+                     "pairs; arms may differ only in training or adaptation.")
 
 
 def _first_episode(recipe: Recipe) -> Any:

@@ -20,7 +20,7 @@ class Cost(NamedTuple):
   """The cost of one dispatch on one device, in bytes and floating-point operations."""
   parameters: int  # the number of trained parameters
   state_bytes: int  # parameters and optimizer state
-  data_bytes: int  # arrays that tasks are drawn from, or examples read ahead for them
+  data_bytes: int  # arrays that tasks are sampled from, or prefetched examples
   working_bytes: int  # peak temporary memory of the compiled program
   flops: int  # of matrix products and convolutions only; a multiply-add counts as two
   limit_bytes: int | None  # the memory of the device, if known
@@ -34,7 +34,7 @@ def measure(step: Callable[..., Any], state: Any, data: PyTree, params: PyTree, 
     state, data: its arguments, or their shapes.
     params: the trained part of the state.
     compiled: `jax.jit(step).lower(state, data).compile()`.
-    beside: bytes of further data on the device that are not arguments of the step.
+    beside: bytes of other data on the device that are not arguments of the step.
   """
   closed = jax.make_jaxpr(step)(state, data)
   return Cost(sum(leaf.size for leaf in jax.tree.leaves(params)), size(state), size(data) + beside,
@@ -81,7 +81,7 @@ def sentences(cost: Cost, steps: int, devices: int) -> list[str]:
   needed = cost.state_bytes + cost.data_bytes + cost.working_bytes
   return [f"{cost.parameters:,} parameters are trained.",
           f"Each of {devices} device(s) needs about {words(needed)}{limit}: {words(cost.state_bytes)} of parameters "
-          f"and optimizer, {words(cost.data_bytes)} of data, {words(cost.working_bytes)} to work in.",
+          f"and optimizer, {words(cost.data_bytes)} of data, {words(cost.working_bytes)} of working memory.",
           f"A step takes {cost.flops / steps:.3g} floating-point operations on each device (matrix products and "
           "convolutions)."]
 

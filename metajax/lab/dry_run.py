@@ -19,17 +19,17 @@ def dry_run(recipe: Recipe, *, say: Callable[[str], Any] = print) -> cost.Cost:
   data = feed.like(steps) if feed else recipe.train_tasks.data
   start = time.monotonic()
   compiled = advance.lower(state, data).compile()
-  say(f"Compiled {steps} step(s) a dispatch in {time.monotonic() - start:.1f} s.")
+  say(f"Compiled {steps} step(s) per dispatch in {time.monotonic() - start:.1f} s.")
   lists = {"Validation": recipe.val_tasks, "Test": recipe.test_tasks}
   listed = {name: tasks.data for name, tasks in lists.items() if tasks is not None}
   waiting = AHEAD * cost.size(data.read) if feed else 0  # the data of queued dispatches
   found = cost.measure(advance, state, data, state.params, compiled, beside=waiting + cost.size(listed))
   for sentence in cost.sentences(found, steps, session.mesh.size):
     say(sentence)
-  say(_where("Training", recipe.train_tasks.data, "from where each step fetches its own" if feed is None else
-             f"which reads {cost.words(cost.size(data.read))} ahead for each dispatch and device, {feed.way}"))
+  say(_where("Training", recipe.train_tasks.data, "where each step fetches its own" if feed is None else
+             f"which prefetches {cost.words(cost.size(data.read))} per dispatch and device, {feed.way}"))
   for name, arrays in listed.items():
-    say(_where(name, arrays, "from where each episode fetches its own"))
+    say(_where(name, arrays, "where each episode fetches its own"))
   return found
 
 

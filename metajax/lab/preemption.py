@@ -9,7 +9,7 @@ import signal
 from types import FrameType
 from typing import Iterator
 
-REQUEUE = 75  # the exit code of a run that wants to be started again: EX_TEMPFAIL of sysexits.h
+REQUEUE = 75  # the exit code of a run to be started again: EX_TEMPFAIL of sysexits.h
 INTERRUPTED = 130  # the exit code after Ctrl-C, by the convention of shells
 
 

@@ -1,4 +1,4 @@
-"""What determines a run's results bit for bit: versions, commit, data, devices."""
+"""Everything that determines a run's results bit for bit: versions, commit, data, devices."""
 
 from importlib import metadata
 from pathlib import Path

@@ -41,10 +41,10 @@ class Test:
 
 
 def tasks_at_a_time(training: Training) -> int:
-  """Returns how many tasks are mapped at a time, 0 for all: as set or, with -1, as this machine's devices want it."""
+  """Returns how many tasks are mapped at a time, 0 for all: as set or, with -1, as suits this machine's devices."""
   if training.task_chunk >= 0:
     return training.task_chunk
-  return 1 if jax.default_backend() == "cpu" else 0  # one task fits a CPU's cache; many fill an accelerator
+  return 1 if jax.default_backend() == "cpu" else 0  # one task fits into a CPU's cache; many fill an accelerator
 
 
 class Models(NamedTuple):
@@ -70,6 +70,6 @@ class Recipe(NamedTuple):
   seed: int
   pictures: Callable[[Params, PRNGKey], Mapping[str, Figure]]  # by file name
   notes: str  # stated with every result: the source of the data, the kind of normalisation
-  measures: Mapping[str, PerSet] = {}  # measures of whole query sets; arms are judged by the first
+  measures: Mapping[str, PerSet] = {}  # measures of whole query sets; arms are compared by the first
   models: Models | None = None  # None if representations are not compared
   reading: Reading | None = None  # how to read examples on the host ahead of training; None: each step fetches its own

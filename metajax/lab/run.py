@@ -1,16 +1,16 @@
-"""The composition root: a recipe is trained, tested and pictured in a workdir.
+"""Trains and tests a recipe in a workdir, and draws its figures.
 
-What a run leaves in its workdir:
+The workdir of a run contains:
 
-  run.json            the recipe and its settings, and what the run was made with
-  metrics.csv         a row every few steps: means of the metrics over these steps
+  run.json            the recipe, its settings and its provenance
+  metrics.csv         a row every few steps, with the means of the metrics over these steps
   tensorboard/        the same, for TensorBoard
   checkpoints/        Orbax; damaged ones are moved to checkpoints-damaged/
-  step_<n>.npz        the episodes of a step that computed a non-finite value, if one did
-  test.json           the test results, each a mean with its 95 % interval
-  test_episodes.npz   the same, episode by episode
-  *.png               learning curves, the task-representation map, and the recipe's own pictures
-  report.html         all of this in one file, to be looked at
+  step_<n>.npz        the episodes of a step that computed a non-finite value, if any
+  test.json           the test results, as means with 95 % intervals
+  test_episodes.npz   the test results of every episode
+  *.png               learning curves, the task-representation map, and the recipe's own figures
+  report.html         all of this in one file, for reading
 """
 
 import io
@@ -42,10 +42,10 @@ from metajax.types import Params
 def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = print,
         stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
         ) -> dict[str, Estimate]:
-  """Trains, tests and pictures a recipe in a workdir, going on from its newest checkpoint if it has one.
+  """Trains and tests a recipe in a workdir and draws its figures; resumes from the newest checkpoint if there is one.
 
-  `stop_requested` is asked before each dispatch; processes that train together must all be told the same. `writers`
-  open further places for the metrics, given the step that the run goes on from.
+  `stop_requested` is called before each dispatch and must return the same in all processes of a run. `writers` open
+  further writers of metrics, given the step that the run resumes from.
 
   Returns:
     The test results by name, `loss` and each score.
@@ -54,23 +54,23 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
     metajax.training.faults.NonFinite: if a step computes a non-finite value.
     metajax.lab.checkpoints.Damaged: if there are checkpoints, but none is intact.
     metajax.lab.checkpoints.Unsaved: if a checkpoint cannot be written.
-    metajax.lab.preemption.Preempted: if a stop was requested; all that was done is saved.
+    metajax.lab.preemption.Preempted: if a stop was requested; all work is saved.
   """
   workdir = Path(workdir)
   say = words_of_writer(say)
   say(recipe.notes)
   state = train(recipe, workdir, say=say, stop_requested=stop_requested, writers=writers)
   if stop_requested():
-    raise Preempted("Stopped as asked, with the training done and saved; the same command tests.")
+    raise Preempted("Stopped on request. Training is finished and saved; the same command runs the test.")
   results = test(recipe, state.params, workdir, say=say)
   if not is_writer():
     return results
-  params = jax.device_put(to_host(state.params), jax.local_devices()[0])  # they may live on a whole mesh
+  params = jax.device_put(to_host(state.params), jax.local_devices()[0])  # they may be on all devices of a mesh
   figures = {"curves.png": learning_curves(read_csv(workdir / "metrics.csv")),
              **recipe.pictures(params, jax.random.key(recipe.test.seed))}
   for name, figure in figures.items():
     save(figure, workdir / name)
-  say(f"Pictures: {', '.join(str(workdir / name) for name in figures)}")
+  say(f"Figures: {', '.join(str(workdir / name) for name in figures)}")
   html.write(workdir)
   return results
 
@@ -78,7 +78,7 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
 def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
           stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
           ) -> TrainState:
-  """Returns the state at the end of training, or of what is left of it; errors as in `run`."""
+  """Trains, or resumes training, and returns the final state; errors as in `run`."""
   session = open_session(recipe, say=say)
   state, tasks = session.start(), session.tasks()
   advance = session.advance(state, tasks)
@@ -96,7 +96,7 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
         f"{recipe.training.tasks_per_step} tasks on {session.mesh.size} device{'s' if session.mesh.size > 1 else ''}.")
     writer = combine()
     if is_writer():
-      further = [opened(start) for opened in writers]  # first: they may be refused elsewhere
+      further = [opened(start) for opened in writers]  # first, because they may be refused
       writer = combine(CsvWriter(workdir / "metrics.csv", start), TensorBoardWriter(workdir / "tensorboard", start),
                        *further)
     with Progress(recipe.training.steps, start_step=start, tasks_per_step=recipe.training.tasks_per_step,
@@ -124,8 +124,8 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
           writer.flush()
           checkpoints.save(stopped.step, stopped.state, notes=stopped.row)
           checkpoints.wait()
-        raise Preempted(f"Stopped as asked and saved, {stopped.step} of {recipe.training.steps} steps done; the same "
-                        "command goes on.") from None
+        raise Preempted(f"Stopped on request and saved after {stopped.step} of {recipe.training.steps} steps; the same "
+                        "command resumes it.") from None
       except NonFinite as fault:
         if is_writer():
           write_batch(workdir / f"step_{fault.step}.npz", recipe.train_tasks, session.keys.train, fault.step,

@@ -27,7 +27,7 @@ from metajax.training.step import FAULT, TrainState, make_steps
 from metajax.types import Params
 
 SEEDS = "seeds"  # the name of the mapped axis
-_SMALL = 10_000  # parameters; steps of smaller networks are too short to be split over cores
+_SMALL = 10_000  # parameters; the steps of smaller networks are too short to parallelise over cores
 
 Say = Callable[[str], Any]
 
@@ -96,7 +96,7 @@ def _train_group(recipe: Recipe, seeds: list[int], folder: Path, programs: dict[
     if which not in programs:
       began = time.monotonic()
       programs[which] = _advance(recipe, mesh, num_steps, vmapped).lower(state, data, key_data).compile()
-      say(f"Compiled {num_steps} step(s) a dispatch in {time.monotonic() - began:.1f} s.")
+      say(f"Compiled {num_steps} step(s) per dispatch in {time.monotonic() - began:.1f} s.")
     return programs[which]
 
   with Checkpoints(folder / "checkpoints", keep=Keep(1)) as checkpoints:

@@ -1,6 +1,6 @@
 """A session: the keys, the state, the tasks and the compiled programs of a recipe, and how its state is restored.
 
-A run, several seeds, a replay, a fork and a dry run all begin with one, and add what they are about.
+Runs, several seeds, replays, forks and dry runs all start from a session.
 """
 
 from dataclasses import dataclass, field
@@ -30,19 +30,19 @@ Say = Callable[[str], Any]
 
 
 class Keys(NamedTuple):
-  """The root keys of a run, each spent by one owner."""
+  """The root keys of a run, each used for one purpose."""
   init: PRNGKey  # of the parameters
-  train: PRNGKey  # of the training tasks and of all that training draws
+  train: PRNGKey  # of the training tasks and all random draws of training
   val: PRNGKey  # of the validation tasks
 
 
 def root_keys(seed: int) -> Keys:
-  """Returns the keys of a run of this seed."""
+  """Returns the keys of a run with this seed."""
   return Keys(*jax.random.split(jax.random.key(seed), 3))
 
 
 def guarded_optimizer(recipe: Recipe) -> optax.GradientTransformation:
-  """Returns the optimizer that a recipe is trained with: its own, with the gradient clipped and checked as set."""
+  """Returns the optimizer of a recipe, with its settings for clipping and for non-finite gradients."""
   return guard(recipe.optimizer, clip=recipe.training.clip_gradient, skip=recipe.training.skip_nonfinite)
 
 
@@ -58,7 +58,7 @@ class Session:
   recipe: Recipe
   mesh: Mesh
   keys: Keys
-  feed: Feed | None  # what reads ahead for training, if the recipe wants that
+  feed: Feed | None  # the prefetching of training examples, if the recipe has any
   say: Say
   _compiled: dict[int, Advance] = field(default_factory=dict)
 
@@ -70,7 +70,7 @@ class Session:
     return state
 
   def shapes(self) -> TrainState:
-    """Returns the shapes, types and shardings of the state; nothing is computed."""
+    """Returns the shapes, dtypes and shardings of the state, without computing it."""
     state = jax.eval_shape(lambda: first_state(self.recipe, self.keys.init))
     if self.recipe.training.spread_state:
       state = jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
@@ -78,7 +78,7 @@ class Session:
     return state
 
   def tasks(self) -> TaskDistribution:
-    """Returns the training tasks, their data on the devices."""
+    """Returns the training tasks, with their data on the devices."""
     return self.recipe.train_tasks._replace(data=replicate(self.recipe.train_tasks.data, self.mesh))
 
   def program(self, num_steps: int) -> Any:
@@ -91,9 +91,9 @@ class Session:
                         spread_state=training.spread_state, data_specs=feed.specs if feed else None)
 
   def advance(self, state: TrainState, tasks: TaskDistribution) -> Callable[[int], Advance]:
-    """Returns a function from a number of steps to the compiled program that does them in one dispatch.
+    """Returns a function from a number of steps to the compiled program of one dispatch with these steps.
 
-    A program is compiled when it is first asked for, which every process must do.
+    A program is compiled on first use, which must happen in every process.
     """
 
     def compiled(num_steps: int) -> Advance:
@@ -101,7 +101,7 @@ class Session:
         began = time.monotonic()
         data = self.feed.like(num_steps) if self.feed else tasks.data
         self._compiled[num_steps] = self.program(num_steps).lower(state, data).compile()
-        self.say(f"Compiled {num_steps} step{'s' if num_steps > 1 else ''} a dispatch in "
+        self.say(f"Compiled {num_steps} step{'s' if num_steps > 1 else ''} per dispatch in "
                  f"{time.monotonic() - began:.1f} s.")
         wait("compiled")
       return self._compiled[num_steps]
@@ -109,18 +109,18 @@ class Session:
     return compiled
 
   def close(self) -> None:
-    """Ends what reads ahead."""
+    """Ends the prefetching."""
     if self.feed:
       self.feed.close()
 
 
 def open_session(recipe: Recipe, *, say: Say = print, read_ahead: bool = True) -> Session:
-  """Returns a session on as many devices as divide the meta-batch.
+  """Returns a session on the largest number of devices that divides the meta-batch.
 
   Args:
-    recipe: what is trained.
-    say: takes sentences.
-    read_ahead: whether training tasks are read ahead where the recipe wants that; otherwise each step fetches its own.
+    recipe: the recipe to train.
+    say: called with messages.
+    read_ahead: whether to prefetch training tasks if the recipe does so; otherwise each step fetches its own.
   """
   training, keys = recipe.training, root_keys(recipe.seed)
   mesh = task_mesh(usable_devices(training.tasks_per_step))
@@ -132,16 +132,16 @@ def open_session(recipe: Recipe, *, say: Say = print, read_ahead: bool = True) -
 
 
 def check(recipe: Recipe) -> None:
-  """Traces a recipe's first step, which compiles, computes and writes nothing, so that a run need not start to fail.
+  """Traces a recipe's first step, to find errors before a run starts; nothing is compiled, computed or written.
 
   Raises:
     ValueError: if its parts do not fit each other.
   """
   if recipe.reading is not None and recipe.training.pmap:
-    raise ValueError("what is read ahead goes to devices that tasks are mapped over by shard_map; give "
+    raise ValueError("prefetching needs tasks mapped over devices by shard_map; give "
                      "config.training.pmap=False, or config.examples=host, with which each step fetches its own.")
   if recipe.reading is not None:
-    read_shapes(recipe.train_tasks, recipe.training.tasks_per_step)  # it raises if they cannot be read
+    read_shapes(recipe.train_tasks, recipe.training.tasks_per_step)  # this raises if they cannot be read
   session = open_session(recipe, read_ahead=False)
   _, metrics = jax.eval_shape(session.program(1), session.shapes(), recipe.train_tasks.data)
   known = [*metrics, *(f"val_{name}" for name in ("loss", *recipe.scores) if recipe.val_tasks is not None)]
@@ -151,7 +151,7 @@ def check(recipe: Recipe) -> None:
 
 
 def restore(folder: Path | str, like: TrainState, *, at_most: float = float("inf")) -> Restored | None:
-  """Returns the newest intact checkpoint in a workdir, up to a step, or None if it has none. Nothing in it changes.
+  """Returns the newest intact checkpoint in a workdir, up to a step, or None if there is none; changes no file.
 
   Raises:
     metajax.lab.checkpoints.Damaged: if there are checkpoints, but none is intact.
@@ -164,7 +164,7 @@ def restore(folder: Path | str, like: TrainState, *, at_most: float = float("inf
 
 
 def write_batch(path: Path, tasks: TaskDistribution, key: PRNGKey, step: int, num_tasks: int) -> None:
-  """Writes the meta-batch of a step, counted from 1, as NumPy arrays: `support.inputs [T, N, ...]` and so on."""
+  """Writes the meta-batch of a step, counted from 1, as NumPy arrays such as `support.inputs [T, N, ...]`."""
   places = jnp.arange(num_tasks, dtype=jnp.int32)
   batch = jax.jit(lambda data: meta_batch(tasks, data, key, jnp.int32(step - 1), places))(tasks.data)
   write_arrays(path, {jax.tree_util.keystr(place, simple=True, separator="."): np.asarray(leaf)
@@ -172,7 +172,7 @@ def write_batch(path: Path, tasks: TaskDistribution, key: PRNGKey, step: int, nu
 
 
 def words_of_writer(say: Say) -> Say:
-  """Returns `say` in the process that writes, and silence in all others."""
+  """Returns `say` in the process that writes, and a function that does nothing in all others."""
   return say if is_writer() else silence
 
 

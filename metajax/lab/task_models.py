@@ -22,7 +22,7 @@ class Geometry(NamedTuple):
   d_in: np.ndarray  # [T, K], from the model of each subset to the model of its whole task
   d_out: np.ndarray  # [T (T - 1) / 2], between the models of whole tasks
   silhouette: float  # with tasks as clusters, mean over groups of ten tasks; near 1 if they are well separated
-  calinski_harabasz: float  # likewise; variance between tasks over variance within tasks
+  calinski_harabasz: float  # with tasks as clusters; variance between tasks over variance within tasks
 
 
 def make_task_models(learner: Learner, tasks: TaskDistribution, views: Views, key: PRNGKey, num_tasks: int
@@ -89,11 +89,11 @@ def clusters(parts: np.ndarray) -> tuple[float, float]:
 
   Both are NaN if any value is non-finite.
   """
-  from sklearn import metrics  # takes half a second to import, which only comparisons should pay
+  from sklearn import metrics  # the import takes half a second and only comparisons need it
   num_tasks, num_views, _ = parts.shape
   models = np.asarray(parts, np.float64).reshape(num_tasks * num_views, -1)
   if not np.all(np.isfinite(models)):
     return float("nan"), float("nan")
-  models = models - models.mean(axis=0)  # adapted weights are theta plus a small update, which is what matters
+  models = models - models.mean(axis=0)  # adapted weights are theta plus a small update, and only the updates differ
   labels = np.repeat(np.arange(num_tasks), num_views)
   return float(metrics.silhouette_score(models, labels)), float(metrics.calinski_harabasz_score(models, labels))

@@ -1,4 +1,4 @@
-"""A unit is alive where some input of the tasks puts it above zero."""
+"""A unit is alive if it is positive for some input of the tasks."""
 
 import numpy as np
 

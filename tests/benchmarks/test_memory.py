@@ -1,4 +1,4 @@
-"""The forms whose memory is compared compute the same; the table is written from what is kept."""
+"""The compared gradients compute the same; the table is written from stored results."""
 
 import chex
 import jax

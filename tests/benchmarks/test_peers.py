@@ -1,4 +1,4 @@
-"""How peers are timed: what is known of them, the worker's answers, and the ratios; none of them is needed here."""
+"""Timing of peers: their descriptions, the worker's answers, and the ratios. No peer needs to be installed."""
 
 import importlib.util
 
@@ -33,7 +33,7 @@ def test_a_peer_counts_at_its_better_number_of_threads_and_ratios_are_taken_wind
   assert summary.ratios(ours, best) == [2.0, 1.5, 2.5]
   row = summary.lines({"results": {"W2s": {"ran": {**ran, "ours": ours}, "failed": {}}}, "peers": {}, "command": "c",
                        "machine": "m", "versions": {"jax": "1", "flax": "2"}})[2]
-  assert "**2.00** (1.50 to 2.50)" in row and "other numbers" in row and "higher (2 threads) 4 |" in row
+  assert "**2.00** (1.50 to 2.50)" in row and "results differ" in row and "higher (2 threads) 4 |" in row
 
 
 def test_rows_of_another_machine_say_so():
@@ -51,7 +51,7 @@ def test_sides_agree_but_for_rounding(change, same):
   assert __main__.agrees(_entry("higher", 1, [], **change), _entry("ours", 2, [])) is same
 
 
-def test_a_worker_tells_its_first_loss_and_runs_when_it_is_asked_to():
+def test_a_worker_reports_its_first_loss_and_runs_on_request():
   with Side("ours", "W1", 2) as side:
     first = side.answer(120)
     assert first["loss"] > 0 and first["gradient_norm"] > 0 and first["tasks_per_call"] % WORKLOADS["W1"].tasks == 0

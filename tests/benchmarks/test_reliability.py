@@ -1,4 +1,4 @@
-"""What is counted of kills, bad inputs and a long run, and how it is told."""
+"""The counts of kills, bad inputs and a long run, and their tables."""
 
 import base64
 
@@ -33,15 +33,15 @@ def test_inputs_are_counted_by_file():
   rows = bad_inputs.count(_report("- during generate phase:\n - 37 passing, 1 failing, and 4 invalid test cases\n"))
   assert rows == {"tests.test_a": {"tried": 39, "errors": 1, "hangs": 0, "longest_seconds": 1.5},
                   "tests.test_b": {"tried": 1, "errors": 0, "hangs": 1, "longest_seconds": 60.0}}
-  with pytest.raises(ValueError, match="other words"):
+  with pytest.raises(ValueError, match="unknown format"):
     bad_inputs.count(_report("- many examples\n"))
   total = {"tried": 40, "errors": 1, "hangs": 1}
   assert reliability.inputs({"rows": rows, "total": total})[2:] == [
       "| `tests/test_a.py` | 39 | 1 | 0 | 1.5 |", "| `tests/test_b.py` | 1 | 0 | 1 | 60.0 |", "| all | 40 | 1 | 1 | |"]
 
 
-def test_growth_is_told():
+def test_the_growth_of_a_long_run_is_reported():
   kept = {"steps": 20_000, "saves": 100, "memory_bytes": [100 * 2**20, 101 * 2**20], "open_files": [40, 41],
           "programs_compiled": [60, 60]}
   assert reliability.length(kept)[2:] == ["| memory, MiB | 100.0 | 101.0 | 1.00% |", "| open files | 40 | 41 | 1 |",
-                                          "| programs compiled by its end | 60 | 60 | 0 |"]
+                                          "| programs compiled so far | 60 | 60 | 0 |"]

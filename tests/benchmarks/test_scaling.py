@@ -1,4 +1,4 @@
-"""Layouts are compared with one device of the same precision, and the tables say by how much they differ."""
+"""Layouts are compared with one device of the same precision, and the tables list the differences."""
 
 import json
 
@@ -22,7 +22,7 @@ def _measured(error, first=0.0):
 def test_differences_are_relative_to_one_device_of_the_same_precision(tmp_path):
   layouts = {Layout(1, 1): _measured(0.0), Layout(2, 4): _measured(1e-3, 1e-5),
              Layout(1, 1, precision="float64"): _measured(0.5), Layout(1, 8, precision="float64"): _measured(0.5),
-             Layout(1, 8, "pmap", precision="bfloat16"): _measured(0.0)}  # nothing to compare it with
+             Layout(1, 8, "pmap", precision="bfloat16"): _measured(0.0)}  # no layout to compare with
   rows = scaling.rows({(layout, case): measured for case in CASES for layout, measured in layouts.items()})
   assert len(rows) == 4 * len(CASES)
   alone, several, *_, wide = rows[:4]

@@ -1,4 +1,4 @@
-"""docs/results.md is written from files alone, and its rows can be run."""
+"""docs/results.md is written from files only, and its rows can be run."""
 
 import json
 import shlex
@@ -44,7 +44,7 @@ def test_a_name_is_of_one_row_and_the_beginning_of_names_of_several():
 
 @pytest.fixture
 def run(tmp_path):
-  """The folder of a comparison that is done, as the row wants it."""
+  """The folder of a finished comparison, with the command of the row."""
   row = rows()[0]
   folder = tmp_path / row.name
   found = results()
@@ -70,21 +70,22 @@ def test_the_page(run, tmp_path):
   assert "| sinusoid_maml | 5 shots | none | .6771 ± .0377 | 1.00 ± 0.10 | 0.9 |  | 25 % | 5, 2, 1.5 |" in text
   assert "| sinusoid_maml | 10 shots | both | .0397 ± .0009 | 1.00 ± 0.10 | 0.9 | -0.100 ± 0.050 (p = 0.001) |" in text
   assert "amplitudes + 3 |" not in text  # was not run
-  assert "both against none: better" in text and "5 steps, shorter than the 70,000 published" in text
-  assert f"`python -m launch.compare {rows()[0].arguments}`" in text and "there" not in text.partition("Not run")[0]
-  assert "better than plain training: 1; worse: 0; not to be told from it: 0." in text
-  assert ("of 1 comparisons of ConML, both terms, with plain training, ConML is better in 1 (sinusoid_maml), worse in "
-          "0, and makes no difference that the seeds can show in 0. By chance alone up to 0.1") in text
+  assert "both against none: better" in text and "trained for 5 steps instead of 70,000" in text
+  assert f"`python -m launch.compare {rows()[0].arguments}`" in text
+  assert "seeds reach it" not in text.partition("Not run")[0]
+  assert "better than plain training: 1; worse: 0; no difference shown: 0." in text
+  assert ("of 1 comparisons with plain training, ConML (both terms) is better in 1 (sinusoid_maml) and worse in 0. In "
+          "0 the seeds show no difference. By chance alone, up to 0.1") in text
   assert "| sinusoid_maml | as published: cosine of the adapted weights | 1.00 ± 0.10 | both: -10.0 % |  |  |" in text
   assert ("- sinusoid_maml: ConML helps (-10.0 ± 5.0 % of plain training's loss). Published: -41.9 %, outside of that "
           "interval.") in text
   assert (kept / "verdict_sinusoid_maml_differences.png").read_bytes().startswith(b"\x89PNG")
-  assert "results/verdict_sinusoid_maml_differences.png" in text and "(Nothing has been run yet.)" in text
+  assert "results/verdict_sinusoid_maml_differences.png" in text and "(Not run yet.)" in text
   assert "sinusoid_fomaml" in text.partition("Not run yet: ")[2]
 
 
-@pytest.mark.parametrize("mean, where", [(0.5, "at 5 shots."), (0.04, "at 5 shots, 5 shots, 5 steps"), (0.6, "")])
-def test_a_published_number_that_plain_training_beats_is_named(run, tmp_path, mean, where):
+@pytest.mark.parametrize("mean, where", [(0.5, "5 shots."), (0.04, "5 shots, 5 shots, 5 steps"), (0.6, "")])
+def test_tests_in_which_plain_training_exceeds_the_published_result_are_named(run, tmp_path, mean, where):
   found = json.loads((run / "results.json").read_text())
   for shot in found["sweeps"]["test_shots"]["arms"]["none"]:
     shot["loss"]["over_seeds"] = {"mean": mean, "interval": 0.1}
@@ -94,11 +95,11 @@ def test_a_published_number_that_plain_training_beats_is_named(run, tmp_path, me
   page.write_text("<!-- table: python -m benchmarks.verdict -->\n<!-- end of table -->\n")
   verdict.keep(run, tmp_path / "kept")
   verdict.write(page, tmp_path / "kept")
-  said = page.read_text().partition("beats the published number, by more than its interval, ")[2]
+  said = page.read_text().partition("better than published by more than its interval: ")[2]
   assert said.startswith(where) and bool(said) == bool(where)
 
 
-def test_a_search_stands_in_the_overview_alone(run, tmp_path):
+def test_a_search_appears_only_in_the_overview(run, tmp_path):
   row = next(row for row in rows() if not row.shown)
   found = json.loads((run / "results.json").read_text())
   found["arms"]["contrast.weight=10"] = found["arms"].pop("both")
@@ -110,7 +111,7 @@ def test_a_search_stands_in_the_overview_alone(run, tmp_path):
   verdict.write(page, kept)
   text = page.read_text()
   assert f"| {row.name} | {row.setting} | 1.00 ± 0.10 | λ = 10: -10.0 % |  |  |" in text
-  assert "less the first" not in text and "png" not in text and row.arguments in text
+  assert "paired difference" not in text and "png" not in text and row.arguments in text
 
 
 def test_another_comparison_is_not_kept(run, tmp_path):
@@ -122,7 +123,7 @@ def test_another_comparison_is_not_kept(run, tmp_path):
     verdict.keep(tmp_path, tmp_path / "kept")
 
 
-def test_a_row_that_was_stopped_says_how_far_it_is_and_ends_the_program_as_it_did(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_row_reports_its_progress_and_exit_code(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   state = lambda: (verdict.main(["--list"]), capsys.readouterr().out.splitlines()[0])[1]
   assert f"{_NAMES[0]} " in state() and " missing " in state()
@@ -140,7 +141,7 @@ def test_a_row_that_was_stopped_says_how_far_it_is_and_ends_the_program_as_it_di
   assert asked[0][-1] == f"--workdir=runs/verdict/{_NAMES[0]}" and shlex.split(rows()[0].arguments)[0] in asked[0]
 
 
-def test_what_there_is_to_run(capsys):
+def test_the_list_of_rows(capsys):
   verdict.main(["--list"])
   assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == _NAMES
   with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""The workloads that are timed: fixed numbers, and our side of them against plain formulas in float64."""
+"""The timed workloads: fixed numbers, and metajax's results against plain formulas in float64."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Distances: digits kept where vectors almost agree, finite gradients, closed forms."""
+"""Distances: accuracy for almost equal vectors, finite gradients, closed forms."""
 
 import hypothesis
 from hypothesis import strategies as st
@@ -56,7 +56,7 @@ def test_cosine_at_any_norms(seed, first, second, angle):
   u, v = np.linalg.qr(random.normal(size=(20, 2)))[0].T
   a, b = np.float32(u * 10**first), np.float32((np.cos(angle) * u + np.sin(angle) * v) * 10**second)
   for one, other in ((a, b), (b, a)):
-    # The difference of the unit vectors, whose squared norm is twice the distance, has an error of 3e-7.
+    # The difference of the unit vectors has an error of 3e-7; its squared norm is twice the distance.
     want = float(cosine64(one, other))
     assert jitted(one, other) == pytest.approx(want, rel=2e-6, abs=3e-7 * np.sqrt(2 * want) + 1e-13)
     norm = np.linalg.norm(np.float64(one))

@@ -56,7 +56,7 @@ def test_against_loops(name, tasks, views, x64):
 def test_variance_form_equals_pairs(name, x64):
   full, _ = vectors()
   quadratic = DISTANCES[name]
-  plain = lambda a, b: quadratic(a, b)  # not a Quadratic: takes the road of all pairs
+  plain = lambda a, b: quadratic(a, b)  # not a Quadratic: computed over all pairs
   fast = jax.jit(jax.value_and_grad(lambda f: contrast.inter_task_distance(f, quadratic)))(full)
   slow = jax.jit(jax.value_and_grad(lambda f: contrast.inter_task_distance(f, plain)))(full)
   np.testing.assert_allclose(fast[0], slow[0], rtol=1e-12)
@@ -106,7 +106,7 @@ def loop_out_of_units(full):
 @pytest.mark.parametrize("name, far", [("cosine", 1.0), ("squared_euclidean", 100.0)])
 def test_a_first_task_far_from_all_others_costs_no_digits(name, far):
   random = np.random.default_rng(3)
-  exact = 0.01 * random.normal(size=(16, 40)) + np.eye(40)[0]  # near one another, but for the first
+  exact = 0.01 * random.normal(size=(16, 40)) + np.eye(40)[0]  # all but the first are close to one another
   exact[0] = far * np.eye(40)[1]
   value, gradient = jax.jit(jax.value_and_grad(lambda full: contrast.inter_task_distance(full, DISTANCES[name])))(
       jnp.asarray(exact, jnp.float32))
@@ -118,7 +118,7 @@ def test_a_first_task_far_from_all_others_costs_no_digits(name, far):
     np.testing.assert_allclose(jnp.sum(gradient[task]), slope, rtol=1e-3, atol=1e-5 * np.abs(gradient).max())
 
 
-# The two roads, by means and by pairs, under every mapping; the second distance of the first road under one.
+# Both computations, by means and by pairs, under every mapping; the second distance of the first kind under one.
 @pytest.mark.parametrize("mapping, name", [*((mapping, name) for mapping in ("shard_map", "check_vma", "pmap", "vmap")
                                              for name in ("cosine", "sigmoid_squared")),
                                            ("shard_map", "squared_euclidean")])
@@ -183,7 +183,7 @@ def test_info_nce_over_eight_devices(x64):
   shares = jax.vmap(lambda f, p: jax.value_and_grad(loss)(f, p, "tasks"), axis_name="tasks")
   value, gradient = jax.jit(shares)(cut(full), cut(parts))
   np.testing.assert_allclose(value, np.full(8, want[0]), rtol=1e-12)
-  # Each device differentiates its own share, an eighth of the whole, with respect to its own tasks and all others.
+  # Each device differentiates its share, an eighth of the total, with respect to its own tasks and all others.
   np.testing.assert_allclose(gradient.reshape(full.shape) / 8, want[1], rtol=1e-9, atol=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""The reader on miniature files that the tests write, and on the real data where it is at hand."""
+"""The reader on miniature files that the tests write, and on the real data if available."""
 
 import io
 import tarfile
@@ -16,14 +16,14 @@ PER_CLASS = {"train": 2, "test": 1}
 
 @pytest.fixture(autouse=True)
 def _own(request, tmp_path, monkeypatch):
-  """A cache of its own, and few images a class unless the data is real."""
+  """A separate cache, and few images per class unless the data is real."""
   if "data_dir" not in request.fixturenames:
     monkeypatch.setenv("METAJAX_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(cifar100, "_PER_CLASS", PER_CLASS)
 
 
 def pixels(name, part, number):
-  """An image that tells its class, part and number, unlike at each place and channel."""
+  """An image that encodes its class, part and number, with different values at each pixel and channel."""
   image = np.arange(32 * 32 * 3, dtype=np.int64).reshape(32, 32, 3) * 7
   return ((image + 31 * CLASSES.index(name) + 101 * (part == "test") + 53 * number) % 256).astype(np.uint8)
 
@@ -101,7 +101,7 @@ def test_a_broken_zip_is_refused_and_the_image_named(tmp_path, contents, sentenc
   folder = write_zips(tmp_path / "data", {VICTIM: contents})
   with pytest.raises(ValueError, match=sentence):
     cifar100.load("val", data_dir=folder)
-  assert len(cifar100.load("test", data_dir=folder).names) == 20  # of classes that are whole
+  assert len(cifar100.load("test", data_dir=folder).names) == 20  # of complete classes
 
 
 def test_a_broken_archive_is_refused(tmp_path):
@@ -112,7 +112,7 @@ def test_a_broken_archive_is_refused(tmp_path):
     cifar100.load("val", data_dir=tmp_path / "data")
 
 
-def test_where_nothing_is_the_sentence_says_what_to_do(tmp_path, monkeypatch):
+def test_missing_data_gives_a_sentence_with_a_remedy(tmp_path, monkeypatch):
   monkeypatch.delenv("METAJAX_DATA_DIR", raising=False)
   with pytest.raises(FileNotFoundError, match="set METAJAX_DATA_DIR"):
     cifar100.load("val", download=False)

@@ -1,4 +1,4 @@
-"""A server of our own on this machine, which answers well or badly; nothing here needs a network."""
+"""Downloads from a local test server with correct and faulty answers; no network is needed."""
 
 import hashlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,13 +38,13 @@ class _Handler(BaseHTTPRequestHandler):
       self.send_error(404)
     else:
       self.send_response(200)
-      # A connection that broke: more was promised than comes.
+      # A broken connection: shorter than announced.
       self.send_header("Content-Length", str(len(_BODY) if self.path == "/short" else len(_ANSWERS[self.path])))
       self.end_headers()
       self.wfile.write(_ANSWERS[self.path])
 
   def _break(self):
-    """Sends a third of the body and hangs up; `/breaks-anew` knows no ranges, and sends all of it the third time."""
+    """Sends a third of the body and disconnects; `/breaks-anew` ignores ranges and sends everything the third time."""
     self.server.asked.append(self.headers["Range"])
     start = int((self.headers["Range"] or "bytes=0-")[6:-1]) if self.path == "/breaks" else 0
     self.send_response(206 if start else 200)
@@ -135,14 +135,14 @@ def test_broken_connection_is_taken_up_again(server, address, tmp_path, page):
 def test_endless_answer_is_cut_off(server, address, tmp_path):
   with pytest.raises(DownloadError, match="more than 1000 bytes"):
     download(f"{address}/endless", tmp_path / "file", sha256=_SUM, size=1000)
-  # What fits the socket's buffers may have left the server, never more.
+  # At most the contents of the socket's buffers have left the server.
   assert server.sent < 50_000_000
   assert os.listdir(tmp_path) == []
 
 
 def test_refused_connection(tmp_path):
   with socket.socket() as taken:
-    taken.bind(("127.0.0.1", 0))  # bound but not listening: nobody else can answer at this port
+    taken.bind(("127.0.0.1", 0))  # bound but not listening, so nothing answers at this port
     with pytest.raises(DownloadError, match="refused"):
       download(f"http://127.0.0.1:{taken.getsockname()[1]}/x", tmp_path / "file", sha256=_SUM, size=1)
   assert os.listdir(tmp_path) == []
@@ -161,7 +161,7 @@ def test_silent_server_is_given_up(tmp_path):
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "no address at all", "http://a b/c", "http://[::1/c"])
-def test_address_that_is_none(tmp_path, url):
+def test_invalid_address(tmp_path, url):
   with pytest.raises(DownloadError, match="Could not download"):
     download(url, tmp_path / "file", sha256=_SUM, size=1)
   assert os.listdir(tmp_path) == []
@@ -226,7 +226,7 @@ def test_broken_cache_is_rebuilt(tmp_path, spoil):
     lambda path: np.save(path, np.arange(3)),
     lambda path: np.savez(path, a=np.array([{}], dtype=object), b=np.arange(2)),
 ], ids=["lacks b", "npy", "pickle"])
-def test_another_file_in_the_place_of_the_cache_is_rebuilt(tmp_path, other):
+def test_another_file_instead_of_the_cache_is_rebuilt(tmp_path, other):
   path = tmp_path / "some.npz"
   with open(path, "wb") as file:
     other(file)
@@ -245,7 +245,7 @@ def test_two_at_once_build_once(tmp_path):
 
   def build():
     built.append(1)
-    time.sleep(0.3)  # long enough for the other to come
+    time.sleep(0.3)  # long enough for the other process to arrive
     return _numbers()
 
   threads = [threading.Thread(target=lambda: results.append(cached_arrays(path, ("a", "b"), build))) for _ in range(2)]

@@ -13,7 +13,7 @@ def _cache(tmp_path, monkeypatch):
 
 
 def write(root, classes, per_class=2, size=(8, 6)):
-  """Writes one-coloured images, whose red is the class and green the image."""
+  """Writes uniform images, whose red is the class and green the index of the image."""
   for number, name in enumerate(classes):
     (root / name).mkdir(parents=True)
     for image in range(per_class):
@@ -52,7 +52,7 @@ def test_splits_of_ones_own_are_kept(tmp_path):
 def test_an_image_is_read_once_until_it_changes(tmp_path, monkeypatch):
   write(tmp_path / "p", "abcde")
   folders.load(tmp_path / "p", "train", image_size=4)
-  monkeypatch.setattr(folders, "decode", None)  # whoever decodes fails
+  monkeypatch.setattr(folders, "decode", None)  # decoding fails the test
   kept = folders.load(tmp_path / "p", "train", image_size=4)
   monkeypatch.undo()
   monkeypatch.setenv("METAJAX_CACHE_DIR", str(tmp_path / "cache"))
@@ -62,7 +62,7 @@ def test_an_image_is_read_once_until_it_changes(tmp_path, monkeypatch):
   assert (kept.examples[0] != 200).all() and (changed.examples[0, :, :, 0] == 200).all()
 
 
-def test_what_cannot_be_decoded_is_named(tmp_path, monkeypatch):
+def test_an_undecodable_image_is_named(tmp_path, monkeypatch):
   write(tmp_path / "p", "abcde")
   broken = tmp_path / "p" / "b" / "1.png"
   broken.write_bytes(broken.read_bytes()[:40])

@@ -1,4 +1,4 @@
-"""The reader of FS-Mol on miniature files that the tests write, and on the real ones where they are at hand."""
+"""The reader of FS-Mol on miniature files that the tests write, and on the real ones if available."""
 
 import gzip
 import io

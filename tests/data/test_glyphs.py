@@ -1,4 +1,4 @@
-"""The rendered glyphs: laws that hold whatever the versions of the fonts and the rasteriser, so no golden pixels."""
+"""Properties of the rendered glyphs that hold for all versions of fonts and rasteriser; there are no golden pixels."""
 
 import importlib.util
 import os
@@ -35,7 +35,7 @@ def loaded(cache):
 def test_classes_of_each_split(loaded, split, classes):
   data = loaded[split]
   assert len(data.names) == len(set(data.names)) == len(data.counts)
-  assert abs(len(data.names) - classes) <= 0.1 * classes  # a new font version may add or take a few
+  assert abs(len(data.names) - classes) <= 0.1 * classes  # a new font version may add or remove a few
   assert {name.split()[1] for name in data.names} == _SCRIPTS[split]
   points = [int(name.split()[0][2:], 16) for name in data.names]
   assert points == sorted(points)
@@ -57,12 +57,12 @@ def test_twenty_distinct_images_a_class(loaded, split):
 def test_ink_is_bright_and_the_paper_dark(loaded, split):
   examples = loaded[split].examples
   assert 8 < examples.mean() < 25
-  assert (examples.max(axis=(1, 2, 3)) > 40).all()  # the thinnest strokes are still there
+  assert (examples.max(axis=(1, 2, 3)) > 40).all()  # the thinnest strokes are preserved
   assert (examples[:, [0, -1]] < 40).mean() > 0.99  # the em box leaves a margin
 
 
 @_needs_fonts
-def test_case_is_told_by_size(loaded):
+def test_case_is_recognised_by_size(loaded):
   data = loaded["train"]
   images = dict(zip(data.names, data.examples.reshape(-1, 20, 28, 28), strict=True))
   ink = {name: (images[name].max(axis=(0, 2)) > 100).sum() for name in images}
@@ -137,7 +137,7 @@ def test_first_images_show_every_family():
   assert len(set(style[:2] for style in styles)) == len(styles) > 70
 
 
-def test_likeness_is_half_of_the_common_styles_and_passes_on():
+def test_similar_letters_share_half_of_their_common_styles_transitively():
   bitmaps = {
       1: {0: b"a", 1: b"b", 2: b"c", 3: b"d"},
       2: {0: b"a", 1: b"b", 2: b"-", 3: b"-"},  # like 1 in two of four

@@ -1,4 +1,4 @@
-"""Lake's 20 runs: a miniature zip that the tests write, and the real one where it is at hand."""
+"""Lake's 20 runs: a miniature zip that the tests write, and the real one if available."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from metajax.tasks.sampling import listed_task
 
 
 def drawing(run, number, kind):
-  """Paper with ink that tells the run by its height, the number by its length, and the kind by its place."""
+  """A drawing that encodes the run by its height, the number by its length, and the kind by its position."""
   pixels = np.ones((105, 105), bool)
   pixels[50 * kind:50 * kind + 2 + run, :5 * number] = False
   file = io.BytesIO()
@@ -25,7 +25,7 @@ def drawing(run, number, kind):
 
 
 def item(run, number):
-  """Returns which class a drawing shows that is asked for."""
+  """Returns the class that a query drawing shows."""
   return (number + run) % 20 + 1
 
 
@@ -63,7 +63,7 @@ def test_every_drawing_is_at_its_place(runs):
     assert (runs.asked[run - 1, number - 1] == 255).sum() == (runs.shown[run - 1, meant - 1] == 255).sum()
 
 
-def test_a_test_list_takes_the_runs_in_turn(runs):
+def test_a_test_list_cycles_through_the_runs(runs):
   tasks = lake_runs.run_tasks(runs)
   draw = jax.jit(lambda place: listed_task(tasks, tasks.data, jax.random.key(0), place))
   for place in (0, 19, 33):
@@ -71,8 +71,8 @@ def test_a_test_list_takes_the_runs_in_turn(runs):
     np.testing.assert_array_equal(support.inputs * 255, runs.shown[place % 20])
     np.testing.assert_array_equal(query.targets, runs.classes[place % 20])
     assert support.targets.tolist() == list(range(20)) and support.mask.all() and query.mask.all()
-  met = jax.vmap(tasks.sample, (None, 0))(tasks.data, jax.random.split(jax.random.key(0), 100)).query.targets[:, 0]
-  assert len(set(met.tolist())) > 10
+  drawn = jax.vmap(tasks.sample, (None, 0))(tasks.data, jax.random.split(jax.random.key(0), 100)).query.targets[:, 0]
+  assert len(set(drawn.tolist())) > 10
 
 
 @pytest.mark.parametrize("changed, sentence", [
@@ -86,7 +86,7 @@ def test_another_file_is_refused(tmp_path, changed, sentence):
     lake_runs.load(image_size=4, data_dir=write(tmp_path / "omniglot", changed))
 
 
-def test_where_there_is_none(tmp_path, monkeypatch):
+def test_missing_runs_are_reported(tmp_path, monkeypatch):
   monkeypatch.setenv("METAJAX_DATA_DIR", str(tmp_path))
   with pytest.raises(FileNotFoundError, match="set METAJAX_DATA_DIR"):
     lake_runs.load()
@@ -101,7 +101,7 @@ def test_the_real_runs():
     pytest.skip("METAJAX_DATA_DIR has no all_runs.zip: tests on Lake's real runs are SKIPPED")
   runs = lake_runs.load(data_dir=folder)
   assert all(sorted(each) == list(range(20)) for each in runs.classes.tolist())
-  # Drawings of one class, by two drawers, are more alike than those of two: nearest pixels beat guessing.
+  # Drawings of one class by two drawers are more similar than those of two classes: nearest pixels beat chance.
   shown, asked = (part.reshape(20, 20, -1).astype(np.float32) for part in (runs.shown, runs.asked))
   nearest = np.square(asked[:, :, None] - shown[:, None]).sum(-1).argmin(-1)
   assert np.mean(nearest == runs.classes) > 0.1

@@ -33,7 +33,7 @@ def test_splits_of_ones_own_are_kept(tmp_path):
     npz.load(save(tmp_path / "c.npz", inputs=np.arange(12), targets=targets, split=np.repeat(["train"], 3)), "train")
 
 
-def test_what_is_no_such_file_is_refused(tmp_path):
+def test_other_files_are_rejected(tmp_path):
   with pytest.raises(FileNotFoundError, match="no file .*nowhere.npz"):
     npz.load(tmp_path / "nowhere.npz", "train")
   with pytest.raises(ValueError, match="inputs and targets, but holds x"):

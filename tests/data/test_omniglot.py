@@ -1,4 +1,4 @@
-"""The reader on a miniature pair of zips that the tests write themselves, and on the real data where it is at hand."""
+"""The reader on a miniature pair of zips that the tests write, and on the real data if available."""
 
 import io
 import os
@@ -12,7 +12,7 @@ import pytest
 from metajax.data import omniglot
 
 _BACKGROUND, _EVALUATION = "images_background.zip", "images_evaluation.zip"
-# Numbers out of the order of the names, as in the real data.
+# As in the real data, numbers are not in the order of names.
 _MINIATURE = {_BACKGROUND: {2: "Latin/character01", 1: "Latin/character02", 3: "Greek/character01"},
               _EVALUATION: {5: "Arcadian/character01", 4: "Tibetan/character01"}}
 _COUNTS = {name: len(classes) for name, classes in _MINIATURE.items()}
@@ -25,7 +25,7 @@ _needs_data = pytest.mark.skipif(
 
 
 def _drawing(number, drawer, size=(105, 105)):
-  """Paper with one square of ink that tells the character by its place and the drawer by its size."""
+  """A drawing of one square that encodes the character by its position and the drawer by its size."""
   pixels = np.ones((size[1], size[0]), bool)
   pixels[15 * number:15 * number + 10 + drawer, 20:80] = False
   file = io.BytesIO()
@@ -49,7 +49,7 @@ def _write(folder, name, members):
 
 @pytest.fixture
 def miniature(tmp_path, monkeypatch):
-  """A folder with the small pair, which the reader then takes for the whole of Omniglot."""
+  """A folder with the small pair, which the reader then accepts as complete Omniglot."""
   monkeypatch.setenv("METAJAX_CACHE_DIR", str(tmp_path / "cache"))
   monkeypatch.delenv("METAJAX_DATA_DIR", raising=False)
   monkeypatch.setattr(omniglot, "_CLASSES", _COUNTS)
@@ -74,7 +74,7 @@ def test_classes_are_sorted_by_number_and_ink_is_bright(miniature, split, number
   assert data.examples.dtype == np.uint8
   np.testing.assert_array_equal(data.counts, np.full(len(numbers), 20, np.int32), strict=True)
   assert data.names == names
-  # No folder: results that quote it are for others' eyes.
+  # No folder: it is quoted in results that others read.
   assert "re-packed" in data.source and split in data.source and str(miniature) not in data.source
 
 
@@ -96,7 +96,7 @@ def test_reduced_drawings_keep_their_ink(miniature, image_size):
   small = omniglot.load("train", image_size=image_size, data_dir=miniature).examples
   assert small.shape == (60, image_size, image_size, 1)
   np.testing.assert_allclose(small.mean(axis=(1, 2, 3)), full.mean(axis=(1, 2, 3)), rtol=0.1)
-  assert len(np.unique(small)) > 2  # no filter that takes the nearest pixel, which loses thin strokes
+  assert len(np.unique(small)) > 2  # no nearest-pixel filter, which loses thin strokes
 
 
 def test_second_load_reads_the_cache(miniature, monkeypatch):
@@ -123,7 +123,7 @@ def test_places_below_the_data_folder(miniature, tmp_path, monkeypatch, below):
   (root / below).parent.mkdir(parents=True, exist_ok=True)
   miniature.rename(root / below)
   monkeypatch.setenv("METAJAX_DATA_DIR", str(root))
-  assert omniglot.load("val", download=False).names == ("Greek/character01",)  # there is no other place
+  assert omniglot.load("val", download=False).names == ("Greek/character01",)  # no other location exists
 
 
 def test_cache_serves_when_the_data_folder_lacks_the_zips(miniature, tmp_path, monkeypatch):
@@ -132,7 +132,7 @@ def test_cache_serves_when_the_data_folder_lacks_the_zips(miniature, tmp_path, m
   monkeypatch.setenv("METAJAX_DATA_DIR", str(tmp_path / "nowhere"))
   assert omniglot.load("val", download=False).names == ("Greek/character01",)
   with pytest.raises(FileNotFoundError, match="nowhere"):
-    omniglot.load("val", data_dir=tmp_path / "nowhere")  # named in the call: nothing else will do
+    omniglot.load("val", data_dir=tmp_path / "nowhere")  # named in the call: no other location is tried
 
 
 def test_download_fetches_what_the_cache_lacks(miniature, tmp_path, monkeypatch):
@@ -241,7 +241,7 @@ def test_real_data_has_every_drawing(real, split, classes):
   assert len(data.names) == len(set(data.names)) == classes
   np.testing.assert_array_equal(data.counts, np.full(classes, 20, np.int32), strict=True)
   assert data.examples.shape == (20 * classes, 28, 28, 1) and data.examples.dtype == np.uint8
-  # Thin strokes on much paper, none of it blank.
+  # Thin strokes on a mostly white background; no drawing is blank.
   assert 15 < data.examples.mean() < 30
   assert (data.examples.max(axis=(1, 2, 3)) > 100).all()
 

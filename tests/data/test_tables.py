@@ -9,7 +9,7 @@ from metajax.data import tables
 
 
 def columns(groups=5, rows=4):
-  """Columns of a made-up study; `dose` and `pressure` tell the row."""
+  """Columns of a made-up study; `dose` and `pressure` encode the row."""
   number = np.arange(groups * rows)
   return {"patient": [f"p{each}" for each in number % groups], "dose": number * 2.0, "age": number % 7,
           "pressure": number * 3.0 + 5, "ill": np.where(number % 2 == 0, "yes", "no")}
@@ -78,13 +78,13 @@ def test_all_other_columns_are_the_inputs(tmp_path):
     ({"patient": ["p0"] * 20}, {}, "cannot be split|no row in its|would have none"),
     ({"ill": ["no"] * 20}, {"target": "ill", "classification": True}, "names 1 class"),
 ])
-def test_a_table_that_cannot_be_is_refused_in_a_sentence(tmp_path, changes, settings, sentence):
+def test_an_invalid_table_gives_one_sentence(tmp_path, changes, settings, sentence):
   path = write(tmp_path / "a.parquet", changes)
   with pytest.raises(ValueError, match=sentence):
     tables.load(path, **{"group": "patient", "target": "pressure", "inputs": ("dose",), **settings})
 
 
-def test_what_is_no_table_is_refused(tmp_path):
+def test_files_that_are_not_tables_are_rejected(tmp_path):
   with pytest.raises(FileNotFoundError, match="no file .*nowhere.csv"):
     tables.load(tmp_path / "nowhere.csv", group="a", target="b")
   for name, contents in (("a.parquet", b"<html>"), ("b.csv", b'a,b\n"1'), ("c.txt", b"a,b\n1,2\n"), ("d.csv", b"")):

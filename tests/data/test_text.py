@@ -1,4 +1,4 @@
-"""Readers of intents on miniature files that the tests write, and on the real ones where they are at hand."""
+"""Readers of intents on miniature files that the tests write, and on the real ones if available."""
 
 import gzip
 import json
@@ -52,7 +52,7 @@ def test_intents_of_banking_are_shared(tmp_path):
     text.banking77("train", data_dir=tmp_path)
 
 
-def test_where_nothing_is_the_sentence_says_what_to_do(tmp_path, monkeypatch):
+def test_missing_data_gives_a_sentence_with_a_remedy(tmp_path, monkeypatch):
   monkeypatch.delenv("METAJAX_DATA_DIR", raising=False)
   with pytest.raises(FileNotFoundError, match="Expected data_full.json of clinc150; set METAJAX_DATA_DIR"):
     text.clinc150("train")

@@ -83,7 +83,7 @@ def test_vectors_and_groups_come_back_too(tmp_path, dtype):
     assert read.groups == part.groups and read.examples.dtype == dtype
 
 
-def test_what_is_not_there_or_cannot_be_is_refused(tmp_path):
+def test_missing_or_invalid_data_is_rejected(tmp_path):
   with pytest.raises(FileNotFoundError, match="Expected the tfds data set nothing in .*prepare.'nothing'."):
     tfds_classes.load("nothing", "train", data_dir=tmp_path)
   with pytest.raises(ValueError, match="is in train and in test"):
@@ -98,7 +98,7 @@ def test_what_is_not_there_or_cannot_be_is_refused(tmp_path):
 def test_tensorflow_is_not_imported(tmp_path, monkeypatch):
 
   class Refuses:
-    """Finds no tensorflow, and tells who asks."""
+    """Finds no tensorflow, and records import attempts."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):

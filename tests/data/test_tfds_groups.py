@@ -36,7 +36,7 @@ def test_groups_come_back_as_they_were_stored(tmp_path):
       assert found.dtype == stored.dtype and found.shape[1] == 6 and not found[:, stored.shape[1]:].any()
 
 
-def test_what_cannot_be_is_refused(tmp_path):
+def test_invalid_arguments_are_rejected(tmp_path):
   with pytest.raises(ValueError, match="'a' is in train and in test"):
     tfds_groups.store("assays", {"train": assays(["a"], 2, 0), "test": assays(["a"], 2, 1)}, tmp_path)
   with pytest.raises(ValueError, match="one split or more"):

@@ -1,4 +1,4 @@
-"""An official builder of tensorflow-datasets at work without TensorFlow, on a made-up archive."""
+"""An official builder of tensorflow-datasets runs without TensorFlow, on a made-up archive."""
 
 from importlib import util
 import io
@@ -52,7 +52,7 @@ def parts(tmp_path, monkeypatch):
 def test_with_tensorflow_and_without_it_the_data_are_the_same(tmp_path, parts, monkeypatch):
   del parts
   found, read = util, []
-  for name in ("without", "with"):  # in this order: once it is imported, tfds does not do without
+  for name in ("without", "with"):  # in this order: once imported, tfds needs it
     monkeypatch.setattr(tfds_prepare, "util", found if name == "with" else types.SimpleNamespace(
         find_spec=lambda module: None))
     prepare("cifar100", data_dir=tmp_path / name, manual_dir=tmp_path / "fetched")
@@ -64,7 +64,7 @@ def test_with_tensorflow_and_without_it_the_data_are_the_same(tmp_path, parts, m
     assert one.names == other.names and one.counts.tolist() == other.counts.tolist()
 
 
-@pytest.mark.skipif(util.find_spec("tensorflow") is not None, reason="TensorFlow is there, and does it itself")
+@pytest.mark.skipif(util.find_spec("tensorflow") is not None, reason="TensorFlow is installed and does it itself")
 def test_a_builder_prepares_and_its_classes_are_read(tmp_path, parts):
   folder = prepare("cifar100", data_dir=tmp_path / "tfds", manual_dir=tmp_path / "fetched")
   assert list(folder.glob("*.array_record*")) and folder.is_relative_to(tmp_path / "tfds" / "cifar100")
@@ -77,11 +77,11 @@ def test_a_builder_prepares_and_its_classes_are_read(tmp_path, parts):
       number = FINE.index(name)
       expected = np.concatenate([parts["test"][number], parts["train"][number]]).reshape(4, -1)
       assert {row.tobytes() for row in found} == {row.tobytes() for row in expected}
-  assert prepare("cifar100", data_dir=tmp_path / "tfds") == folder  # it is there: nothing is fetched
+  assert prepare("cifar100", data_dir=tmp_path / "tfds") == folder  # it exists: nothing is fetched
   with pytest.raises(ImportError):
-    tfds.core.utils.lazy_imports_utils.tensorflow.io  # the stand-in is gone
+    tfds.core.utils.lazy_imports_utils.tensorflow.io  # the stand-in is removed
 
 
-def test_what_cannot_be_prepared_is_said_in_a_sentence(tmp_path, monkeypatch):
+def test_unpreparable_data_gives_one_sentence(tmp_path, monkeypatch):
   with pytest.raises(ValueError, match="no data set 'no_such_set'"):
     prepare("no_such_set", data_dir=tmp_path)

@@ -1,4 +1,4 @@
-"""What an estimator carries is sharded as tasks are, and is a part of the state."""
+"""An estimator's carry is sharded like tasks and is part of the state."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ OPTIMIZER = optax.sgd(0.1)
 
 
 def running():
-  """An estimator whose carry is, for each slot, the sum of the first inputs of its tasks, which weighs the gradient."""
+  """An estimator whose carry, for each slot, sums the first inputs of its tasks and weights the gradient by it."""
   plain = differentiate(OBJECTIVE)
 
   def estimate(params, carry, tasks, key, step):
@@ -41,7 +41,7 @@ def trained(estimator, devices, steps=3, state=None, **options):
   return advance(jax.tree.map(jnp.copy, state), replicate(TASKS.data, mesh))[0]
 
 
-def test_each_slot_has_its_own_whatever_the_devices():
+def test_each_slot_has_its_own_carry_on_any_devices():
   one, eight = trained(running(), 1), trained(running(), 8)
   assert one.carry.shape == eight.carry.shape == (8,)
   np.testing.assert_allclose(one.carry, eight.carry, rtol=1e-6)
@@ -49,7 +49,7 @@ def test_each_slot_has_its_own_whatever_the_devices():
   assert not eight.carry.sharding.is_fully_replicated
 
 
-def test_it_goes_on_where_it_was():
+def test_it_resumes():
   whole = trained(running(), 1, steps=4)
   half = trained(running(), 1, steps=2)
   again = trained(running(), 1, steps=2, state=half)

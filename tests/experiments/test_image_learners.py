@@ -1,4 +1,4 @@
-"""Learners of images learn the same whether tasks are mapped at once or one by one."""
+"""Learners on images compute the same if tasks are mapped at once or one by one."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from metajax.networks.normalisation import batch_statistics
 from metajax.types import Episode, Examples
 
 
-@pytest.mark.parametrize("name", ["protonet", "ridge"])  # whole blocks, and convolutions by themselves
+@pytest.mark.parametrize("name", ["protonet", "ridge"])  # whole blocks, and single convolutions
 def test_tasks_one_by_one_have_the_gradient_of_all_at_once(name):
   key = jax.random.key(0)
   inputs = jax.random.normal(key, (2, 4, 12, 12, 1))
@@ -36,7 +36,7 @@ def test_tasks_one_by_one_have_the_gradient_of_all_at_once(name):
 
 
 @pytest.mark.parametrize("backend, chunk", [("cpu", 1), ("tpu", 0), ("gpu", 0)])
-def test_how_many_tasks_go_at_a_time_is_the_machines_choice_unless_it_is_set(monkeypatch, backend, chunk):
+def test_the_task_chunk_is_chosen_for_the_machine_unless_set(monkeypatch, backend, chunk):
   monkeypatch.setattr(jax, "default_backend", lambda: backend)
   assert tasks_at_a_time(omniglot.get_config("protonet").training) == chunk
   assert [tasks_at_a_time(Training(task_chunk=given)) for given in (0, 1, 4)] == [0, 1, 4]
@@ -50,6 +50,6 @@ def test_how_many_tasks_go_at_a_time_is_the_machines_choice_unless_it_is_set(mon
     ids=["sinusoid", "omniglot", "few_shot", "vectors", "fsmol", "quickstart"])
 def test_fewer_tasks_than_the_machines_choice_are_refused_before_data_are_looked_for(monkeypatch, tmp_path, config,
                                                                                        build):
-  monkeypatch.setenv("METAJAX_DATA_DIR", str(tmp_path))  # where there are none
+  monkeypatch.setenv("METAJAX_DATA_DIR", str(tmp_path))  # for none
   with pytest.raises(ValueError, match="task_chunk=-2"):
     build(dataclasses.replace(config, training=dataclasses.replace(config.training, task_chunk=-2)))

@@ -1,4 +1,4 @@
-"""Training for Lake's runs: what is trained on, what is tested, and what cannot be asked."""
+"""Training for Lake's runs: training data, test data and invalid settings."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ def test_training_draws_and_the_test_takes_the_runs(learner):
   config = dataclasses.replace(lake.get_config(learner), filters=4)
   built = lake.build(config)
   check(built)
-  assert "by alphabet: True. 20-way 1-shot" in built.notes and "of the 20 runs of Lake et al." in built.notes
+  assert "by alphabet: True. 20-way 1-shot" in built.notes and "on the 20 runs of Lake et al." in built.notes
   assert built.train_tasks.listed is None is built.val_tasks.listed
   episode = built.test_tasks.listed(built.test_tasks.data, jax.random.key(0), 21)
   np.testing.assert_array_equal(np.rint(episode.query.inputs * 255), built.test_tasks.data.asked[1])
@@ -37,7 +37,7 @@ def test_training_draws_and_the_test_takes_the_runs(learner):
 
 
 @pytest.mark.parametrize("changes", [{"ways": 5}, {"shots": 5}, {"test": lake.Test(episodes=30)}])
-def test_the_runs_are_what_they_are(changes):
+def test_fixed_settings_of_the_runs_are_checked(changes):
   with pytest.raises(ValueError, match="Lake's runs are 20 tasks of 20 ways and 1 shot"):
     lake.build(dataclasses.replace(lake.get_config(), **changes))
 

@@ -1,4 +1,4 @@
-"""The one table of learners: what follows from its rows, and that nothing else has to know a learner."""
+"""The table of learners: consequences of its rows. No other file needs to name a learner."""
 
 import re
 
@@ -11,21 +11,21 @@ from launch import find
 from metajax import learners
 from tests.learners.table import ROWS
 
-# Where a learner may be named: its file, its line in learners/__init__.py, its row in the contract table, its row here.
+# Places that may name a learner: its file, its line in learners/__init__.py, its rows in the contract table and here.
 _PLACES = 4
-_OWN_PAGE = "a baseline with pages and objectives of its own, the example of docstrings, what recipes begin with"
-# The learners that may be named elsewhere, and why. A new one needs no place here.
+_OWN_PAGE = "a baseline with its own recipes and objectives, the example of docstrings, the default of recipes"
+# The learners that may be named elsewhere, and why. A new learner needs no entry here.
 _EXCEPTED = {
     "maml": f"{_OWN_PAGE}; others build on its inner loop", "protonet": f"{_OWN_PAGE}; others build on its prototypes",
-    "ridge": "the example of docstrings, what recipes begin with",
-    "in_context": "a kind of recipe, with a folder and an objective of its own"}
+    "ridge": "the example of docstrings, the default of recipes",
+    "in_context": "a kind of recipe, with its own folder and objective"}
 _FILES = [*(find.ROOT / "metajax").rglob("*.py"), *(find.ROOT / "experiments").rglob("*.py"),
           find.ROOT / "tests" / "learners" / "table.py"]
 _TEXTS = {str(path.relative_to(find.ROOT)): path.read_text(encoding="utf-8") for path in _FILES}
 
 
 def _naming(name):
-  """Returns the files that name a learner by word."""
+  """Returns the files that mention a learner by name."""
   return [path for path, text in _TEXTS.items() if re.search(rf"\b{name}\b", text)]
 
 
@@ -35,17 +35,17 @@ def test_a_learner_is_named_in_four_files(name):
 
 
 @pytest.mark.parametrize("name", _EXCEPTED)
-def test_an_exception_is_needed(name):
+def test_every_exception_is_needed(name):
   assert name in TABLE and len(_naming(name)) > _PLACES
 
 
 def test_every_learner_of_the_library_is_offered_and_tested():
-  combinators = {"with_projection"}  # a learner of another learner
+  combinators = {"with_projection"}  # a learner built from another learner
   library = {name for name in vars(learners) if callable(getattr(learners, name))} - combinators
   assert library <= set(TABLE) and library <= {name for each in ROWS for name in TABLE if each.startswith(name)}
 
 
-def test_every_row_is_offered_by_a_kind_that_there_is():
+def test_every_row_is_offered_by_an_existing_kind():
   kinds = {"sinusoids", "images", "vectors"}
   for name, row in TABLE.items():
     assert kinds & set(row.offered) and set(row.offered) <= {*kinds, "photographs"}, name
@@ -56,10 +56,10 @@ def test_settings_are_merged_group_by_group():
   one = {"filters": 64, "training": {"steps": 1, "learning_rate": 0.1}}
   assert learner_table.merged(one, {}, {"training": {"steps": 2}, "shots": 3}) == {
       "filters": 64, "training": {"steps": 2, "learning_rate": 0.1}, "shots": 3}
-  assert one["training"]["steps"] == 1  # the rows are as they were
+  assert one["training"]["steps"] == 1  # the rows are unchanged
 
 
-def test_what_a_row_says_comes_before_what_a_recipe_says_of_a_trait():
+def test_settings_of_a_row_take_precedence_over_those_of_a_trait():
   found = learner_table.defaults("vectors", lambda row: {"inner_steps": 7, "hidden": (3,)} if row.implicit else {})
   assert found["imaml"] == {"inner_steps": 5, "test_inner_steps": 5, "hidden": (3,)} and found["cnp"] == {}
   assert list(found) == list(learner_table.offered("vectors"))

@@ -1,4 +1,4 @@
-"""From the name of a data set on the command line to tasks, and whole recipes on data that the tests write."""
+"""Data sets by name, as on the command line, and whole recipes on data that the tests write."""
 
 import dataclasses
 
@@ -93,13 +93,13 @@ def test_training_tasks_are_mixed_and_chosen_to_be_unlike(pictures, learner):
   built = check(few_shot.build(config))
   episode = jax.eval_shape(built.train_tasks.sample, built.train_tasks.data, jax.random.key(0))
   assert episode.support.inputs.one.shape == episode.support.inputs.other.shape == (6, 16, 16, 3)
-  with pytest.raises(ValueError, match="config.mixed=0.5 means nothing to the learner cnaps"):
+  with pytest.raises(ValueError, match="config.mixed=0.5 has no effect on the learner cnaps"):
     few_shot.build(dataclasses.replace(config, learner="cnaps"))
   with pytest.raises(ValueError, match="num_tasks=2 and candidates=1"):
     few_shot.build(dataclasses.replace(config, candidates=1))
 
 
-def test_alphabets_keep_to_themselves(monkeypatch):
+def test_tasks_stay_within_an_alphabet(monkeypatch):
   random = np.random.default_rng(0)
   alphabets = from_arrays(random.integers(0, 255, (60, 28, 28, 1), np.uint8), np.arange(60) % 12,
                           groups=["a"] * 4 + ["b"] * 5 + ["c"] * 3)
@@ -120,13 +120,13 @@ def test_arrays_are_tasks(tmp_path, learner):
   config = small(vectors.get_config(learner), data=f"npz:{tmp_path / 'a.npz'}", ways=3, train_queries=2, test_queries=2,
                  hidden=(8, 4))
   assert "a.npz, the test classes" in check(vectors.build(config)).notes
-  with pytest.raises(ValueError, match=r"at least 16 x 16 .* \[36, 7\]; for vectors there is the recipe vectors"):
+  with pytest.raises(ValueError, match=r"at least 16 x 16 .* \[36, 7\]; for vectors, use the recipe vectors"):
     few_shot.build(small(few_shot.get_config("protonet"), data=config.data))
 
 
 def test_images_are_not_taken_for_vectors(tmp_path):
   np.savez(tmp_path / "a.npz", inputs=np.zeros((60, 16, 16, 1), np.uint8), targets=np.arange(60) % 15)
-  with pytest.raises(ValueError, match="for images there is the recipe few_shot"):
+  with pytest.raises(ValueError, match="for images, use the recipe few_shot"):
     vectors.build(small(vectors.get_config("protonet"), data=f"npz:{tmp_path / 'a.npz'}", ways=3, test_queries=2,
                         train_queries=2))
   shape = {**SHAPE, "shots": 1}
@@ -150,10 +150,10 @@ def test_a_table_is_tasks(tmp_path, classification, learner):
 def test_a_table_needs_its_columns():
   with pytest.raises(ValueError, match="config.data must be given"):
     table.build(table.get_config())
-  with pytest.raises(ValueError, match="protonet tells classes apart; give config.classification=True"):
+  with pytest.raises(ValueError, match="protonet only classifies; give config.classification=True"):
     table.build(dataclasses.replace(table.get_config("protonet"), classification=False, data="a.csv", group="a",
                                     target="b"))
-  with pytest.raises(ValueError, match=r"config.hidden=\(\) has no layer, which the learner maml needs"):
+  with pytest.raises(ValueError, match=r"config.hidden=\(\) has no layers, but the learner maml needs one"):
     table.build(dataclasses.replace(table.get_config("maml"), hidden=()))
 
 
@@ -179,7 +179,7 @@ def test_weights_of_inputs_begin_by_changing_no_angle():
   assert all(np.isfinite(leaf).all() and np.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 
-def test_who_has_no_layers_starts_as_the_nearest_mean(tmp_path):
+def test_without_layers_the_start_is_the_nearest_class_mean(tmp_path):
   np.savez(tmp_path / "a.npz", inputs=np.random.default_rng(0).uniform(size=(60, 7)), targets=np.arange(60) % 15)
   config = small(vectors.get_config("protonet"), data=f"npz:{tmp_path / 'a.npz'}", ways=3, train_queries=2,
                  test_queries=2, hidden=())
@@ -200,7 +200,7 @@ def test_molecules_are_tasks(tmp_path, monkeypatch):
                                                  for number in range(2)} for part in molecules.TASKS})
   molecules.write(tmp_path / "fsmol")
   built = check(fsmol.build(small(fsmol.get_config("protonet"), shots=2, queries=2, hidden=(8,))))
-  assert "FS-Mol" in built.notes and "2 of them in turn, 2 shots, at most 1,024 queries, stratified" in built.notes
+  assert "FS-Mol" in built.notes and "2 assays in cyclic order, 2 shots, at most 1,024 queries" in built.notes
   assert list(built.measures) == ["delta_auprc"]
   assert built.test_tasks.listed is not None is built.train_tasks.listed
 
@@ -214,8 +214,8 @@ def test_a_name_that_is_not_known_is_refused(data, sentence):
     few_shot.build(small(few_shot.get_config("ridge"), data=data))
 
 
-def test_a_size_that_means_nothing_is_refused(tmp_path):
-  with pytest.raises(ValueError, match="config.image_size=32 means nothing to config.data='cifar-fs'"):
+def test_a_size_without_effect_is_rejected(tmp_path):
+  with pytest.raises(ValueError, match="config.image_size=32 has no effect on config.data='cifar-fs'"):
     sources.image_reader("cifar-fs", 32)
   with pytest.raises(FileNotFoundError, match="no folder"):
     sources.image_reader(f"folder:{tmp_path / 'nowhere'}")("train")
@@ -231,7 +231,7 @@ def test_every_learner_has_settings_here():
   for learner in few_shot.defaults():
     own, letters = few_shot.get_config(learner), omniglot.get_config(learner)
     assert own.filters == (32 if learner in adapted_whole else 64)
-    # What is not changed for photographs is as for letters; of these all tasks fit, but for photographs of any size.
+    # Settings not overridden for photographs are those of letters. All tasks of letters fit; photographs may not.
     chunk = -1 if learner in ("maml", "fomaml", "metasgd") else letters.training.task_chunk
     assert own.training == dataclasses.replace(letters.training, steps=own.training.steps, task_chunk=chunk)
   assert [omniglot.get_config(learner).training.task_chunk for learner in adapted_whole] == [0, 0, 0, -1, -1]

@@ -1,4 +1,4 @@
-"""Convolution and pooling against slow loops, under every transformation that meta-learning puts on them."""
+"""Convolution and pooling against slow loops, under all transformations used in meta-learning."""
 
 import functools
 
@@ -15,7 +15,7 @@ from tests.helpers import compiled_quickly
 
 
 def turned(images, kernel, stride=1):
-  """Convolves with examples last; every second place of that is stride 2."""
+  """Convolves with examples last; every second position of the result is stride 2."""
   return examples_last.convolve(images.transpose(3, 1, 2, 0), kernel).transpose(3, 1, 2, 0)[:, ::stride, ::stride]
 
 
@@ -35,7 +35,7 @@ each_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join
 
 
 def taps(images, stride):
-  """Yields each output place with the image pixels and kernel taps that meet there."""
+  """Yields each output position with its image pixels and kernel taps."""
   height, width = images.shape[1:3]
   for row in range(-(-height // stride)):
     for column in range(-(-width // stride)):
@@ -148,7 +148,7 @@ def test_each_task_has_its_own_kernel_under_vmap_and_scan(form, stride, x64):
 @pytest.mark.parametrize("form", sorted(set(FORMS) - {"plain"}))
 @pytest.mark.parametrize("stride", [1, 2])
 def test_meta_gradients_through_two_layers_are_those_of_the_plain_form(form, stride, x64):
-  """The first layer's gradient goes through the second's with respect to images, which the meta-gradient derives."""
+  """The first layer's gradient uses the second's image gradient, which the meta-gradient differentiates."""
   images, _, first, _ = numbers((2, 7, 6, 3, 2, 1))
   second = np.random.default_rng(1).normal(size=(3, 3, 2, 3)) * 0.4
   args = tuple(map(jnp.asarray, (images, first, second)))
@@ -180,7 +180,7 @@ def test_the_form_is_chosen_for_the_platform_that_a_program_is_lowered_for(platf
 
 
 def loop_pool(images, cotangent):
-  """Returns the maxima of 2x2 blocks, and their gradient as each block's largest entry receives it."""
+  """Returns the maxima of 2x2 blocks, and their gradient at each block's largest entry."""
   count, height, width, channels = images.shape
   result = np.zeros((count, height // 2, width // 2, channels))
   gradient = np.zeros(images.shape)
@@ -234,13 +234,13 @@ def test_max_pool_forwards_and_backwards_to_the_second_order(x64):
   close(curvature, taken * bend * direction)
 
 
-def test_of_equal_entries_the_first_has_all_the_gradient():
+def test_the_first_of_equal_entries_gets_the_full_gradient():
   blocks = np.asarray([[[1, 1], [1, 1]], [[0, 2], [2, 2]], [[0, 1], [0, 1]], [[1, 1], [0, 0]], [[0, 3], [3, 0]],
                        [[2, 0], [2, 0]], [[0, 0], [3, 3]]], np.float32)
   gradient = jax.grad(lambda images: jnp.sum(pooling.max_pool(images)))(jnp.asarray(blocks)[..., None])
   for block, received in zip(blocks, np.asarray(gradient[..., 0])):
     first = np.zeros(4)
-    first[np.argmax(block.T)] = 1  # the first going down the columns
+    first[np.argmax(block.T)] = 1  # the first in column order
     np.testing.assert_array_equal(received.T.ravel(), first)
 
 
@@ -251,13 +251,13 @@ def test_relu_and_its_gradient():
 
 
 def reshape_max(images):
-  """The pooling whose gradient XLA:CPU gets wrong in some programs, the loss exact."""
+  """The pooling with a wrong gradient but an exact loss in some programs of XLA:CPU."""
   count, height, width, channels = images.shape
   return images.reshape(count, height // 2, 2, width // 2, 2, channels).max((2, 4))
 
 
 def plain_statistics(x, mask):
-  """Batch statistics as most people write them, which is where the hazard was found."""
+  """Batch statistics as usually written, with which the bug was found."""
   del mask
   with jax.numpy_rank_promotion("allow"):
     mean = x.mean((0, 1, 2))
@@ -291,7 +291,7 @@ def hazard(shape, convolve, normalise, pool, num_steps):
   return float(jnp.linalg.norm(jitted - eager) / jnp.linalg.norm(eager))
 
 
-FOUND = (2, 10, 16, 1, 8)  # the tasks, examples, pixels, channels and filters at which the hazard was found
+FOUND = (2, 10, 16, 1, 8)  # the tasks, examples, pixels, channels and filters at which the bug was found
 
 
 @pytest.mark.parametrize("form, normalise, shape, num_steps", [
@@ -305,5 +305,5 @@ def test_pooling_behind_batch_statistics_has_the_same_gradient_jitted_and_eager(
 def test_the_probe_above_can_fail(x64):
   error = hazard(FOUND, plain, plain_statistics, reshape_max, 0)
   if error < 1e-10:
-    pytest.skip("XLA computes the gradient of reshape-max right on this machine: nothing for the probe to catch")
+    pytest.skip("XLA computes the gradient of reshape-max correctly on this machine: the probe has nothing to detect")
   assert error > 1e-3

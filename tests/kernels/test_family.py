@@ -1,4 +1,4 @@
-"""A product of a family: a plain product's numbers under every transformation, and one product where tasks share."""
+"""Products of a family equal plain products under every transformation, with one product if tasks share weights."""
 
 import dataclasses
 import functools
@@ -24,13 +24,13 @@ def plain_convolution(images, kernel, stride):
                                   dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-# A product of the family, the same in plain jax, and the shapes of one task's inputs and weights. The first multiplies
-# few examples, or those of all tasks, otherwise than many.
+# A product of the family, its plain form in jax, and the shapes of one task's inputs and weights. The first multiplies
+# few examples, and those of all tasks, differently from many.
 FORMS = {"matrices": (products.small, jnp.matmul, (COUNT, 5), (5, 2)),
          "many": (products.small, jnp.matmul, (60, 5), (5, 2)),
          "images": (functools.partial(convolve, stride=2), functools.partial(plain_convolution, stride=2),
                     (COUNT, 3, 4, 5), (3, 3, 5, 2))}
-# Outer and inner axis of inputs, outer and inner axis of weights; what is not mapped is shared by tasks or parts.
+# Outer and inner axis of inputs, outer and inner axis of weights; unmapped arrays are shared by tasks or parts.
 AXES = [axes for axes in itertools.product([None, 0, 1], [None, 0], [None, 1], [None, 0]) if any(
     axis is not None for axis in axes)]
 each_form = pytest.mark.parametrize("form", FORMS)
@@ -110,12 +110,12 @@ def test_the_gradient_of_weights_that_tasks_share_is_one_product(form):
     return jnp.mean(jax.vmap(of_parts, in_axes=(0, None))(inputs, weights))
 
   found = dict(products_of(jax.make_jaxpr(jax.grad(mean))(weights).jaxpr))
-  assert found["weights"] == of_weights  # and not that of each task, to be added up
+  assert found["weights"] == of_weights  # and not one per task, to be summed
   assert found["outputs"][0] == TASKS * PARTS * of_inputs[0]
 
 
 @pytest.mark.parametrize("count, turned", [(COUNT, True), (200, False)])
-def test_only_the_few_examples_of_a_task_are_turned_apart(count, turned):
+def test_only_a_few_examples_of_a_task_are_transposed_separately(count, turned):
   gradient = jax.grad(functools.partial(loss, products.small), argnums=1)
   text = jax.jit(gradient).lower(draw((count, 5)), draw((5, 2))).as_text()
   assert ("optimization_barrier" in text) == turned
@@ -143,7 +143,7 @@ def test_outside_of_a_program_a_product_is_compiled_once():
 
   for scale in (2, 2, 3):
     close(family.product(Counted(scale), draw((4, 5)), draw((5, 2))), scale * (draw((4, 5)) @ draw((5, 2))))
-  assert traced == [2, 2, 3, 3]  # for the shape, and to be compiled
+  assert traced == [2, 2, 3, 3]  # for the shape, and for compilation
 
 
 def test_two_types_are_promoted_as_those_of_a_matrix_product(x64):
@@ -156,12 +156,12 @@ def test_two_types_are_promoted_as_those_of_a_matrix_product(x64):
     got, want = found(products.small), found(jnp.matmul)
   chex.assert_trees_all_equal_dtypes(got, want)
   chex.assert_trees_all_close(got, want, rtol=1e-6)
-  with pytest.raises(ValueError, match="no available implicit dtype promotion path"):  # strict, as our tests are
+  with pytest.raises(ValueError, match="no available implicit dtype promotion path"):  # strict, as in all tests
     products.small(inputs, weights)
 
 
 @pytest.mark.parametrize("shared", ["weights", "inputs"])
-def test_what_devices_share_has_the_gradient_of_all_where_that_is_checked(shared):
+def test_shared_operands_have_summed_gradients_under_check_vma(shared):
   mesh, spec = Mesh(np.array(jax.devices()[:2]), ("devices",)), PartitionSpec("devices")
   inputs, weights = draw((2, COUNT, 5)), draw((2, 5, 2), 1)
   specs = (spec, PartitionSpec()) if shared == "weights" else (PartitionSpec(), spec)

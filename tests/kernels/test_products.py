@@ -1,4 +1,4 @@
-"""Products for small matrices: the same numbers as a plain product, to the third derivative, task by task."""
+"""Products of small matrices equal plain products, up to the third derivative, for each task."""
 
 import functools
 
@@ -11,7 +11,7 @@ from metajax.kernels import products
 from metajax.networks import mlp
 
 TASKS, COUNT = 3, 4
-SHAPES = [(5, 2), (1, 3), (3, 1)]  # of weights: one column, or one row, is a case of its own
+SHAPES = [(5, 2), (1, 3), (3, 1)]  # of weights: one column, or one row, is a separate case
 
 
 def numbers(shape):
@@ -61,7 +61,7 @@ def test_no_barrier_is_there_for_another_platform():
   assert "optimization_barrier" not in lowered and lowered.count("dot_general") == 2
 
 
-def test_a_network_is_the_same_whosever_its_weights_are():
+def test_a_network_is_the_same_with_shared_and_per_task_weights():
   inputs, mask = numbers((5, 2))[0][0], jnp.ones(COUNT, bool)
   own, shared = (mlp((6,), 2, weights=weights) for weights in ("per_task", "shared"))
   params = own.init(jax.random.key(0), inputs)

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back bit for bit, or not at all and with a way back."""
+"""Checkpoints are restored bit for bit, or rejected with a fallback to an older one."""
 
 import contextlib
 import gc
@@ -19,14 +19,14 @@ from metajax.lab.checkpoints import Checkpoints, Damaged, Keep, Unsaved, digest
 from metajax.training.sharding import replicated, task_mesh
 from metajax.training.step import TrainState
 
-# Orbax leaves coroutines behind when a read fails, which complain as they are collected.
+# When a read fails, Orbax leaves coroutines behind that warn when they are garbage-collected.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture(autouse=True)
 def _collect():
   yield
-  gc.collect()  # here, where the complaint is ignored, and not in some later test
+  gc.collect()  # here, where the warning is ignored, and not in a later test
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 
 def make_state(step):
-  """Returns a state with all that one may hold; large enough that its bytes are not inlined into metadata."""
+  """Returns a state with every kind of leaf, large enough that its bytes are not inlined into metadata."""
   weights = jax.random.normal(jax.random.key(step), (64, 32))
   params = {"w": weights, "half": weights.astype(jnp.bfloat16), "nested": [jnp.zeros(()), jnp.arange(3)]}
   return {"train": TrainState(jnp.int32(step), params, optax.adam(1e-3).init(params)), "key": jax.random.key(step + 7)}
@@ -124,7 +124,7 @@ def test_a_flipped_bit_falls_back_sets_aside_and_makes_way(folder, caplog):
 
   flip_a_bit(largest_file(folder / "2"))
   assert_is_step(restore(folder), 1)
-  assert sorted(path.name for path in aside.iterdir()) == ["2.0", "2.1"]  # the first accident is not overwritten
+  assert sorted(path.name for path in aside.iterdir()) == ["2.0", "2.1"]  # the first one is not overwritten
 
 
 @pytest.mark.bad_input
@@ -136,7 +136,7 @@ def test_no_flipped_bit_of_any_file_passes(folder, place):
     flip_a_bit(path, place)
     with Checkpoints(folder, read_only=True) as checkpoints:
       restored = checkpoints.restore(make_state(0))
-    assert_is_step(restored, restored[0])  # the newest, if the bit means nothing; else the older one; never another
+    assert_is_step(restored, restored[0])  # the newest, if the bit is irrelevant; else the older one
     path.write_bytes(whole)
   assert_is_step(restore(folder), 2)
 
@@ -156,7 +156,7 @@ def test_notes_come_back_and_no_bit_of_them_flips(folder):
     (Keep(1), [7]), (Keep(1, every=3), [3, 6, 7]), (Keep(1, best="accuracy"), [2, 7]),
     (Keep(2, best="-accuracy"), [5, 6, 7]), (Keep(2, every=4, best="accuracy"), [2, 4, 6, 7])])
 def test_what_is_kept(folder, keep, kept):
-  accuracy = {1: 0.2, 2: 0.9, 3: 0.5, 5: 0.1, 6: 0.3, 7: 0.4}  # of step 4, as on preemption, nothing is known
+  accuracy = {1: 0.2, 2: 0.9, 3: 0.5, 5: 0.1, 6: 0.3, 7: 0.4}  # step 4 has no metrics, as on preemption
   for steps in ((1, 2, 3, 4), (5, 6, 7)):  # resumed in between
     with Checkpoints(folder, keep=keep) as checkpoints:
       for step in steps:
@@ -167,13 +167,13 @@ def test_what_is_kept(folder, keep, kept):
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("keep", [Keep(0), Keep(1, every=-1)])
-def test_what_cannot_be_kept(folder, keep):
+def test_invalid_keep_rules_are_rejected(folder, keep):
   with pytest.raises(ValueError, match="at least the newest checkpoint is kept, but got"):
     Checkpoints(folder, keep=keep)
   assert not folder.exists()
 
 
-def test_an_older_step_can_be_asked_for(folder):
+def test_an_older_step_can_be_restored(folder):
   save(folder, 1, 3, 5)
   with Checkpoints(folder, read_only=True) as checkpoints:
     assert [checkpoints.restore(make_state(0), at_most=most).step for most in (1, 2, 3, 4, 9)] == [1, 1, 3, 3, 5]
@@ -182,7 +182,7 @@ def test_an_older_step_can_be_asked_for(folder):
 
 @contextlib.contextmanager
 def small_files():
-  """Within it no file may grow beyond 1 MB: what a full disk does, without one."""
+  """A context in which no file may grow beyond 1 MB, to simulate a full disk."""
   limits = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
   try:
@@ -192,10 +192,10 @@ def small_files():
 
 
 @pytest.mark.parametrize("told", ["by the next save", "by waiting", "on leaving"])
-def test_a_full_disk_is_told_and_the_last_good_one_stays(folder, told):
+def test_a_full_disk_is_reported_and_the_last_checkpoint_is_kept(folder, told):
   save(folder, 1)
   large = {**make_state(2), "large": jax.random.normal(jax.random.key(0), (1024, 1024))}
-  with pytest.raises(Unsaved, match=r"the checkpoint of step 2 could not be written \(.+\); those before it are as"):
+  with pytest.raises(Unsaved, match=r"the checkpoint of step 2 could not be written \(.+\); earlier ones are"):
     with Checkpoints(folder) as checkpoints, small_files():
       checkpoints.save(2, large)
       if told == "by the next save":
@@ -209,7 +209,7 @@ def test_a_full_disk_is_told_and_the_last_good_one_stays(folder, told):
   assert_is_step(restore(folder), 2)
 
 
-def test_a_folder_that_is_gone_is_told(folder):
+def test_a_missing_folder_is_reported(folder):
   with pytest.raises(Unsaved, match="step 2 could not be written"):
     with Checkpoints(folder) as checkpoints:
       shutil.rmtree(folder)
@@ -256,11 +256,11 @@ def test_damage_falls_back(folder, damage):
   assert_is_step(restore(folder), 2)
 
 
-def test_a_stray_empty_folder_is_passed_over(folder):
+def test_a_stray_empty_folder_is_ignored(folder):
   save(folder, 1)
   (folder / "9").mkdir()
   assert_is_step(restore(folder), 1)
-  save(folder, 2)  # which Orbax would decline with a step 9 in the way
+  save(folder, 2)  # which Orbax would decline if there were a step 9
   assert_is_step(restore(folder), 2)
 
 
@@ -288,7 +288,7 @@ def test_all_damaged_names_every_step_and_deletes_nothing(folder):
 def test_a_reader_changes_nothing(folder):
   save(folder, 1, 2)
   flip_a_bit(largest_file(folder / "2"))
-  unfinished = folder / "3.orbax-checkpoint-tmp"  # of a training that is saving this moment
+  unfinished = folder / "3.orbax-checkpoint-tmp"  # of a training run that is currently saving
   unfinished.mkdir()
   with Checkpoints(folder, read_only=True) as checkpoints:
     assert_is_step(checkpoints.restore(make_state(0)), 1)
@@ -302,7 +302,7 @@ def test_arrays_may_be_donated_at_once(folder):
       state = make_state(step)
       checkpoints.save(step, state)
       jax.block_until_ready(spoil({"w": state["train"].params["w"], "mu": state["train"].opt_state[0].mu["w"]}))
-      jax.tree.map(lambda leaf: leaf.delete(), state)  # a donated array is deleted only if nobody holds its buffer
+      jax.tree.map(lambda leaf: leaf.delete(), state)  # a donated array is deleted only if nothing holds its buffer
   assert_is_step(restore(folder), 3)
   for step in (2, 1):
     shutil.rmtree(folder / str(step + 1))

@@ -1,4 +1,4 @@
-"""Comparisons in miniature: the pairs, what is left on the disk, going on, and arms that cannot be compared."""
+"""Small comparisons: paired results, files, resuming, and arms that cannot be compared."""
 
 import dataclasses
 import functools
@@ -41,7 +41,7 @@ def run(folder, text="none,both,config.contrast.weight=0", **options):
 
 
 def assert_same(folder, whole):
-  """Asserts that two comparisons measured the same of both arms, to the last bit; but how long it took."""
+  """Asserts that the measurements of two comparisons are identical bit for bit, except times."""
   for arm in ("none", "both"):
     with np.load(folder / arm / "arm.npz") as found, np.load(whole / arm / "arm.npz") as wanted:
       assert set(found) == set(wanted)
@@ -62,7 +62,7 @@ def whole(tmp_path_factory):
   return folder, run(folder, about={"command": "x"})
 
 
-def test_what_is_left(whole):
+def test_files_of_a_comparison(whole):
   folder, results = whole
   assert json.loads((folder / "results.json").read_text()) == results
   assert results["command"] == "x" and results["seeds"] == [0, 1] and results["reference"] == "none"
@@ -112,16 +112,16 @@ def test_gains_along_a_sweep():
   assert compare_lib.summarise(rising, [sweep])["sweeps"]["test_points"]["gains"]["both"] is None
 
 
-def test_what_is_done_is_not_done_again(whole, monkeypatch, tmp_path):
+def test_finished_arms_are_not_repeated(whole, monkeypatch, tmp_path):
   folder, results = whole
   monkeypatch.setattr(seeds_lib, "train", None)
   again = run(folder, about={"command": "x"})
   assert again == results
-  with pytest.raises(TypeError):  # elsewhere there is something to do
+  with pytest.raises(TypeError):  # other comparisons have work left
     run(tmp_path)
 
 
-def test_an_interrupted_comparison_goes_on_to_the_same_bits(whole, tmp_path):
+def test_an_interrupted_comparison_resumes_bit_for_bit(whole, tmp_path):
   class Stop(Exception):
     pass
 
@@ -132,7 +132,7 @@ def test_an_interrupted_comparison_goes_on_to_the_same_bits(whole, tmp_path):
     raise Stop  # after the first two of four steps
 
   def stop(*_):
-    raise Stop  # when all is trained and nothing of it written
+    raise Stop  # when everything is trained and nothing is written
 
   for where, name, instead in ((seeds_lib.Checkpoints, "save", save_and_stop), (compare_lib, "_measure", stop)):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
@@ -144,7 +144,7 @@ def test_an_interrupted_comparison_goes_on_to_the_same_bits(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_comparison_goes_on_to_the_same_bits(tmp_path):
+def test_a_killed_comparison_resumes_bit_for_bit(tmp_path):
   settings = {"steps": 600, "steps_per_row": 20, "steps_per_dispatch": 20, "rows_per_checkpoint": 1}
   command = [sys.executable, "-m", "launch.compare", "--config=sinusoid:maml", "--seeds=2",
              "--arms=none,both", "--sweeps=none", "--config.test.episodes=20",
@@ -161,7 +161,7 @@ def test_a_killed_comparison_goes_on_to_the_same_bits(tmp_path):
   assert_same(tmp_path / "killed", tmp_path / "whole")
 
 
-def test_more_seeds_are_those_that_are_missing(tmp_path, monkeypatch):
+def test_more_seeds_train_only_the_missing_ones(tmp_path, monkeypatch):
   run(tmp_path / "grown", "none,both", group=1)
   trained, real = [], seeds_lib._row
   monkeypatch.setattr(seeds_lib, "_row", lambda *arguments: (trained.append(1), real(*arguments))[1])
@@ -171,30 +171,30 @@ def test_more_seeds_are_those_that_are_missing(tmp_path, monkeypatch):
   assert_same(tmp_path / "grown", tmp_path / "whole")
   before = (tmp_path / "grown" / "none" / "arm.npz").read_bytes()
   for seeds in ((0, 1), (0, 2, 3, 4)):
-    with pytest.raises(ValueError, match=r"compares arms over the seeds \[0, 1, 2\], but asked for are"):
+    with pytest.raises(ValueError, match=r"compares arms over the seeds \[0, 1, 2\], but the given seeds are"):
       run(tmp_path / "grown", "none,both", group=1, seeds=seeds)
   assert (tmp_path / "grown" / "none" / "arm.npz").read_bytes() == before
 
 
-def test_what_does_not_compare(tmp_path):
-  with pytest.raises(ValueError, match="other episodes"):
+def test_incomparable_arms_are_rejected(tmp_path):
+  with pytest.raises(ValueError, match="other test episodes"):
     run(tmp_path, "none,config.test_shots=7")
   with pytest.raises(ValueError, match="at least 2 arms and 2 seeds"):
     run(tmp_path, "none")
   with pytest.raises(ValueError, match="at least 2 arms and 2 seeds"):
     run(tmp_path, seeds=(0,))
-  with pytest.raises(ValueError, match="names of their own"):
+  with pytest.raises(ValueError, match="need different names"):
     compare([*arms(), *arms()], seeds=(0, 1), folder=tmp_path)
   with pytest.raises(ValueError, match="config.test_shots=0"):
     run(tmp_path, sweeps=[Sweep("test_shots", (2, 0))])
   assert not list(tmp_path.iterdir())
 
 
-def test_a_diverged_training_is_told(tmp_path):
+def test_a_diverged_training_is_reported(tmp_path):
   results = run(tmp_path, "none,config.training.learning_rate=1e38", sweeps=())
   arm = results["arms"]["training.learning_rate=1e38"]
   assert arm["diverged_trainings"] == 2 and arm["test"]["loss"]["diverged"] == 1.0
-  assert arm["test"]["loss"]["over_seeds"]["mean"] is None and "nothing can be said" in (
+  assert arm["test"]["loss"]["over_seeds"]["mean"] is None and "inconclusive" in (
       tmp_path / "report.html").read_text()
 
 
@@ -202,7 +202,7 @@ def test_references_along_a_prompt():
   config = dataclasses.replace(icl_linear.get_config(), points=4, dimensions=2, test=Lists(episodes=3))
   found = icl_linear.compared_with(config)["test_points"]
   assert all(set(curve) == {1, 2, 3, 4} for curve in found.values()) and {"least squares", "averaging"} <= set(found)
-  assert found["least squares"][4] < 1e-9 < found["least squares"][2]  # in two dimensions three examples are enough
+  assert found["least squares"][4] < 1e-9 < found["least squares"][2]  # in two dimensions, three examples suffice
   tasks = icl_linear.build(config).test_tasks
   first = sample_tasks(tasks, tasks.data, jax.random.key(config.test.seed), jnp.arange(3)).support.targets[:, 0, 0]
   assert found["averaging"][1] == pytest.approx(float(jnp.mean(first**2)), rel=1e-5)  # without an example: zero

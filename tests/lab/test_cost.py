@@ -1,4 +1,4 @@
-"""Arithmetic counted against what can be counted by hand, and memory against what the arrays hold."""
+"""FLOPs against counts by hand, and memory against the sizes of the arrays."""
 
 import jax
 from jax import lax
@@ -26,19 +26,19 @@ def test_convolutions_are_counted(stride):
   assert count(convolve, (2, 8, 8, 3), (3, 3, 3, 5)) == 2 * (2 * side * side * 5) * (3 * 3 * 3)
 
 
-def test_loops_count_as_often_as_they_turn():
+def test_loops_count_once_per_iteration():
   square = lambda x: lax.scan(lambda x, _: (x @ x, None), x, length=6)[0]
   assert count(square, (4, 4)) == 6 * 2 * 4**3
   assert count(lambda xs: lax.map(jax.checkpoint(lambda x: x @ x), xs), (5, 4, 4)) == 5 * 2 * 4**3
   assert count(jax.jit(jax.jit(square)), (4, 4)) == 6 * 2 * 4**3
 
 
-def test_of_a_condition_the_dearest_counts():
+def test_the_most_expensive_branch_counts():
   either = lambda x: lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x @ x, x)
   assert count(either, (4, 4)) == 2 * 2 * 4**3
 
 
-def test_measure_and_say():
+def test_costs_are_measured_and_reported():
   state = {"params": jnp.zeros((100, 10)), "moments": jnp.zeros((100, 10), jnp.bfloat16)}
   data = jnp.zeros((50, 100), jnp.uint8)
 
@@ -52,6 +52,6 @@ def test_measure_and_say():
   assert found.flops == 2 * (2 * 50 * 100 * 10)
   assert found.working_bytes > 0 and found.limit_bytes > 2**20
   said = " ".join(cost.sentences(found._replace(working_bytes=3 * 2**20), 4, 8))
-  assert "1,000 parameters" in said and "8 device(s)" in said and "3 MiB to work in" in said and "5e+04" in said
+  assert "1,000 parameters" in said and "8 device(s)" in said and "3 MiB of working memory" in said and "5e+04" in said
   assert " of 2 GiB:" in cost.sentences(found._replace(limit_bytes=2**31), 1, 1)[1]
   assert "about 10.7 KiB: " in cost.sentences(found._replace(limit_bytes=None, working_bytes=0), 1, 1)[1]

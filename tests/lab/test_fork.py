@@ -1,4 +1,4 @@
-"""A fork goes on from another run, under other settings; it appears whole or not at all, and the source stays."""
+"""A fork continues another run with other settings; it is created atomically, and the source is unchanged."""
 
 import json
 
@@ -32,7 +32,7 @@ def _fork(source, folder, **training):
   return built
 
 
-def test_a_fork_goes_on(source, tmp_path):
+def test_a_fork_continues(source, tmp_path):
   before, folder = _contents(source), tmp_path / "runs" / "fork"
   folder.mkdir(parents=True)
   built = _fork(source, folder, learning_rate=0.5)
@@ -63,7 +63,7 @@ def test_a_fork_of_equal_settings_is_the_longer_run(source, tmp_path):
   assert (tmp_path / "fork" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
 
 
-def test_what_a_cut_short_fork_left_is_no_run(source, tmp_path):
+def test_an_interrupted_fork_leaves_no_run(source, tmp_path):
   (tmp_path / "fork.forking" / "checkpoints").mkdir(parents=True)
   _fork(source, tmp_path / "fork")
   assert (tmp_path / "fork" / "checkpoints" / "8").is_dir() and not (tmp_path / "fork.forking").exists()
@@ -73,9 +73,9 @@ def test_what_a_cut_short_fork_left_is_no_run(source, tmp_path):
     (lambda source, folder: folder.write_text("mine"), {}, "is not empty; name another"),
     (lambda source, folder: (folder.mkdir(), (folder / "x").write_text("mine")), {}, "is not empty; name another"),
     (None, {"steps": 8}, "is already at step 8, so there is nothing left to do in 8 steps"),
-    (None, {"skip_nonfinite": 3}, "no checkpoint that fits these settings"),  # another optimizer, another state
+    (None, {"skip_nonfinite": 3}, "no checkpoint that fits these settings"),  # another optimizer has another state
 ])
-def test_what_cannot_be_forked(source, tmp_path, prepare, training, words):
+def test_invalid_forks_are_rejected(source, tmp_path, prepare, training, words):
   if prepare is not None:
     prepare(source, tmp_path / "fork")
   before = _contents(tmp_path), _contents(source)

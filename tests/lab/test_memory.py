@@ -1,4 +1,4 @@
-"""What is freed is kept, unless the user has said otherwise."""
+"""Freed memory is kept, unless the environment configures the allocator."""
 
 import os
 import subprocess
@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-# How many pages the system had to hand out for the second of two large blocks, of which the first was freed, to the
-# main thread or to another: XLA:CPU allocates in threads of its own.
+# The number of page faults of the second of two large blocks, after the first was freed, in the main thread or another:
+# XLA:CPU allocates in its own threads.
 SECOND_BLOCK = """
 import resource, sys, threading
 from metajax.lab import memory
@@ -30,7 +30,7 @@ else:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only glibc can be asked")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
 @pytest.mark.parametrize("environment, kept", [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
 @pytest.mark.parametrize("thread", ["main", "another"])
 def test_freed_memory_is_kept_unless_the_environment_says_otherwise(environment, kept, thread):

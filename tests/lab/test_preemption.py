@@ -1,4 +1,4 @@
-"""A signal becomes a request, once; a second one is what it always was."""
+"""The first signal becomes a stop request; a second one has its default effect."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ def test_a_signal_is_a_request(number, code):
     assert not stop()
     os.kill(os.getpid(), number)
     assert stop() and stop() and stop.exit_code == code
-    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)  # the second one ends it
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)  # the second one ends the process
   assert signal.getsignal(number) == before
 
 
@@ -24,7 +24,7 @@ def test_a_second_interrupt_interrupts():
     os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
       os.kill(os.getpid(), signal.SIGINT)
-      signal.getsignal(signal.SIGINT)  # a place for it to arrive
+      signal.getsignal(signal.SIGINT)  # let the signal arrive
     assert stop()
 
 

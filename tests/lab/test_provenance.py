@@ -1,4 +1,4 @@
-"""What a run is made with: told in full, and different when it differs."""
+"""The provenance of a run is complete, and changes with its parts."""
 
 import json
 import subprocess
@@ -15,12 +15,12 @@ def _git(folder, *words):
                         capture_output=True, text=True).stdout.strip()
 
 
-def test_all_of_it_is_there(tmp_path):
+def test_the_provenance_is_complete(tmp_path):
   about = provenance({"x": jnp.arange(3)}, tmp_path / "recipe.py")
   assert about == json.loads(json.dumps(about))
   assert about["versions"]["jax"] == jax.__version__ and {"python", "metajax", "flax"} <= set(about["versions"])
   assert about["devices"] == {"kind": jax.devices()[0].device_kind, "count": 8, "processes": 1}
-  assert about["commit"]["recipe"] is None  # it lies in no repository
+  assert about["commit"]["recipe"] is None  # it is in no repository
 
 
 def test_other_data_are_other_data(tmp_path):

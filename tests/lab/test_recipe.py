@@ -1,4 +1,4 @@
-"""Every recipe runs, with ConML and without, and says what it cannot be."""
+"""Every recipe runs, with and without ConML, and rejects invalid settings."""
 
 import dataclasses
 import inspect
@@ -24,7 +24,7 @@ from metajax.types import Objective
 from tests.small_runs import build_sinusoid, rows, run
 
 
-def test_check_refuses_what_cannot_be_traced():
+def test_check_rejects_untraceable_recipes():
   built = build_sinusoid()
   check(built)
 
@@ -43,7 +43,7 @@ _OMNIGLOT = (*_DESCEND, "protonet", "protonet_cosine", "matchingnet", "matchingn
              "ridge", "cnp", "cnaps", "simple_cnaps", "in_context")
 _OF_MANY = [*(f"sinusoid:{learner}" for learner in _SINUSOID), *(f"omniglot:{learner}" for learner in _OMNIGLOT)]
 _IN_TEST_SOURCES = ("few_shot", "cifar_fs", "vectors", "clinc150", "table", "fsmol", "lake")  # tests/experiments
-_AS_ICL_LINEAR = ("icl_sparse", "icl_tree", "icl_network")  # without ConML; with it each is run whole
+_AS_ICL_LINEAR = ("icl_sparse", "icl_tree", "icl_network")  # without ConML; with ConML each recipe runs in full
 _WITH_PAGE = ("sinusoid:maml", "omniglot:maml", "omniglot:protonet")
 _SMALL = {"filters": 4, "hidden": (4,), "queries": 1, "test_queries": 1, "train_ways": 5, "train_queries": 1,
           "norm": "none"}
@@ -66,14 +66,14 @@ def _small(config, **changes):
   if getattr(config, "learner", "") == "in_context":
     names.discard("hidden")
   small = {name: value for name, value in {**_SMALL, **changes}.items() if name in names}
-  # A checkpoint costs more than both steps, so there is one, at the end.
+  # A checkpoint costs more than both steps, so only one is saved, at the end.
   training = dataclasses.replace(config.training, steps=2, tasks_per_step=2, steps_per_row=1, rows_per_checkpoint=2)
   return dataclasses.replace(config, training=training, test=Lists(episodes=2, val_episodes=2), **small)
 
 
 @pytest.fixture(scope="module")
 def _cache(tmp_path_factory):
-  """A cache of its own, not the user's."""
+  """A separate cache, not the user's."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("METAJAX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     yield
@@ -81,7 +81,7 @@ def _cache(tmp_path_factory):
 
 @pytest.fixture
 def _data(request, _cache):
-  """The data of a recipe, or a loud skip."""
+  """The data of a recipe; without it, the test is skipped with a warning."""
   recipe = request.getfixturevalue("name")
   if recipe.startswith("omniglot"):
     request.getfixturevalue("data_dir")
@@ -113,13 +113,13 @@ def test_every_recipe_runs(name, tmp_path):
 def test_every_learner_of_a_recipe_takes_steps(name, conml):
   module, config = _default(name)
   built = module.build(_small(config, conml=conml, **_data_of(name)))
-  # Two steps on one device; the rest of a run is the same for all learners.
+  # Two steps on one device; the rest of a run is identical for all learners.
   key, data = jax.random.key(0), built.train_tasks.data
   state = init_state(built.learner, built.optimizer, built.train_tasks, key)
   advance = make_advance(built.objective, built.optimizer, built.train_tasks, key=key,
                          mesh=task_mesh(jax.devices()[:1]), num_tasks=2, num_steps=1)
   if name in _AS_ICL_LINEAR or name.startswith("omniglot:") and config.learner in _SINUSOID:
-    # Another recipe computes the same formulas: here, that they fit these tasks and this network.
+    # Another recipe tests the same formulas; this only tests that they fit these tasks and this network.
     after, metrics = jax.eval_shape(advance, state, data)
     chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
     assert ("d_out" in metrics) == conml
@@ -136,19 +136,19 @@ def test_every_learner_of_a_recipe_takes_steps(name, conml):
 
 
 @pytest.mark.parametrize("name", _WITH_PAGE)
-def test_a_page_is_one_learner_of_a_recipe(name):
+def test_a_recipe_of_one_learner_equals_the_general_recipe(name):
   _, config = _default(name)
   assert config == _default(name.replace(":", "_"))[1] and config.learner == name.split(":")[1]
 
 
-def test_a_learner_without_steps_is_pictured_before_it_has_seen_the_task(monkeypatch):
+def test_a_learner_without_inner_steps_is_drawn_before_adaptation(monkeypatch):
   fit, key = {}, jax.random.key(0)
   monkeypatch.setattr(pictures, "fit_picture", lambda before, after, *_, **__: fit.update({"before": before, **after}))
   built = sinusoid.build(_small(sinusoid.get_config("ridge")))
   params = built.learner.init(key, np.zeros((3, 1), np.float32))
   assert set(built.pictures(params, key)) == {"fit.png", "task_map.png"}
   features = built.learner.embed(params, np.ones((3, 1), np.float32), np.ones(3, bool))
-  assert list(fit) == ["before", "after adaptation"]  # it takes no steps to be counted
+  assert list(fit) == ["before", "after adaptation"]  # it has no inner steps
   weights = [each.adapt(params, examples(features, np.ones((3, 1), np.float32)), key) for each in fit.values()]
   assert not np.any(weights[0]) and np.any(weights[1])
 
@@ -163,7 +163,7 @@ def test_every_recipe_is_tested_here():
   assert expected == {*_PAGES, *_OF_MANY, *elsewhere}
 
 
-# A value for a field that some learners do not read, and those that do.
+# A value for a field that only some learners read, and these learners.
 _MANY_WAYS = ("protonet", "protonet_cosine", "matchingnet", "matchingnet_full_context", "relationnet", "ridge", "cnaps",
               "simple_cnaps")
 _READ_BY = {
@@ -173,33 +173,33 @@ _READ_BY = {
 
 
 @pytest.mark.parametrize("name", _OF_MANY)
-def test_what_a_learner_does_not_read_cannot_be_set(name):
+def test_settings_that_a_learner_does_not_read_are_rejected(name):
   module, config = _default(name)
   assert config.learner == name.split(":")[1]
   for field, (value, readers) in _READ_BY.items():
     if hasattr(config, field) and config.learner not in readers:
-      with pytest.raises(ValueError, match=f"^config.{field}={value} means nothing to the learner {config.learner}; "):
+      with pytest.raises(ValueError, match=f"^config.{field}={value} has no effect on the learner {config.learner}; "):
         module.build(dataclasses.replace(config, **{field: value}))
 
 
 @pytest.mark.parametrize("name, changes, sentence", [
-    ("sinusoid:reptile", {"views": "halves"}, "config.contrast.views=halves cannot be with reptile"),
-    ("sinusoid:reptile", {"align": False}, "config.contrast.align=False cannot be"),
-    ("sinusoid:reptile", {"discriminate": False}, "config.contrast.discriminate=False cannot be"),
-    ("omniglot:reptile", {"loss": "info_nce"}, "config.contrast.loss=info_nce cannot be"),
-    ("omniglot:reptile", {"stop_full_gradient": True}, "config.contrast.stop_full_gradient=True cannot be"),
+    ("sinusoid:reptile", {"views": "halves"}, "config.contrast.views=halves is not allowed with reptile"),
+    ("sinusoid:reptile", {"align": False}, "config.contrast.align=False is not allowed"),
+    ("sinusoid:reptile", {"discriminate": False}, "config.contrast.discriminate=False is not allowed"),
+    ("omniglot:reptile", {"loss": "info_nce"}, "config.contrast.loss=info_nce is not allowed"),
+    ("omniglot:reptile", {"stop_full_gradient": True}, "config.contrast.stop_full_gradient=True is not allowed"),
     ("omniglot:reptile", {"distance": "euclid"}, "config.contrast.distance='euclid' is not known"),
-    ("sinusoid:in_context", {"views": "subsets"}, "config.contrast.views=subsets cannot be with in-context learning")])
-def test_a_contrast_that_cannot_be_is_refused(name, changes, sentence, monkeypatch):
+    ("sinusoid:in_context", {"views": "subsets"}, "config.contrast.views=subsets is not allowed with in-context")])
+def test_an_invalid_contrast_is_rejected(name, changes, sentence, monkeypatch):
   module, config = _default(name)
   if "omniglot" in name:
-    monkeypatch.setattr(module, "image_tasks", lambda *_, **__: lambda split: None)  # refused before a task is made
+    monkeypatch.setattr(module, "image_tasks", lambda *_, **__: lambda split: None)  # rejected before any task is made
   with pytest.raises(ValueError, match=f"^{sentence}"):
     module.build(dataclasses.replace(config, contrast=dataclasses.replace(config.contrast, **changes)))
 
 
 @pytest.mark.parametrize("name, called", [("sinusoid:reptile", "reptile"), ("sinusoid:in_context", "autoregressive")])
-def test_an_objective_of_its_own_takes_weight_and_distance(name, called, monkeypatch):
+def test_special_objectives_read_weight_and_distance(name, called, monkeypatch):
   module, config = _default(name)
   monkeypatch.setattr(objectives, called, lambda *arguments, **options: options)
   contrast = dataclasses.replace(config.contrast, weight=0.3, distance="squared_euclidean")

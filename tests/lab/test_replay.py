@@ -1,4 +1,4 @@
-"""A step done again: the same episodes, the same numbers, the same fault."""
+"""A replayed step has the same episodes, values and fault."""
 
 import functools
 
@@ -19,7 +19,7 @@ def _batch(path):
     return {name: arrays[name] for name in arrays}
 
 
-def test_a_run_that_diverges_can_be_replayed(tmp_path):
+def test_a_diverged_run_can_be_replayed(tmp_path):
   built = build_sinusoid(learning_rate=3e12)
   with pytest.raises(NonFinite) as raised:
     _silent(built, tmp_path)
@@ -40,7 +40,7 @@ def test_a_run_that_diverges_can_be_replayed(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-  """A run of 8 steps with a row for each and checkpoints at 4 and 8, and its recipe."""
+  """A run of 8 steps with a row per step and checkpoints at 4 and 8, and its recipe."""
   folder, built = tmp_path_factory.mktemp("whole"), build_sinusoid(steps_per_row=1, rows_per_checkpoint=4)
   _silent(built, folder)
   return folder, built
@@ -62,7 +62,7 @@ def test_any_step_of_a_run_can_be_replayed(whole, step, start):
 
 
 @pytest.mark.parametrize("setting", ["pmap", "spread_state"])
-def test_a_run_laid_out_otherwise_can_be_replayed(tmp_path, setting):
+def test_a_run_of_another_layout_can_be_replayed(tmp_path, setting):
   built = build_sinusoid(hidden=(64, 64), conml=False, steps=3, steps_per_row=1, rows_per_checkpoint=2,
                          **{setting: True})
   state = _silent(built, tmp_path)
@@ -76,7 +76,7 @@ def test_a_run_laid_out_otherwise_can_be_replayed(tmp_path, setting):
 
 
 @pytest.mark.parametrize("step", [0, 9])
-def test_a_step_that_is_none(tmp_path, step):
+def test_an_invalid_step_is_rejected(tmp_path, step):
   with pytest.raises(ValueError, match=f"step {step} is not a step of this run; choose one from 1 to 8"):
     replay(build_sinusoid(), tmp_path, step)
   assert not list(tmp_path.iterdir())

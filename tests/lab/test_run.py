@@ -1,4 +1,4 @@
-"""Whole runs in miniature: what they leave, and how they go on."""
+"""Small complete runs: their files, and how they resume."""
 
 import json
 
@@ -22,12 +22,12 @@ def episodes(workdir, name="test"):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-  """The workdir, words and results of a run that nothing interrupted, pictures and all."""
+  """The workdir, messages and results of an uninterrupted run, including figures."""
   workdir = tmp_path_factory.mktemp("whole")
   return workdir, *run(build_sinusoid(pictures=True), workdir)
 
 
-def test_a_run_leaves_what_it_promises(whole):
+def test_a_run_writes_all_its_files(whole):
   workdir, said, results = whole
   for name in ("metrics.csv", "test.json", "test_episodes.npz", "curves.png", "fit.png", "task_map.png",
                "report.html"):
@@ -56,7 +56,7 @@ def test_a_run_leaves_what_it_promises(whole):
 def test_an_ended_run_is_not_trained_again(whole, monkeypatch):
   workdir, _, _ = whole
   before, values = {name: (workdir / name).read_bytes() for name in ("metrics.csv", "test.json")}, episodes(workdir)
-  monkeypatch.setattr(session, "make_advance", None)  # whoever compiles a step fails
+  monkeypatch.setattr(session, "make_advance", None)  # compiling a step fails the test
   said, _ = run(build_sinusoid(), workdir)
   assert any(sentence.startswith("Resuming after step 8") for sentence in said)
   assert {name: (workdir / name).read_bytes() for name in before} == before
@@ -68,7 +68,7 @@ class _Interrupted(Exception):
 
 
 @pytest.mark.parametrize("seen", [1, 2, 3])
-def test_interrupted_and_resumed_is_the_same_to_the_byte(whole, tmp_path, monkeypatch, seen):
+def test_interrupted_and_resumed_is_identical_byte_for_byte(whole, tmp_path, monkeypatch, seen):
   unbroken, _, _ = whole
   real = runs.fit
 
@@ -100,10 +100,10 @@ def assert_same(workdir, unbroken):
 
 
 @pytest.mark.parametrize("polls, saved", [((0, 3), [0, 3]), ((4, 1, 3), [4, 5, 8])])
-def test_stopped_as_asked_and_gone_on_is_the_same_to_the_byte(whole, tmp_path, polls, saved):
+def test_stopped_on_request_and_resumed_is_identical_byte_for_byte(whole, tmp_path, polls, saved):
   stopped_at = []
   for count in polls:
-    with pytest.raises(Preempted, match="Stopped as asked") as raised:
+    with pytest.raises(Preempted, match="Stopped on request") as raised:
       run(build_sinusoid(), tmp_path, stop_requested=stop_after(count))
     stopped_at += [int(word) for word in str(raised.value).split() if word.isdigit()][:1] or [8]
     if stopped_at[-1]:
@@ -114,7 +114,7 @@ def test_stopped_as_asked_and_gone_on_is_the_same_to_the_byte(whole, tmp_path, p
   assert_same(tmp_path, whole[0])
 
 
-def test_a_run_goes_on_over_another_number_of_devices(whole, tmp_path, monkeypatch):
+def test_a_run_resumes_on_another_number_of_devices(whole, tmp_path, monkeypatch):
   counts = (8, 4, 2, 1, 8)
   unbroken = runs.restore(build_sinusoid(), whole[0])
   for number, count in enumerate(counts):
@@ -145,7 +145,7 @@ def test_what_is_kept_and_a_metric_that_is_not_measured(tmp_path):
     check(build_sinusoid(keep_best="val_luck"))
 
 
-def test_a_longer_run_goes_on_from_a_shorter_one(whole, tmp_path):
+def test_a_longer_run_continues_a_shorter_one(whole, tmp_path):
   unbroken, _, _ = whole
   run(build_sinusoid(steps=4), tmp_path)
   run(build_sinusoid(steps=8), tmp_path)

@@ -1,4 +1,4 @@
-"""Seeds as an axis: each is the run that it would be alone, however many go at once; interruptions change nothing."""
+"""Seeds as an axis: each seed trains as it would alone, for any group size; interruptions change nothing."""
 
 import jax
 import numpy as np
@@ -40,8 +40,8 @@ def test_a_seed_is_the_run_of_that_seed(together, tmp_path):
   assert not np.allclose(together.params["Dense_0"]["kernel"][0], together.params["Dense_0"]["kernel"][1], atol=1e-3)
 
 
-def test_how_many_go_at_once_changes_nothing(together, tmp_path):
-  apart = train(tmp_path, group=2)  # two, then one alone, which is not vmapped
+def test_the_group_size_changes_nothing(together, tmp_path):
+  apart = train(tmp_path, group=2)  # two, then a single one, which is not vmapped
   assert_close(together.params, apart.params)
   assert together.metrics.keys() == apart.metrics.keys() >= {"step", "loss", "d_in", "d_out"}
   assert_close(together.metrics, apart.metrics)
@@ -51,7 +51,7 @@ def test_how_many_go_at_once_changes_nothing(together, tmp_path):
 
 
 @pytest.mark.parametrize("vmapped", [False, True])
-def test_seeds_that_share_a_device(tmp_path, monkeypatch, vmapped):
+def test_seeds_share_a_device(tmp_path, monkeypatch, vmapped):
   devices = jax.devices()[:2]
   monkeypatch.setattr(jax, "devices", lambda: devices)  # two seeds on each of two
   seeds = (3, 4, 5, 6)
@@ -60,22 +60,22 @@ def test_seeds_that_share_a_device(tmp_path, monkeypatch, vmapped):
   assert_close(jax.tree.map(lambda leaf: leaf[3:], found.params), alone.params)
 
 
-def test_an_interrupted_training_goes_on(together, tmp_path):
+def test_an_interrupted_training_resumes(together, tmp_path):
   train(tmp_path, build(steps=4))
   assert_close(together.params, train(tmp_path).params)
   again = train(tmp_path)
-  assert_close(together.metrics, again.metrics)  # there is nothing left to do
-  # What was trained before counts: of three rows, of two steps of three seeds, two take the median or longer.
+  assert_close(together.metrics, again.metrics)  # nothing is left to train
+  # Earlier training counts: of three rows, with two steps of three seeds, two take the median time or longer.
   assert again.total > 0.99 * 2 * 2 * 3 * again.seconds > 0
 
 
-def test_small_networks_go_together():
+def test_small_networks_are_trained_together():
   assert seeds_lib.at_once(build(), 8) == 8
   large = sinusoid.build(sinusoid.Config(hidden=(200, 200)))
   assert seeds_lib.at_once(large, 8) == 1
 
 
-def test_what_cannot_be():
+def test_invalid_arguments():
   with pytest.raises(ValueError, match="at least one seed"):
     train(None, seeds=())
   with pytest.raises(ValueError, match="at least one seed"):

@@ -1,4 +1,4 @@
-"""Intervals, pairs and diverged tasks, against scipy and by hand."""
+"""Intervals, paired differences and diverged tasks, against scipy and by hand."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_intervals():
 
 
 def test_differences_are_in_pairs():
-  # Seeds and episodes differ a lot, arms by a little: only pairs can show it.
+  # Seeds and episodes vary a lot, arms only a little: only paired differences show it.
   common = 10 * _RANDOM.normal(size=(4, 1)) + _RANDOM.normal(size=(4, 50)) * 5
   plain, ours = common, common - 0.1 + 0.01 * _RANDOM.normal(size=(4, 50))
   found = difference(ours, _NONE, plain, _NONE)
@@ -33,7 +33,7 @@ def test_differences_are_in_pairs():
     difference(ours, _NONE, plain[:, :-1], _NONE[:, :-1])
 
 
-def test_what_has_diverged_is_counted_and_left_out_of_both():
+def test_diverged_tasks_are_counted_and_left_out_of_both_arms():
   plain = np.abs(_RANDOM.normal(size=(4, 50)))
   ours = plain.copy()
   ours[0, 0], ours[1, 1], ours[2, 2], ours[3] = np.nan, np.inf, 1e6, np.nan
@@ -54,7 +54,7 @@ def test_a_reference_that_diverged_has_no_limit():
 
 
 @pytest.mark.parametrize("gaps, p", [([], np.nan), ([1.0], np.nan), ([0.0, 0.0], 1.0), ([1.0, 1.0], np.nan)])
-def test_where_there_is_no_p_value(gaps, p):
+def test_undefined_p_values(gaps, p):
   np.testing.assert_equal(p_value(np.array(gaps)), p)
 
 

@@ -1,4 +1,4 @@
-"""How models of unseen tasks lie: distances and clusters, against plain loops and scikit-learn."""
+"""The geometry of models of unseen tasks: distances and clusters, against plain loops and scikit-learn."""
 
 import functools
 
@@ -65,10 +65,10 @@ def test_models_are_learned_from_the_whole_and_from_subsets():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_what_stands_in_padding_changes_no_model(value):
+def test_contents_of_padding_change_no_model(value):
   network = tanh_network(1, 6, 1)
   descend = functools.partial(adapt, network.apply, losses.squared_error, optimizer=optax.sgd(0.05), num_steps=1)
-  # A learner of one's own, which does not think of padding.
+  # A user's learner that ignores masks.
   learner = Learner(network.init, identity_embed, lambda params, examples, key: descend(params, examples), None,
                     identity_represent)
   params = network.init(jax.random.key(5), jnp.zeros((4, 1)))

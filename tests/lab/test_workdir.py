@@ -1,4 +1,4 @@
-"""A workdir is one run's: another is refused, with every difference named and nothing touched."""
+"""A workdir belongs to one run: another is rejected, with every difference named and nothing changed."""
 
 import json
 
@@ -26,7 +26,7 @@ def test_an_empty_folder_may_be_claimed(tmp_path):
 
 
 @pytest.mark.parametrize("same", [_CONFIG, {**_CONFIG, "hidden": [40, 40]}, dict(reversed(_CONFIG.items()))])
-def test_the_same_run_goes_on(tmp_path, same):
+def test_the_same_run_resumes(tmp_path, same):
   workdir.claim(tmp_path, "a.py", _CONFIG)
   (tmp_path / "metrics.csv").write_text("step\n")
   before = contents(tmp_path)
@@ -34,7 +34,7 @@ def test_the_same_run_goes_on(tmp_path, same):
   assert contents(tmp_path) == before
 
 
-def test_each_difference_is_named_and_nothing_touched(tmp_path):
+def test_each_difference_is_named_and_no_file_changed(tmp_path):
   workdir.claim(tmp_path, "a.py", _CONFIG)
   before = contents(tmp_path)
   other = {**_CONFIG, "seed": 1, "hidden": (40, 41), "training": {"steps": 10, "learning_rate": 0.01}, "new": "x"}
@@ -62,7 +62,7 @@ def test_any_other_value_is_a_difference(tmp_path, before, after):
 _ABOUT = {"versions": {"jax": "1.0"}, "data": "sha256:1", "devices": {"count": 8}}
 
 
-def test_what_it_was_made_with_is_kept_and_changes_are_told(tmp_path):
+def test_the_provenance_is_stored_and_changes_are_reported(tmp_path):
   workdir.claim(tmp_path, "a.py", _CONFIG, _ABOUT)
   assert json.loads((tmp_path / "run.json").read_text())["about"] == _ABOUT
   before, said = contents(tmp_path), []
@@ -82,7 +82,7 @@ def test_other_data_are_another_run(tmp_path):
   assert contents(tmp_path) == before
 
 
-def test_files_are_written_whole_or_not_at_all(tmp_path):
+def test_files_are_written_atomically(tmp_path):
   path = tmp_path / "x"
   workdir.write_text(path, "Ä")
   assert path.read_bytes() == "Ä".encode()
@@ -108,8 +108,8 @@ def test_a_file_is_refused(tmp_path):
   assert contents(tmp_path) == {"file": b"mine"}
 
 
-def test_what_cannot_be_written_is_refused(tmp_path):
-  (tmp_path / "file").write_text("mine")  # a folder below a file cannot be made, not even by root
+def test_an_unwritable_workdir_is_rejected(tmp_path):
+  (tmp_path / "file").write_text("mine")  # a folder below a file cannot be created, not even by root
   with pytest.raises(ValueError, match=r"file/run cannot be written \(Not a directory\); name another"):
     workdir.claim(tmp_path / "file" / "run", "a.py", _CONFIG)
   with pytest.raises(ValueError, match=r"cannot be written \(File name too long\); name another"):

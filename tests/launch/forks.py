@@ -1,10 +1,10 @@
-"""Runs many command lines for the price of one start-up: each in a fork of a process that has imported everything.
+"""Runs many command lines with one start-up: each in a fork of a process that has imported everything.
 
   python -m tests.launch.forks < cases.json > results.json
 
 A case is `{"module": "launch.train", "arguments": [...], "folder": where to run}`, and its result
-`{"code": ..., "out": ..., "err": ..., "files": what the folder then holds, by name, a checksum each}`. Forks, since
-absl's flags belong to the process; JAX must not have woken its devices before a fork, which it does not outlive.
+`{"code": ..., "out": ..., "err": ..., "files": the folder's contents afterwards, a checksum by name}`. Forks are needed
+because absl's flags are global to a process. JAX must not initialise its devices before a fork.
 """
 
 import json

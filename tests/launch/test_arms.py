@@ -1,4 +1,4 @@
-"""Arms and sweeps as words: what they mean, and each fault in one sentence."""
+"""Parsing of arms and sweeps, and one-sentence error messages."""
 
 import pytest
 
@@ -40,13 +40,13 @@ def test_sweeps():
 
 @pytest.mark.parametrize("text, words", [
     ("none,some", "arm 'some' is not known; give one of none, both, in, out"),
-    ("none,none", "arm none is there twice"),
+    ("none,none", "arm none appears twice"),
     ("none,,both", "empty item"),
     ("config.contrast.wait=1", "did you mean config.contrast.weight"),
     ("config.contrast.weight=much", "not of type float"),
     ("config.contrast=1", "is a group"),
-    ("config.seed=0,1", "cannot tell arms apart"),
-    ("config.test.episodes=5,6", "cannot tell arms apart"),
+    ("config.seed=0,1", "cannot define arms"),
+    ("config.test.episodes=5,6", "cannot define arms"),
 ])
 def test_what_arms_cannot_be(text, words):
   with pytest.raises(ValueError, match=words.replace("(", r"\(")):
@@ -54,7 +54,7 @@ def test_what_arms_cannot_be(text, words):
 
 
 def test_an_arm_that_a_recipe_does_not_have():
-  with pytest.raises(ValueError, match="arm in means nothing to this recipe"):
+  with pytest.raises(ValueError, match="arm in does not apply to this recipe"):
     arms.parse(icl_images.get_config(), "none,in")
 
 

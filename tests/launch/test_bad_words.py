@@ -1,7 +1,6 @@
-"""Words of every kind where settings go: a sentence (ValueError), or what they say; nothing else.
+"""Arbitrary words as settings: each gives a ValueError with one sentence, or its value; nothing else.
 
-In one process, by the very functions that the command lines are made of; tests/launch/test_command_line.py asks real
-processes.
+The functions of the command lines are called in one process; tests/launch/test_command_line.py runs real processes.
 """
 
 import dataclasses
@@ -20,7 +19,7 @@ from tests.test_bad_inputs import answer
 pytestmark = pytest.mark.bad_input
 
 _many = settings(max_examples=150, deadline=None, derandomize=True, database=None)
-# Those that need no data.
+# Recipes that need no data.
 _recipes = st.sampled_from([*(f"sinusoid:{name}" for name in sinusoid.defaults()),
                             *(f"icl_{name}" for name in ("linear", "network", "sparse", "tree"))])
 
@@ -52,7 +51,7 @@ def _nested(name, value):
 
 @_many
 @given(_paths, _words)
-def test_what_passes_is_read_as_what_it_says(name, words):
+def test_accepted_values_keep_their_meaning(name, words):
   config = command_line.default_config("sinusoid:maml")
   default = dict(_FIELDS)[name]
   if isinstance(answer(lambda: fields.check_setting(config, name, words)), str):

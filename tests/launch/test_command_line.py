@@ -1,4 +1,4 @@
-"""Every fault of the user's ends in one sentence and exit code 2, and leaves the disk as it was."""
+"""Every user error ends in one sentence and exit code 2, and leaves the disk unchanged."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ _needs_fonts = pytest.mark.skipif(
     importlib.util.find_spec("fontpkg_roboto") is None, reason="command lines on glyphs go UNTESTED: no fonts; run "
     'pip install "metajax[glyphs]".')
 
-# The arguments of launch.train, and what the sentence must hold.
+# The arguments of launch.train, and what the error message must contain.
 _BAD = {
     "unknown field": ([_SINUSOID, "--config.shot=3"], ["config.shot ", "did you mean", "config.shots"]),
     "unknown field of the default recipe": (["--config.steps=3"], ["config.steps ", "config.training.steps"]),
@@ -32,19 +32,19 @@ _BAD = {
     "field of a number": ([_SINUSOID, "--config.seed.x=3"], ["config.seed.x "]),
     "not an int": ([_SINUSOID, "--config.shots=ten"], ["config.shots='ten'", "int", "default is 10"]),
     "a float for an int": ([_SINUSOID, "--config.shots=1.5"], ["config.shots='1.5'", "int"]),
-    "an int that is none in C": ([_SINUSOID, "--config.seed=99999999999999999999"], ["config.seed=", "int"]),
+    "an int too large for C": ([_SINUSOID, "--config.seed=99999999999999999999"], ["config.seed=", "int"]),
     "not a float": ([_SINUSOID, "--config.inner_rate=fast"], ["config.inner_rate='fast'", "float", "0.01"]),
     "not a bool": ([_SINUSOID, "--config.conml=maybe"], ["config.conml='maybe'", "bool", "True"]),
     "not a tuple of ints": ([_SINUSOID, "--config.hidden=wide"], ["config.hidden='wide'", "tuple of int", "(40, 40)"]),
     "a tuple of floats": ([_SINUSOID, "--config.hidden=(1.5,)"], ["config.hidden='(1.5,)'", "tuple of int"]),
-    "a torn tuple": ([_SINUSOID, "--config.hidden=(40,"], ["config.hidden='(40,'", "tuple of int"]),
+    "an unclosed tuple": ([_SINUSOID, "--config.hidden=(40,"], ["config.hidden='(40,'", "tuple of int"]),
     "no value": ([_SINUSOID, "--config.shots"], ["config.shots needs a value", "<int>"]),
     "a value after a space": ([_SINUSOID, "--config.conml", "False"], ["config.conml needs a value", "<bool>"]),
     "switched off by no": ([_SINUSOID, "--noconfig.conml"], ["--noconfig.conml", "--config.conml=False"]),
     "a group": ([_SINUSOID, "--config.training=3"], ["config.training is a group", "config.training.steps"]),
     "no recipe named": (["--config"], ["--config needs a value"]),
     "no such recipe": (["--config=none.py"], ["none.py does not exist"]),
-    "no such recipe where they were": (["--config=experiments/none.py"], ["none.py does not exist", "sinusoid_maml"]),
+    "no such recipe at a former path": (["--config=experiments/none.py"], ["none.py does not exist", "sinusoid_maml"]),
     "a misspelt recipe": (["--config=sinusiod:ridge"], ["sinusiod does not exist; did you mean sinusoid or "]),
     "a misspelt file": (["--config={folder}/need.py"], ["need.py does not exist; did you mean ", "/needs.py?"]),
     "a bare name with an ending": (["--config=omniglot.py"], ["omniglot.py does not exist in ", "mean omniglot or "]),
@@ -53,14 +53,14 @@ _BAD = {
     "an argument that is empty": ([f"{_LEARNERS}:"], ["learner=''", "maml, fomaml"]),
     "an argument too few": (["--config={folder}/needs.py"], ["needs.py needs an argument", "needs.py:<argument>"]),
     "an argument given as a field": ([_LEARNERS, "--config.learner=ridge"], ["is chosen", "sinusoid:ridge"]),
-    "another learner than a page's": ([_SINUSOID, "--config.learner=ridge"], ["page about maml", "=sinusoid:ridge"]),
+    "another learner than the recipe's": ([_SINUSOID, "--config.learner=ridge"], ["only for maml", "=sinusoid:ridge"]),
     "an argument too many": ([_SINUSOID + ":ridge"], ["takes no argument", "'ridge'"]),
     "a field of another learner": ([f"{_LEARNERS}:ridge", "--config.inner_rate=0.1"],
                                    ["config.inner_rate=0.1", "ridge"]),
     "no such recipe for an argument": (["--config=none.py:ridge"], ["none.py does not exist"]),
     "strength of zero": ([f"{_LEARNERS}:imaml", "--config.strength=0"], ["config.strength=0.0", "positive"]),
     "no solver": ([f"{_LEARNERS}:imaml", "--config.solver_steps=0"], ["config.solver_steps=0", "1 or more"]),
-    "inner rate that is no number": ([_SINUSOID, "--config.inner_rate=nan"], ["config.inner_rate=nan", "0 or more"]),
+    "non-finite inner rate": ([_SINUSOID, "--config.inner_rate=nan"], ["config.inner_rate=nan", "0 or more"]),
     "unknown size": ([f"{_LEARNERS}:in_context", "--config.size=huge"], ["config.size='huge'", "tiny, small"]),
     "weights that do not move": ([f"{_LEARNERS}:ridge", "--config.psi=change"], ["config.psi=change", "ridge"]),
     "unknown psi": ([_SINUSOID, "--config.psi=outputs"], ["config.psi='outputs'", "weights, change"]),
@@ -68,7 +68,7 @@ _BAD = {
                            ["config.contrast.views=halves", "reptile", "support"]),
     "one training way": ([_IMAGES, "--config.train_ways=1"], ["config.train_ways=1", "2 or more"]),
     "a temperature of zero": ([_IMAGES, "--config.temperature=0"], ["config.temperature=0.0", "positive"]),
-    "whatever data there are": ([_IMAGES, "--config.data=auto"], ["config.data='auto'", "omniglot, glyphs"]),
+    "automatic choice of data": ([_IMAGES, "--config.data=auto"], ["config.data='auto'", "omniglot, glyphs"]),
     "a recipe after its settings": (["--config.shots=3", _SINUSOID], ["--config must come before", "config.shots"]),
     "unknown flag": ([_SINUSOID, "--workdirs=x"], ["workdirs", "workdir"]),
     "bad verbosity": ([_SINUSOID, "--verbosity=loud"], ["verbosity", "loud"]),
@@ -77,7 +77,7 @@ _BAD = {
     "negative inner steps": ([_SINUSOID, "--config.inner_steps=-1"], ["config.inner_steps=-1", "0 or more"]),
     "negative width": ([_SINUSOID, "--config.hidden=(40, -1)"], ["config.hidden=(40, -1)", "1 or more"]),
     "negative steps": ([_SINUSOID, "--config.training.steps=-5"], ["config.training.steps=-5", "1 or more"]),
-    "rate that is no number": ([_SINUSOID, "--config.training.learning_rate=nan"], ["learning_rate=nan", "0 or more"]),
+    "non-finite rate": ([_SINUSOID, "--config.training.learning_rate=nan"], ["learning_rate=nan", "0 or more"]),
     "one episode": ([_SINUSOID, "--config.test.episodes=1"], ["config.test.episodes=1", "2 or more"]),
     "one task": ([_SINUSOID, "--config.training.tasks_per_step=1"], ["config.training.tasks_per_step=1", "at least 2",
                                                                     "config.contrast.discriminate=False"]),
@@ -97,8 +97,8 @@ _BAD = {
     "a fork of nothing": ([_SINUSOID, "--fork={folder}/none", "--workdir={folder}/forked"], ["none holds no run"]),
     "a fork of a run without a checkpoint": ([_SINUSOID, "--fork={folder}/taken", "--workdir={folder}/forked"],
                                              ["taken has no checkpoint yet to fork from"]),
-    "a fork on something": ([_SINUSOID, "--fork={folder}/taken", "--workdir={folder}/full"], ["full is not empty"]),
-    "a best by no metric": ([_SINUSOID, "--config.training.keep_best=luck"], ["keep_best='luck'", "val_loss"]),
+    "a fork onto something": ([_SINUSOID, "--fork={folder}/taken", "--workdir={folder}/full"], ["full is not empty"]),
+    "best by an unknown metric": ([_SINUSOID, "--config.training.keep_best=luck"], ["keep_best='luck'", "val_loss"]),
     "nothing kept": ([_SINUSOID, "--config.training.keep_newest=0"], ["config.training.keep_newest=0", "1 or more"]),
     "a negative norm": ([_SINUSOID, "--config.training.clip_gradient=-1"], ["clip_gradient=-1.0", "0 or more"]),
     "unknown data": ([*_GLYPHS[:1], "--config.data=mnist"], ["config.data='mnist'", "omniglot, glyphs, cifar-fs"]),
@@ -108,7 +108,7 @@ _BAD = {
     "more ways than classes": ([*_GLYPHS, "--config.ways=3000"], ["ways=3000", "available classes", "or fewer"]),
     "more examples than a class has": ([*_GLYPHS, "--config.shots=10", "--config.queries=11"],
                                        ["shots=10", "queries=11", "21", "20 or fewer"]),
-    "filters that make no groups": ([*_GLYPHS, "--config.norm=group", "--config.filters=12"], ["12 channels", "8"]),
+    "filters that cannot be grouped": ([*_GLYPHS, "--config.norm=group", "--config.filters=12"], ["12 channels", "8"]),
 }
 
 _EVALUATE = {
@@ -136,12 +136,12 @@ _COMPARE = {
     "several processes": (["--hosts=localhost:1,2,0"], ["runs in one process, so --hosts"]),
     "one arm": ([_SINUSOID, "--arms=none"], ["at least 2 arms"]),
     "an unknown arm": ([_SINUSOID, "--arms=none,most"], ["arm 'most' is not known", "none, both, in, out"]),
-    "an arm that cannot be": ([_SINUSOID, "--arms=none,config.training.tasks_per_step=1"], ["tasks_per_step=1"]),
-    "an arm tested otherwise": ([_SINUSOID, "--arms=none,config.test_shots=7"], ["other episodes"]),
+    "an invalid arm": ([_SINUSOID, "--arms=none,config.training.tasks_per_step=1"], ["tasks_per_step=1"]),
+    "an arm with another test": ([_SINUSOID, "--arms=none,config.test_shots=7"], ["other test episodes"]),
     "an arm of Reptile": ([f"{_LEARNERS}:reptile", "--arms=none,in"], ["config.contrast.discriminate=False"]),
     "one seed": ([_SINUSOID, "--seeds=1"], ["seeds=1", ">= 2"]),
-    "a sweep that is none": ([_SINUSOID, "--sweeps=test_shots=5"], ["not understood"]),
-    "a sweep that cannot be": ([_SINUSOID, "--sweeps=config.test_shots=0"], ["config.test_shots=0", "1 or more"]),
+    "a malformed sweep": ([_SINUSOID, "--sweeps=test_shots=5"], ["not understood"]),
+    "an invalid sweep": ([_SINUSOID, "--sweeps=config.test_shots=0"], ["config.test_shots=0", "1 or more"]),
     "a workdir of another run": ([_SINUSOID, "--workdir={folder}/taken"], ["belongs to another run"]),
 }
 
@@ -200,7 +200,7 @@ def outcomes(tmp_path_factory, cache):
 
 def _check_sentence(result, words):
   assert result["code"] == 2, result
-  assert re.fullmatch(r"error: .+[.?]\n", result["err"]), result["err"]  # "." meets no line end: it is one line
+  assert re.fullmatch(r"error: .+[.?]\n", result["err"]), result["err"]  # "." does not match line ends: it is one line
   assert not result["out"]
   for word in words:
     assert word in result["err"], result["err"]
@@ -247,7 +247,7 @@ def test_a_run_and_its_test(tmp_path, cache):
   arguments, run = [f"{_LEARNERS}:ridge", *_TINY], "runs/sinusoid_ridge"
   dry, train, again, other, tested = _commands([
       ("launch.train", [*arguments, "--dry_run"]), ("launch.train", arguments),
-      ("launch.train", ["--config=experiments/sinusoid.py:ridge", *_TINY]),  # as it once was named
+      ("launch.train", ["--config=experiments/sinusoid.py:ridge", *_TINY]),  # its former name
       ("launch.train", [*arguments, "--config.conml=False"]),
       ("launch.evaluate", [f"--workdir={run}", "--episodes=3", "--test_seed=5"])], tmp_path, cache)
   assert dry["code"] == 0 and "parameters are trained" in dry["out"] and not dry["files"], dry["err"]

@@ -1,4 +1,4 @@
-"""What `--help` says: every field of a recipe, its default, and the comment beside it."""
+"""`--help` lists every field of a recipe with its default and comment."""
 
 from dataclasses import dataclass, field
 import os

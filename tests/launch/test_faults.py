@@ -1,4 +1,4 @@
-"""Real processes, killed at random moments and started again, against one that was left alone."""
+"""Real processes, killed at random moments and restarted, against an uninterrupted one."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def test_no_run_is_lost(tmp_path):
   assert {one["outcome"] for one in kept["trials"]} == {"the same"}
   counted = rf"3 kills in {len(kept['trials'])} runs: 0 runs lost, 0 runs with a differing bit\.\n$"
   assert re.search(counted, done.stdout), done.stdout
-  # What is done is not done again.
+  # Finished trials are not repeated.
   again = _run(tmp_path, "--kills=3", "--recipes=sinusoid", "--layouts=1x2")
   assert again.returncode == 0 and re.search(counted, again.stdout), again.stdout + again.stderr
 
@@ -60,7 +60,7 @@ def test_what_is_no_record_is_not_added_to(tmp_path, record, sentence):
     ([None, None], signal.SIGKILL, ["SIGKILL"], "it did not end within 1 s"),
     ([None, 3], signal.SIGKILL, [], "exit codes [3, -9] before Kill"), ([0, 0], signal.SIGKILL, [], "")])
 def test_what_becomes_of_a_run_is_seen(tmp_path, monkeypatch, codes, number, hits, fault):
-  """Of processes that end with a code or, where there is none, sleep."""
+  """A pod of processes that exit with a code or, without one, sleep."""
   children = []
 
   def fork(arguments, devices, log):

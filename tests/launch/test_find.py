@@ -1,4 +1,4 @@
-"""A recipe is found by its bare name, its path and the path that it once had, and has one name for all of them."""
+"""A recipe is found by its bare name, its path and its former path, and has one canonical name."""
 
 import pytest
 
@@ -10,7 +10,7 @@ _MINE = "def get_config(learner='one'):\n  return learner\n\n\ndef build(config)
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-  """A recipe of one's own, in the folder that one stands in."""
+  """A user's recipe in the working directory."""
   monkeypatch.chdir(tmp_path)
   (tmp_path / "mine.py").write_text(_MINE)
   return tmp_path / "mine.py"
@@ -48,7 +48,7 @@ def test_a_file_that_is_there_comes_before_a_path_of_old(mine):
 @pytest.mark.bad_input
 @pytest.mark.parametrize("typed, sentence", [
     ("omniglot_mamal:x", "recipe omniglot_mamal does not exist; did you mean omniglot_maml"),
-    ("main.py", "recipe main.py does not exist in .*, where this command was given; did you mean mine.py"),
+    ("main.py", "recipe main.py does not exist in .*, the working directory; did you mean mine.py"),
     ("zzzz", "recipe zzzz does not exist; there are cifar_fs, clinc150, .*, vectors, mine.py"),
     ("settings", "recipe settings does not exist"), ("", "does not exist"),
     ("\x00", "does not exist"), ("~nobody-of-that-name/a.py", "does not exist"),

@@ -1,4 +1,4 @@
-"""Two processes of two devices are one process of four, and survive what a process does."""
+"""Two processes with two devices each compute the same as one with four, and survive the same faults."""
 
 import json
 import re
@@ -26,7 +26,7 @@ _TRAIN = ["launch.train", "--config=sinusoid:maml", "--config.training.steps=81"
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
-  """What one run compiles the next one need not."""
+  """A shared cache of compiled programs."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("METAJAX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
@@ -35,7 +35,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, cache):
-  """The workdir of a run that was left alone, on two processes of two devices."""
+  """The workdir of an uninterrupted run on two processes with two devices each."""
   workdir = tmp_path_factory.mktemp("whole")
   assert local_pod.run([*_TRAIN, f"--workdir={workdir}"], 2, 2) == 0
   return workdir
@@ -54,7 +54,7 @@ def restored(workdir):
 
 
 def run_and_signal(monkeypatch, command, number, process, moment, processes=2, devices=2):
-  """Runs a command as a pod, sends a signal to one of its processes at its moment; returns the pod's exit code."""
+  """Runs a command as a pod, sends a signal to one of its processes at a given time; returns the pod's exit code."""
   members, start, ended = [], subprocess.Popen, threading.Event()
   monkeypatch.setattr(pods.subprocess, "Popen", lambda *args, **kwargs: members.append(start(*args, **kwargs))
                       or members[-1])
@@ -87,7 +87,7 @@ def test_two_processes_of_two_devices_are_one_of_four(whole, tmp_path):
 
 
 def test_a_step_of_a_pod_is_done_again_by_a_pod_and_by_one_process(whole, capfd):
-  once = read_csv(whole / "metrics.csv")["loss"][-1]  # the last step is a row of its own
+  once = read_csv(whole / "metrics.csv")["loss"][-1]  # the last step has its own row
   assert local_pod.run(["launch.replay", f"--workdir={whole}", "--step=81"], 2, 2) == 0
   said = capfd.readouterr().out
   assert "[0] From step 80 to step 81." in said and "[1] From" not in said and (whole / "step_81.npz").exists()
@@ -100,23 +100,23 @@ def test_a_step_of_a_pod_is_done_again_by_a_pod_and_by_one_process(whole, capfd)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
-def test_one_is_told_to_stop_or_killed_and_nothing_differs(whole, tmp_path, monkeypatch, capfd, number):
+def test_one_process_is_stopped_or_killed_and_results_are_identical(whole, tmp_path, monkeypatch, capfd, number):
   command = [*_TRAIN, f"--workdir={tmp_path}"]
-  # It is not the one that speaks, and the other ends, too; if one was killed, whichever way it fails without it.
+  # It is not the one that prints, and the other ends too; if one was killed, the other may fail in several ways.
   code = run_and_signal(monkeypatch, command, number, 1, lambda: checkpoints(tmp_path))
   assert code == REQUEUE if number == signal.SIGTERM else code not in (0, REQUEUE)
   said = capfd.readouterr().out
   assert "[0] Training: 81 steps of 8 tasks on 4 devices" in said and "[1] Training" not in said
   last = checkpoints(tmp_path)[-1]
   assert last < 81 and not (tmp_path / "test.json").exists()
-  if number == signal.SIGTERM:  # both have stopped after the same step, and saved it
-    assert f"[0] Stopped as asked and saved, {last} of 81 steps done" in said
+  if number == signal.SIGTERM:  # both have stopped and saved after the same step
+    assert f"[0] Stopped on request and saved after {last} of 81 steps" in said
   assert local_pod.run(command, 2, 2) == 0
   assert faults.outcome(tmp_path) == faults.outcome(whole)
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_over_another_number_of_processes(whole, tmp_path, monkeypatch):
+def test_a_run_resumes_on_another_number_of_processes(whole, tmp_path, monkeypatch):
   command = [*_TRAIN, f"--workdir={tmp_path}"]
   for processes, devices in ((1, 8), (2, 4)):
     before = checkpoints(tmp_path)[-1:]
@@ -126,7 +126,7 @@ def test_a_run_goes_on_over_another_number_of_processes(whole, tmp_path, monkeyp
   assert local_pod.run(command, 1, 1) == 0
   ours, others = (read_csv(workdir / "metrics.csv") for workdir in (tmp_path, whole))
   assert ours["step"].tolist() == others["step"].tolist()
-  for name in others:  # of the same tasks, or they would differ in the first digit
+  for name in others:  # with the same tasks; otherwise they would differ in the first digit
     np.testing.assert_allclose(ours[name], others[name], rtol=1e-3, err_msg=name)
   (params, same) = (restored(workdir).params for workdir in (tmp_path, whole))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), params, same)
@@ -134,7 +134,7 @@ def test_a_run_goes_on_over_another_number_of_processes(whole, tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_processes_that_read_ahead_are_one_that_has_all_on_its_devices(tmp_path, monkeypatch, capfd):
-  monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # programs that run thrice need not be good ones
+  monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # the programs run only three times
   images = np.random.default_rng(0).integers(0, 255, (90, 16, 16, 1), np.uint8)
   np.savez(tmp_path / "a.npz", inputs=images, targets=np.arange(90) % 15)
   train = ["launch.train", "--config=few_shot:ridge", f"--config.data=npz:{tmp_path / 'a.npz'}",
@@ -144,7 +144,7 @@ def test_processes_that_read_ahead_are_one_that_has_all_on_its_devices(tmp_path,
   for where, processes in (("pipeline", 2), ("device", 1)):
     assert local_pod.run([*train, f"--config.examples={where}", f"--workdir={tmp_path / where}"], processes,
                          2 // processes) == 0, capfd.readouterr()
-  # A task for which nothing was read has a loss that is no number, which ends a run.
+  # A task whose examples were not read has a non-finite loss, which ends a run.
   ours, one = (read_csv(tmp_path / where / "metrics.csv") for where in ("pipeline", "device"))
   for name in one:
     np.testing.assert_allclose(ours[name], one[name], rtol=1e-3, atol=1e-5, err_msg=name)

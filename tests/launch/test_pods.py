@@ -1,4 +1,4 @@
-"""The launchers of pods: what they would run, and processes watched together."""
+"""The launchers of pods: their commands, and processes that run together."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def test_all_well_is_zero(capfd):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_one_stop_is_passed_on_once_and_no_failure(capfd, number):
-  # Each ends at the second signal, and the group's own Ctrl-C would be one.
+  # Each process ends at the second signal, and Ctrl-C to the process group would count as one.
   waits = ("import signal, sys, time\n"
            "def stop(number, frame):\n"
            "  signal.signal(number, signal.SIG_DFL)\n"
@@ -75,7 +75,7 @@ def test_ssh(tmp_path, monkeypatch):
   assert "--hosts=one:9,2,1 " in shlex.split(second[4])[2]
   with pytest.raises(ValueError, match="no machines are named"):
     on_hosts.commands(_TRAIN, [], "f", "py", 9)
-  # With an ssh that runs here, and a Python that waits to be told to stop.
+  # With a fake ssh that runs locally, and a fake Python that waits for a signal.
   (tmp_path / "ssh").write_text('#!/bin/sh\nexec sh -c "$4"\n', encoding="utf-8")
   (tmp_path / "py").write_text('#!/bin/sh\ntrap "echo told; exit 75" TERM\necho $* from $PWD\n'
                                '[ "$3" = end ] && exit 0\nwhile :; do sleep 0.1; done\n', encoding="utf-8")
@@ -105,7 +105,7 @@ def test_tpu():
 def test_slurm_script_is_bash_and_queues_a_preempted_run_again(tmp_path):
   made = on_slurm.script(_TRAIN, nodes=4, time="1:00:00", partition="p", gpus=3, cpus=12, python="py")
   assert "#SBATCH --nodes=4\n" in made and "#SBATCH --partition=p\n" in made and "#SBATCH --gpus-per-node=3\n" in made
-  # With a srun and a scontrol that tell what they were asked, the script does what it should.
+  # With fake srun and scontrol that print their arguments, the script works as intended.
   for name, body in {"srun": f"echo $JAX_LOCAL_DEVICE_IDS $SRUN_CPUS_PER_TASK srun $@; exit {REQUEUE}",
                       "scontrol": "echo scontrol $@"}.items():
     (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n", encoding="utf-8")
@@ -114,7 +114,7 @@ def test_slurm_script_is_bash_and_queues_a_preempted_run_again(tmp_path):
                         capture_output=True, text=True, check=False)
   assert done.returncode == REQUEUE, done.stderr
   assert "launch.train --config=a b.py --hosts=auto" in done.stdout and "scontrol requeue 12" in done.stdout
-  assert done.stdout.startswith("0,1,2 12 srun")  # all GPUs of the node, where jax would take one
+  assert done.stdout.startswith("0,1,2 12 srun")  # all GPUs of the node; jax would use one
 
 
 def test_kubernetes_manifest():

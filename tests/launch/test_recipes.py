@@ -1,4 +1,4 @@
-"""The list of recipes: each with what it needs and how long it takes."""
+"""The list of recipes, with their requirements and training times."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def test_a_page_is_read_without_importing_it(tmp_path):
 
 def test_what_is_not_said_is_not_made_up(tmp_path):
   (tmp_path / "bare.py").write_text("def get_config():\n  pass\n\n\ndef build(config):\n  pass\n")
-  assert recipes.read("bare", tmp_path / "bare.py", tmp_path)[1:] == ("", "", "what its page says", "not measured")
+  assert recipes.read("bare", tmp_path / "bare.py", tmp_path)[1:] == ("", "", "see its docstring", "not measured")
 
 
 def test_all_recipes_are_listed(capsys):

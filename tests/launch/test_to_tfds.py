@@ -1,4 +1,4 @@
-"""A data set written for tensorflow-datasets from the command line, and the tasks that recipes make of it."""
+"""A data set written for tensorflow-datasets from the command line, and the tasks that recipes make from it."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What was fastest on a machine is remembered for it, recipe by recipe."""
+"""The fastest settings are stored per machine and recipe."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every learner, small, with what it promises: the rows of the contract test."""
+"""Every learner in a small version, with its properties: the rows of the contract test."""
 
 import functools
 from typing import Callable, NamedTuple
@@ -19,14 +19,14 @@ WAYS = 3
 
 
 class Row(NamedTuple):
-  """A learner and its promises."""
+  """A learner and its properties."""
   make: Callable[[], Learner]
   episodes: Callable[..., Episode]  # (padding, seed, dtype)
   loss: Callable
   transductive: bool = False  # a query's prediction depends on the other queries
   ordered: bool = False  # the order of the support set matters
-  permutes: bool = False  # permuted labels permute predictions (no weight knows a label by its number)
-  unadapted: Callable[[], Learner] | None = None  # the same with zero inner steps, for those that have such steps
+  permutes: bool = False  # permuted labels permute predictions (no weight depends on a label's index)
+  unadapted: Callable[[], Learner] | None = None  # the same with zero inner steps, for learners that have inner steps
   rtol: float = 2e-4
 
 
@@ -121,23 +121,23 @@ ROWS = {
 
 
 class Started(NamedTuple):
-  """A learner at work; what is compiled for one law serves the others."""
+  """A learner with its compiled functions, which all laws share."""
   row: Row
   learner: Learner
   params: dict
-  episodes: Episode  # three unlike tasks
+  episodes: Episode  # three dissimilar tasks
   run: Callable  # (params, episode) -> predictions for its query set, compiled
 
 
 @functools.cache
 def started(name: str) -> Started:
-  """Returns the learner of a row at work."""
+  """Returns the learner of a row with its compiled functions."""
   learner, params, episodes = start(ROWS[name])
   return Started(ROWS[name], learner, params, episodes, jax.jit(lambda p, e: outputs(learner, p, e)))
 
 
 def start(row: Row, **options):
-  """Returns the learner of a row, its parameters and three unlike episodes."""
+  """Returns the learner of a row, its parameters and three dissimilar episodes."""
   (learner, params), episodes = _made(row), row.episodes(**options)
   dtype = jax.tree.leaves(episodes.support.inputs)[0].dtype
   return learner, jax.tree.map(lambda leaf: leaf.astype(dtype), params), episodes
@@ -145,7 +145,7 @@ def start(row: Row, **options):
 
 @functools.cache
 def _made(row: Row) -> tuple[Learner, dict]:
-  """Returns the learner of a row and its parameters, which no padding and no precision changes."""
+  """Returns the learner of a row and its parameters, which depend on neither padding nor precision."""
   learner = row.make()
   inputs = jax.tree.map(lambda leaf: leaf[0], row.episodes().support.inputs)
   with compiled_quickly():
@@ -153,6 +153,6 @@ def _made(row: Row) -> tuple[Learner, dict]:
 
 
 def outputs(learner: Learner, params, episode: Episode) -> jax.Array:
-  """Returns the predictions for one episode's query set, as an objective would make them."""
+  """Returns the predictions for one episode's query set, as an objective computes them."""
   quiet = lambda predicted, targets: jnp.zeros(predicted.shape[:1], predicted.dtype)
   return solve(learner, quiet, {}, params, episode, jax.random.key(7)).outputs

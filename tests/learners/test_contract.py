@@ -1,4 +1,4 @@
-"""Every learner keeps every law. A new learner is one row in `table.py`."""
+"""Every learner satisfies every law. A new learner needs one row in `table.py`."""
 
 import functools
 
@@ -16,7 +16,7 @@ from tests import helpers
 from tests.learners.table import ROWS, WAYS, outputs, start, started
 
 every_learner = pytest.mark.parametrize("name", ROWS)
-# Where no other program is met to the last bit, and none is searched for NaNs, it need not be a good one.
+# Fast compilation without optimisation, if programs are neither compared bit for bit nor checked for NaNs.
 compiled_quickly = pytest.mark.usefixtures("compiled_quickly")
 
 
@@ -65,7 +65,7 @@ def test_padding_changes_nothing(name):
     bare = Episode(*(jax.tree.map(lambda leaf: leaf[part.mask], part) for part in episode))
     got = run(params, episode)[episode.query.mask]
     close(got, run(params, bare), row)
-    # Other rubbish in the padding: not one bit may differ.
+    # Different values in the padding: all bits must be equal.
     rubbish = Episode(*(part._replace(inputs=jnp.where(
         part.mask.reshape(-1, *[1] * (part.inputs.ndim - 1)), part.inputs, -3 * part.inputs + 1)) for part in episode))
     np.testing.assert_array_equal(run(params, rubbish)[episode.query.mask], got)
@@ -77,14 +77,14 @@ def test_padding_changes_nothing(name):
 
 @every_learner
 @compiled_quickly
-def test_what_stands_in_padding_reaches_no_value_and_no_gradient(name):
+def test_contents_of_padding_reach_no_value_and_no_gradient(name):
   learner, params, episodes = start(ROWS[name], padding=2)
   key = jax.random.key(3)
 
   @jax.jit
   @functools.partial(jax.value_and_grad, has_aux=True)
   def directly(params, value):
-    # In the inputs and the targets, and again in the features.
+    # In the inputs and targets, and in the features.
     episode = helpers.fill_padding(first(episodes), value)
     features = [learner.embed(params, part.inputs, part.mask) for part in episode]
     support, query = (part._replace(inputs=helpers.filled(each, part.mask, value))
@@ -181,11 +181,11 @@ def test_adapting_both_is_adapting_twice(name):
     support, query = episode
     models = (learner.adapt_both(params, support, query, None) if both else
               [learner.adapt(params, part, None) for part in (support, union(support, query))])
-    # What is predicted for padding is nobody's; of an empty image normalised by itself the gradient is huge.
+    # Predictions for padding are irrelevant; the gradient of an empty image with its own normalisation is huge.
     return helpers.filled([learner.predict(params, model, query.inputs, query.mask) for model in models], query.mask, 0)
 
   shorter = jax.tree.map(lambda leaf: leaf[:, 1:], episodes.query)
-  for query in (episodes.support, shorter):  # as many queries as shots, and not
+  for query in (episodes.support, shorter):  # as many queries as shots, and a different number
     episode = first(Episode(episodes.support, query))
 
     @functools.partial(jax.jit, static_argnums=1)

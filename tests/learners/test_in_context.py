@@ -1,4 +1,4 @@
-"""In-context learning: a prompt that is longer than the network is refused, whoever reads it."""
+"""In-context learning: a prompt longer than the network's maximum is rejected in every use."""
 
 import functools
 
@@ -20,19 +20,19 @@ LEARNER = learners.in_context(NETWORK)
 
 
 def predict(points):
-  """Returns predictions for four queries after a prompt of so many points."""
+  """Returns predictions for four queries after a prompt with a number of points."""
   support, query = jax.tree.map(lambda leaf: leaf[0], regression_episodes(shots=points))
   return LEARNER.predict(PARAMS, LEARNER.adapt(PARAMS, support, None), query.inputs, query.mask)
 
 
 def represent(points):
-  """Returns psi of a prompt of so many points."""
+  """Returns psi of a prompt with a number of points."""
   support = jax.tree.map(lambda leaf: leaf[0], regression_episodes(shots=points).support)
   return LEARNER.represent(PARAMS, LEARNER.adapt(PARAMS, support, None), jax.random.key(0))
 
 
 def objective(points):
-  """Returns the loss with ConML on prompts of so many points, support and query together."""
+  """Returns the loss with ConML on prompts with a number of points, support and query together."""
   episodes = regression_episodes(shots=points - 1, queries=1)
   loss = objectives.autoregressive(functools.partial(read, NETWORK), losses.squared_error, weight=0.1)
   return loss(PARAMS, episodes, jax.random.key(0))[0]
@@ -59,6 +59,6 @@ def test_a_transformer_has_as_many_positions_as_it_says():
   assert NETWORK.max_tokens == 7
   with pytest.raises(ValueError, match="given 8 tokens and max_tokens=7; give"):
     jax.eval_shape(NETWORK.init, jax.random.key(0), jnp.ones((8, 1)))
-  # Places are not known before the program runs: one beyond the last makes NaN, and does not share the last position.
+  # Positions are unknown before the program runs: one beyond the last gives NaN instead of the last position.
   at = lambda place: NETWORK.apply(PARAMS, jnp.ones((2, 1)), jnp.array([0, place]), jnp.eye(2, dtype=bool))[1]
   assert np.isfinite(at(6)).all() and np.isnan(at(7)).all()

@@ -1,4 +1,4 @@
-"""MAML: its steps, its orders, its loops."""
+"""MAML: inner steps, gradient orders, loops."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""The forward derivative of a gradient is the backward one."""
+"""The forward-mode derivative of a gradient equals the reverse-mode one."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Projected representations keep distances, up to what is said of them."""
+"""Projected representations preserve distances, up to the documented error."""
 
 import jax
 import jax.numpy as jnp

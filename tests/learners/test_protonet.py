@@ -1,4 +1,4 @@
-"""ProtoNet: means, masks, and classes that are not there."""
+"""ProtoNet: means, masks, and absent classes."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def test_prototypes_are_masked_means():
 
 
 @pytest.mark.parametrize("distance", [distances.squared_euclidean, distances.cosine], ids=["euclidean", "cosine"])
-def test_separable_clusters_are_told_apart(distance):
+def test_separable_clusters_are_classified(distance):
   random = np.random.default_rng(0)
   centres = 10 * np.eye(5, dtype=np.float32)
   make = lambda count: examples(jnp.asarray(np.repeat(centres, count, 0) + random.normal(size=(5 * count, 5)) / 2,

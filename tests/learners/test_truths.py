@@ -1,4 +1,4 @@
-"""One truth each: known answers that a learner must find."""
+"""Known solutions that learners must find."""
 
 import functools
 
@@ -153,7 +153,7 @@ def test_ridge_solves_the_normal_equations(count, size, x64):
     lambda: learners.matchingnet(identity_network(), num_classes=5),
     lambda: learners.ridge(identity_network(), num_classes=5, initial_penalty=0.1)],
     ids=["protonet", "matchingnet", "ridge"])
-def test_separable_clusters_are_told_apart(make):
+def test_separable_clusters_are_classified(make):
   random = np.random.default_rng(0)
   centres = 10 * np.eye(5)
   draw = lambda count: examples(jnp.asarray(np.repeat(centres, count, 0) + random.normal(size=(5 * count, 5)) / 2,
@@ -184,7 +184,7 @@ def test_mahalanobis_against_numpy(x64):
 
 
 def test_cnp_learns_a_family_of_one_parameter():
-  tasks = sinusoids(5, 5, phase=(0.0, 0.0))  # the amplitude alone
+  tasks = sinusoids(5, 5, phase=(0.0, 0.0))  # only the amplitude
   learner = learners.cnp(networks.mlp((32,), 16), networks.mlp((32,), 1))
   _, values = trained(learner, tasks, objectives.episodic(learner, losses.squared_error), 1500)
   assert values[-100:].mean() < 0.2 * values[:20].mean()
@@ -195,7 +195,7 @@ def test_the_transformer_learns_a_family_of_one_parameter():
   network = transformer(1, max_tokens=12, layers=2, heads=2, width=32)
   objective = objectives.autoregressive(functools.partial(read, network), losses.squared_error)
   _, values = trained(learners.in_context(network), tasks, objective, 1000)
-  # The first of six places can only be guessed, at the variance of the targets, 1.
+  # The error at the first of six positions is at least the variance of the targets, 1.
   assert values[-100:].mean() < 0.4 < 0.8 < values[:20].mean()
 
 

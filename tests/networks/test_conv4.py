@@ -1,7 +1,7 @@
-"""What follows a convolution, pooled first, against the slow order of things in float64, to the second order.
+"""The operations after a convolution, with pooling first, against the usual order in float64, up to second derivatives.
 
-The reference normalises, scales, shifts and rectifies everything, and only then takes each block's largest entry, whose
-place NumPy has found: a constant of the program, so that no compiler can change its mind about it.
+The reference normalises, scales, shifts and applies ReLU to everything, and then selects each block's largest entry.
+NumPy finds the index of this entry; it is a constant of the program, so that compilation cannot change it.
 """
 
 import functools
@@ -29,7 +29,7 @@ def setting(shape, seed=0):
   """Returns activations with equal entries in some blocks, a mask, scales of all signs, biases, weights of a loss."""
   random = np.random.default_rng(seed)
   x = random.normal(size=(*shape, CHANNELS)) * random.uniform(0.5, 2, CHANNELS) + random.normal(size=CHANNELS)
-  x[0, :2, :1] = np.where(np.arange(CHANNELS) % 2, -9, 9)  # two that are largest, or smallest if the scale is negative
+  x[0, :2, :1] = np.where(np.arange(CHANNELS) % 2, -9, 9)  # two equal maxima, or minima for a negative scale
   mask = np.arange(shape[0]) != 1
   scale = np.where(np.arange(CHANNELS) % 2, -1, 1) * random.uniform(0.5, 2, CHANNELS)
   scale[3] = 0.0
@@ -39,7 +39,7 @@ def setting(shape, seed=0):
 
 
 def four(y):
-  """Returns the entries of each 2x2 block, `[N, H // 2, W // 2, C, 4]`, down the columns."""
+  """Returns the entries of each 2x2 block, `[N, H // 2, W // 2, C, 4]`, in column order."""
   height, width = (size // 2 * 2 for size in y.shape[1:3])
   return jnp.stack([y[:, i:height:2, j:width:2] for j in range(2) for i in range(2)], axis=-1)
 
@@ -51,7 +51,7 @@ def slow_block(places, x, mask, norm, scale, bias):
 
 def places_of(s, norm):
   y = NORMS[norm](jnp.asarray(s["x"]), jnp.asarray(s["mask"])) * (1.0 if norm == "none" else s["scale"])
-  # Equal entries stay so: rounding may not choose among them.
+  # Equal entries stay equal: rounding must not select among them.
   return jnp.asarray(np.argmax(np.round(np.asarray(four(y)), 9), axis=-1))
 
 
@@ -66,10 +66,10 @@ def turned_block(x, mask, norm, scale, bias):
 
 
 def meta_loss(apply, norm, x, scale, bias, mask, weights):
-  """A loss after one step of gradient descent on another, so that its gradient has second derivatives."""
+  """A loss after one gradient step on another loss, so that its gradient has second derivatives."""
   loss = lambda x, scale, bias: jnp.sum(jnp.sin(apply(x, mask, norm, scale, bias)) * weights)
   slopes = jax.grad(loss, argnums=(1, 2))(x, scale, bias)
-  # No scale changes its sign: the largest entries stay where NumPy found them.
+  # No scale changes its sign: the indices of the largest entries stay valid.
   return loss(x, scale * (1 - RATE * jnp.tanh(slopes[0])), bias - RATE * slopes[1])
 
 
@@ -91,7 +91,7 @@ def same(actual, wanted):
     np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
-# Every shape, every norm, and every norm with even sides and with odd ones.
+# Every shape, every norm, and every norm with even and odd sides.
 @pytest.mark.parametrize("shape, norm, fast", [
     *((shape, "batch", fast) for shape in SHAPES for fast in (fast_block, turned_block)),
     *((SHAPES[place], norm, fast_block) for place, norm in ((0, "group"), (1, "none"), (2, "none"), (4, "group")))])
@@ -148,7 +148,7 @@ def test_one_form_is_left_of_a_compiled_network():
   params = network.init(jax.random.key(0), images)
   slope = jax.jit(jax.grad(lambda params: jnp.sum(jnp.sin(network.apply(params, images, mask)))))
   text = slope.lower(params).compile().as_text()
-  assert " conditional(" not in text and " convolution(" not in text  # CPU's form alone
+  assert " conditional(" not in text and " convolution(" not in text  # only the form for CPU
   lowered = slope.trace(params).lower(lowering_platforms=("tpu",)).as_text()
   assert "stablehlo.convolution" in lowered
 
@@ -160,7 +160,7 @@ def test_weights_are_of_a_task_or_shared():
 
 
 def test_fused_blocks_keep_bfloat16_and_count_in_float32():
-  """256 examples whose mean bfloat16 could not tell: a sum of so many would stand still."""
+  """256 examples whose mean is not accurate in bfloat16: a sum of so many stops growing."""
   x = jnp.full((1, 4, 4, 256), 1.0, jnp.bfloat16).at[..., 0].set(2.0)
   outputs = examples_last.pooled(x, jnp.ones(256, bool), jnp.ones(1, jnp.bfloat16), jnp.full(1, 8.0, jnp.bfloat16),
                                  EPSILON)

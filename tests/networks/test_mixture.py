@@ -1,4 +1,4 @@
-"""Mixtures of two inputs: each network mixes them before the layer that was asked for, and nowhere else."""
+"""Mixtures of two inputs: each network mixes them before the given layer only."""
 
 import functools
 
@@ -38,11 +38,11 @@ def test_at_the_input_it_is_the_mixture_of_the_inputs(name):
 def test_the_last_stage_mixes_what_a_linear_head_reads(name):
   one, other, _, mixed, mix = outputs(name)
   np.testing.assert_allclose(mixed[-1], 0.3 * one + 0.7 * other, rtol=1e-4, atol=1e-5)
-  np.testing.assert_array_equal(mix(0.3, 50), mixed[-1])  # there is no layer beyond
+  np.testing.assert_array_equal(mix(0.3, 50), mixed[-1])  # there is no further layer
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_each_stage_is_another_place_and_a_weight_of_one_is_none(name):
+def test_stages_mix_at_different_layers_and_weight_one_mixes_nothing(name):
   one, _, _, mixed, mix = outputs(name)
   for stage, each in enumerate(mixed):
     np.testing.assert_allclose(mix(1.0, stage), one, rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The networks whole: shapes, sizes, padding, and meta-gradients through them."""
+"""Complete networks: shapes, sizes, padding, and meta-gradients."""
 
 from flax import linen as nn
 import jax
@@ -51,13 +51,13 @@ def test_output_shapes(network, shape, expected):
   (mlp((40, 40), 1), (1,), 1761),  # MAML's regressor
   (conv4(), (28, 28, 1), 111_680),  # 576 + 3 * 36,864 in kernels, and a scale and a bias for each of 4 * 64 channels
   (conv4(5, max_pool=False, average=True), (28, 28, 1), 112_005),  # and 64 * 5 + 5 in the head
-  (conv4(normalise=normalisation.none), (28, 28, 1), 111_424),  # nothing to scale
+  (conv4(normalise=normalisation.none), (28, 28, 1), 111_424),  # no scale
 ])
 def test_number_of_parameters(network, shape, expected):
   assert count(network, shape) == expected
 
 
-def test_only_batch_statistics_let_examples_meet():
+def test_only_batch_statistics_make_examples_interact():
   inputs, mask = images((16, 16, 1)), jnp.ones(5, bool)
   for normalise, meet in ((normalisation.batch_statistics, True), (normalisation.group(2), False),
                           (normalisation.none, False)):
@@ -82,7 +82,7 @@ def test_mlp_is_the_formula():
   network = mlp((4, 3), 2, activation=jnp.tanh, kernel_init=nn.initializers.normal(1.0))
   inputs = images((2, 3))
   params = network.init(jax.random.key(0), inputs)
-  params = jax.tree.map(lambda leaf: leaf + 0.3, params)  # no bias of zero
+  params = jax.tree.map(lambda leaf: leaf + 0.3, params)  # non-zero biases
   x = np.asarray(inputs).reshape(5, 6)
   for layer in range(3):
     weights = jax.tree.map(np.asarray, params[f"Dense_{layer}"])
@@ -107,7 +107,7 @@ def test_any_flax_module_is_a_network_and_sees_the_mask():
 
 
 def meta_learning(size, channels, max_pool, num_steps):
-  """Returns the meta-loss of MAML over two unlike tasks, and the weights to start from, in float64."""
+  """Returns the meta-loss of MAML over two dissimilar tasks, and the initial weights, in float64."""
   network = SMALL_CONV4(3, max_pool=max_pool, average=not max_pool)
   learner = maml(network, softmax_cross_entropy, optimizer=optax.sgd(0.1), num_steps=num_steps)
   episodes = classification_episodes(2, 3, 1, 2, (size, size, channels), dtype=np.float64, padding=1)

@@ -1,4 +1,4 @@
-"""Normalisation against NumPy; padding and other examples stay out."""
+"""Normalisation against NumPy; padding and other examples are excluded."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def test_a_large_mean_costs_no_digits():
   x = activations()
   actual = normalisation.batch_statistics(jnp.asarray(x + 1000, jnp.float32), jnp.ones(5, bool))
   expected = normalisation.batch_statistics(jnp.asarray(x, jnp.float32), jnp.ones(5, bool))
-  np.testing.assert_allclose(actual, expected, atol=2e-3)  # the mean of squares less the square of the mean: off by 1
+  np.testing.assert_allclose(actual, expected, atol=2e-3)  # the mean of squares minus the squared mean: wrong by 1
 
 
 def test_a_padded_example_changes_nothing():
@@ -80,7 +80,7 @@ def test_group_normalises_neighbouring_channels_of_one_example(num_groups, x64):
 
 
 @pytest.mark.parametrize("normalise", [normalisation.group(3), normalisation.none])
-def test_an_example_meets_no_other(normalise):
+def test_examples_do_not_interact(normalise):
   x, other = (jnp.asarray(activations(seed=seed), jnp.float32) for seed in (0, 1))
   mixed = normalise(x.at[1:].set(other[1:]), jnp.asarray(MASKS["masked"]))
   np.testing.assert_array_equal(mixed[0], normalise(x, jnp.ones(5, bool))[0])

@@ -1,4 +1,4 @@
-"""Every objective, small, with what it promises: the rows of the contract test."""
+"""Every objective in a small version, with its properties: the rows of the contract test."""
 
 import functools
 from typing import Callable, NamedTuple
@@ -18,7 +18,7 @@ from tests.helpers import regression_episodes, tanh_network
 
 
 class Row(NamedTuple):
-  """An objective, with what gives it parameters, and its promises."""
+  """An objective, the initialisation of its parameters, and its properties."""
   make: Callable[..., Objective]  # it takes `task_map`
   init: Callable[..., Params]
   episodes: Callable[..., Episode] = regression_episodes
@@ -42,7 +42,7 @@ def _decay(params, solved, key):
 
 
 def _prompts(**options):
-  """Two inputs a point, so that a target fits a token."""
+  """Two inputs per point, so that a target fits a token."""
   wide = lambda part: part._replace(inputs=jnp.concatenate([part.inputs, jnp.cos(part.inputs)], axis=-1))
   return Episode(*map(wide, regression_episodes(**options)))
 
@@ -52,7 +52,7 @@ def _autoregressive(weight):
 
   def init(key, inputs):
     params = network.init(key, jnp.zeros((4, 2), inputs.dtype))
-    return jax.tree.map(lambda leaf: 8 * leaf.astype(inputs.dtype), params)  # away from outputs that are all alike
+    return jax.tree.map(lambda leaf: 8 * leaf.astype(inputs.dtype), params)  # away from identical outputs
 
   make = functools.partial(objectives.autoregressive, functools.partial(read, network), losses.squared_error,
                            weight=weight)

@@ -1,4 +1,4 @@
-"""In-context learning's objective: padding, halves, and what it shares with the learner."""
+"""The objective of in-context learning: padding, half prompts, and agreement with the learner."""
 
 import functools
 
@@ -22,7 +22,7 @@ ALONG = functools.partial(read, NETWORK)
 
 def value(episodes, weight=0.5, **terms):
   params = jax.jit(NETWORK.init)(jax.random.key(0), episodes.support.inputs[0])
-  # Untrained, the transformer says nearly the same to all tasks; larger weights tell them apart.
+  # The untrained transformer's outputs are nearly the same for all tasks; larger weights separate them.
   params = jax.tree.map(lambda leaf: 3 * leaf, params)
   return params, jax.jit(objectives.autoregressive(ALONG, losses.squared_error, weight=weight, **terms))(
       params, episodes, jax.random.key(1))
@@ -68,7 +68,7 @@ def test_without_weight_it_is_the_plain_loss():
 def test_each_term_alone():
   episodes = regression_episodes(shots=6, queries=1)
   whole, aligned, apart = (value(episodes, **terms)[1] for terms in ({}, {"discriminate": False}, {"align": False}))
-  for loss, metrics in (whole, aligned, apart):  # both are measured, whichever counts
+  for loss, metrics in (whole, aligned, apart):  # both are measured, even if only one is optimised
     assert (metrics["d_in"], metrics["d_out"]) == pytest.approx((float(whole[1]["d_in"]), float(whole[1]["d_out"])))
     assert loss == pytest.approx(float(metrics["episodic_loss"] + 0.5 * metrics["contrastive_loss"]))
   assert aligned[1]["contrastive_loss"] == pytest.approx(float(whole[1]["d_in"]))

@@ -1,4 +1,4 @@
-"""The whole objective and its meta-gradient against an independent float64 reference, and the switches of ConML."""
+"""The full objective and its meta-gradient against an independent float64 reference, and the options of ConML."""
 
 import functools
 
@@ -116,7 +116,7 @@ def test_stopped_full_gradient_leaves_the_value(setting):
   chex.assert_trees_all_close(free[0], stopped[0], rtol=1e-6)
   out = [values(setting, align=False, stop_full_gradient=stop)[1] for stop in (False, True)]
   plain = values(setting, weight=0.0)[1]
-  chex.assert_trees_all_close(out[1], plain, rtol=1e-6)  # D_out is made of e* alone: nothing is left of its gradient
+  chex.assert_trees_all_close(out[1], plain, rtol=1e-6)  # D_out depends only on e*, so it has no gradient
   assert optax.tree.norm(jax.tree.map(jnp.subtract, out[0], plain)) > 1e-5
 
 
@@ -125,7 +125,7 @@ def test_stopped_full_gradient_leaves_the_value(setting):
 def test_views_are_learned_one_by_one(setting, strategy):
   learner, loss, params, episodes = setting
   metrics, _ = values(setting, views=strategy)
-  # By hand: the same keys, a Python loop over tasks and views.
+  # Reference: the same keys, a Python loop over tasks and views.
   key_views = task_keys(jax.random.key(2), 3).views
   adapt, draw, full, parts = jax.jit(learner.adapt), jax.jit(strategy), [], []
   for t in range(3):
@@ -171,7 +171,7 @@ def test_refusals(setting):
   learner, loss, params, episodes = setting
   one = jax.tree.map(lambda leaf: leaf[:1], episodes)
   with pytest.raises(ValueError, match="only 1.*at least 2 tasks"):
-    jax.eval_shape(objectives.conml(learner, loss), params, one, jax.random.key(0))  # before anything is compiled
+    jax.eval_shape(objectives.conml(learner, loss), params, one, jax.random.key(0))  # before compilation
   _, metrics = jax.jit(objectives.conml(learner, loss, discriminate=False))(params, one, jax.random.key(0))
   assert "d_out" not in metrics and all(np.isfinite(value) for value in metrics.values())  # a NaN would stop the run
   with pytest.raises(ValueError, match="at least one of its two terms"):

@@ -1,4 +1,4 @@
-"""Every objective against every law."""
+"""Every objective satisfies every law."""
 
 import functools
 
@@ -48,7 +48,7 @@ def test_metrics_are_finite_scalars_and_the_loss_is_one_of_them(name):
 def test_the_gradient_is_the_slope_of_the_loss(name):
   row, params, episodes = started(name)
   if not row.exact:
-    pytest.skip("Reptile's gradient is its update, not the slope of a loss; its truth is tested with its algorithm")
+    pytest.skip("Reptile's gradient is its update, not the gradient of a loss; its algorithm is tested separately")
   objective, along, step = run(row.make()), direction(params), 1e-5
   at = lambda distance: objective(jax.tree.map(lambda w, d: w + distance * d, params, along), episodes, KEY)[0][0]
   slope = (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step)
@@ -92,7 +92,7 @@ def test_a_loss_that_is_linear_in_tasks_is_the_mean_of_parts(name):
   row, params, episodes = started(name)
   objective = jax.jit(lambda episodes: row.make()(params, episodes, KEY)[0])
   parts = [objective(jax.tree.map(lambda leaf: leaf[start:start + 4], episodes)) for start in (0, 4)]
-  # Keys go by the task's index: here nothing is drawn but views and dummies, which no linear loss has.
+  # Keys depend on the task's index. Only views and dummies are random here, and a linear loss has none.
   assert np.isclose(np.mean(parts), objective(episodes), rtol=1e-10) == row.linear
 
 
@@ -107,7 +107,7 @@ def test_chunks_are_all_at_once(name):
 def test_the_order_of_tasks_does_not_matter(name):
   row, params, episodes = started(name)
   if name == "conml of subsets":
-    pytest.skip("views are drawn with a key of the task's index")
+    pytest.skip("the keys of views depend on the task's index")
   turned = jax.tree.map(lambda leaf: jnp.flip(leaf, 0), episodes)
   objective = run(row.make())
   close(objective(params, turned, KEY), objective(params, episodes, KEY))

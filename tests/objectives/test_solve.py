@@ -1,4 +1,4 @@
-"""Tasks mapped in chunks are tasks mapped at once: values, gradients, gradients of gradients."""
+"""Tasks mapped in chunks equal tasks mapped at once: values, gradients, second derivatives."""
 
 import functools
 
@@ -36,14 +36,14 @@ KEY = jax.random.key(1)
 
 
 def setting(name):
-  """Returns parameters and five unlike tasks with padding."""
+  """Returns parameters and five dissimilar tasks with padding."""
   episodes = regression_episodes(num_tasks=5, padding=2)
   init = READER.init if name.startswith("auto") else LEARNER.init
   return init(jax.random.key(0), episodes.support.inputs[0]), episodes
 
 
-# Of five tasks: chunks that leave none over and one, for all objectives; all in one chunk and a chunk larger than that,
-# for one objective of each of the two ways to map (TaskMap.mean, TaskMap.each).
+# Five tasks: chunks with no task and one task left over, for all objectives; one chunk, and a chunk larger than that,
+# for one objective of each kind of mapping (TaskMap.mean, TaskMap.each).
 @pytest.mark.parametrize("name, chunk", [*((name, chunk) for name in OBJECTIVES for chunk in (1, 2)),
                                          *((name, chunk) for name in ("episodic", "conml") for chunk in (5, 7))])
 @pytest.mark.usefixtures("compiled_quickly")
@@ -95,7 +95,7 @@ def test_dtypes_are_kept():
   assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(jnp.bfloat16)} == {loss.dtype}
 
 
-# A learner of one's own: MAML that masks its loss, and does not think of what is computed before.
+# A user's learner: MAML that masks its loss, but not the computations before.
 _descend = functools.partial(adapt, NETWORK.apply, losses.squared_error, optimizer=optax.sgd(0.1), num_steps=1)
 OWN = Learner(NETWORK.init, identity_embed, lambda params, examples, key: _descend(params, examples),
               lambda params, adapted, inputs, mask: NETWORK.apply(adapted, inputs, mask), identity_represent)
@@ -111,7 +111,7 @@ UNAWARE = {
 
 @pytest.mark.parametrize("name", UNAWARE)
 @pytest.mark.usefixtures("compiled_quickly")
-def test_what_stands_in_padding_reaches_no_loss_and_no_gradient(name):
+def test_contents_of_padding_reach_no_loss_and_no_gradient(name):
   params, episodes = setting(name)
   assert not all(part.mask.all() for part in episodes)
   run = jax.jit(jax.value_and_grad(

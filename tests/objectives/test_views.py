@@ -1,4 +1,4 @@
-"""Views of a task: which examples they hold, and that padding stays padding."""
+"""Views of a task: their examples and padding."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ DRAWS = 200
 
 
 def numbered(labels, mask=None, start=0):
-  """Returns examples whose inputs are their numbers, so that a view tells whom it holds."""
+  """Returns examples whose inputs are their indices, which identify the examples of a view."""
   labels = jnp.asarray(labels, jnp.int32)
   mask = None if mask is None else jnp.asarray(mask, bool)
   return examples(jnp.arange(start, start + labels.size, dtype=jnp.float32)[:, None], labels, mask)
@@ -25,7 +25,7 @@ REAL = {0, 1, 3, 4, 5, 6, 7, 9, 10}  # 2 and 8 are padding; four of class 0, thr
 
 
 def drawn(strategy, support=SUPPORT, query=QUERY, draws=DRAWS, seed=0):
-  """Returns `[draws, K, M]` numbers and masks, having checked that targets went with their inputs."""
+  """Returns `[draws, K, M]` indices and masks, after checking that targets match their inputs."""
   keys = jax.random.split(jax.random.key(seed), draws)
   subsets = jax.jit(jax.vmap(strategy, in_axes=(0, None, None)))(keys, support, query)
   assert subsets.inputs.shape == (*subsets.mask.shape, 1) and subsets.mask.dtype == jnp.bool_
@@ -48,7 +48,7 @@ def test_random_subsets_are_uniform_and_differ_per_view_and_key():
   expected = np.asarray([4 / 9 if number in REAL else 0 for number in range(11)])
   np.testing.assert_allclose(frequencies, expected, atol=0.03)  # 5 standard deviations
   sets = np.sort(numbers, axis=-1)
-  assert 0.9 < (sets[:, 0] != sets[:, 1]).any(axis=-1).mean() < 1  # of 126 subsets, each view its own
+  assert 0.9 < (sets[:, 0] != sets[:, 1]).any(axis=-1).mean() < 1  # each view is one of 126 subsets
   assert len(np.unique(sets[:, 0], axis=0)) == 126
 
 
@@ -65,7 +65,7 @@ def test_balanced_subsets_hold_that_many_of_each_class(shots):
   for subset, kept in zip(numbers.reshape(-1, 3 * shots), mask.reshape(-1, 3 * shots)):
     assert len(set(subset[kept])) == kept.sum() and set(subset[kept]) <= REAL
     np.testing.assert_array_equal(np.bincount(LABELS[subset[kept]], minlength=3), np.minimum([4, 3, 2], shots))
-  assert {int(number) for number in numbers[mask]} == REAL  # each has its turn
+  assert {int(number) for number in numbers[mask]} == REAL  # all examples occur
   if shots < 3:
     assert (np.sort(numbers[:, 0]) != np.sort(numbers[:, 1])).any(axis=-1).mean() > 0.5
 
@@ -99,7 +99,7 @@ def test_leave_one_out_leaves_one_of_each_class():
                         numbered(labels[4:], [1, 1, 0], start=4))
   assert mask.shape == (DRAWS, 2, 7) and not mask[..., 6].any()  # padding stays padding
   left = ~mask[..., :6]
-  for label, members in ((0, [0, 5]), (1, [1, 2]), (2, [3, 4])):  # there is no example of class 3
+  for label, members in ((0, [0, 5]), (1, [1, 2]), (2, [3, 4])):  # class 3 has no examples
     assert (left[..., members].sum(axis=-1) == 1).all()
     assert set(np.argmax(left[..., members], axis=-1).ravel()) == {0, 1}
   assert (left[:, 0] != left[:, 1]).any()
@@ -116,7 +116,7 @@ def test_a_key_stands_for_its_views(strategy):
   (views.random_subsets, (0, 3)), (views.random_subsets, (2, 0)), (views.balanced_subsets, (0, 3, 1)),
   (views.balanced_subsets, (1, 0, 1)), (views.balanced_subsets, (1, 3, 0)), (views.leave_one_out, (0, 3)),
   (views.leave_one_out, (1, 0))])
-def test_nothing_cannot_be_viewed(make, arguments):
+def test_a_task_without_examples_has_no_views(make, arguments):
   with pytest.raises(ValueError, match="at least 1 view"):
     make(*arguments)
 

@@ -1,4 +1,4 @@
-"""Every task distribution, small, with what it promises: the rows of the contract test."""
+"""Every task distribution in a small version, with its properties: the rows of the contract test."""
 
 from typing import Callable, NamedTuple
 
@@ -19,12 +19,12 @@ CLASSES, EXAMPLES = 6, 5
 
 
 class Row(NamedTuple):
-  """A task distribution and its promises."""
+  """A task distribution and its properties."""
   make: Callable[[], TaskDistribution]
   disjoint: bool = True  # support and query share no example
-  classes: int = 0  # how many labels a task may have; 0 for real targets
-  uniform: Callable[[np.ndarray], np.ndarray] | None = None  # from an input [...] to the class or group it is of
-  kinds: int = 0  # how many of these there are, each as likely
+  classes: int = 0  # maximum number of labels per task; 0 for real targets
+  uniform: Callable[[np.ndarray], np.ndarray] | None = None  # from an input [...] to its class or group
+  kinds: int = 0  # the number of these, all equally likely
 
 
 def vectors() -> ClassData:

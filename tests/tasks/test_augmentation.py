@@ -1,4 +1,4 @@
-"""Augmentations: what they may change, what they must not, and that each example has a draw of its own."""
+"""Augmentations: what they change, what they preserve, and independent draws per example."""
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def test_a_turn_is_one_of_four():
 def test_jitter_changes_what_it_is_told_to_and_stays_in_range():
   brighter = many(jitter(0.4, 0, 0)) / IMAGE[None]
   np.testing.assert_allclose(np.clip(brighter, 0.6, 1.4), brighter, atol=1e-5)
-  factors = brighter.reshape(200, -1).min(axis=1)  # clipped where it would be above 1
+  factors = brighter.reshape(200, -1).min(axis=1)  # clipped at 1
   assert factors.min() < 0.65 and factors.max() > 1.1
   grey = many(jitter(0, 0, 1.0)) - IMAGE.mean(-1, keepdims=True)[None]
   ratio = grey / (IMAGE - IMAGE.mean(-1, keepdims=True))[None]
@@ -69,7 +69,7 @@ def test_each_example_has_its_own_draw_and_labels_are_kept():
 @pytest.mark.parametrize("make, sentence", [
     (lambda: crop(0), "at least 1 pixel"), (lambda: jitter(brightness=2), r"brightness must be in \[0, 1\]"),
     (lambda: augmented(None), "at least one transform"), (lambda: many(crop(6)), "margin 6 .* less than")])
-def test_what_cannot_be_is_refused(make, sentence):
+def test_invalid_arguments_are_rejected(make, sentence):
   with pytest.raises(ValueError, match=sentence):
     make()
 

@@ -1,4 +1,4 @@
-"""Labelled sets made from arrays, and their classes shared into splits."""
+"""Labelled sets made from arrays, and the split of their classes."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from metajax.tasks.class_data import check_disjoint, from_arrays, split_classes,
 def test_examples_are_sorted_by_class():
   data = from_arrays(np.arange(12).reshape(6, 2), np.asarray([7, 2, 7, 2, 2, 9]), "made up")
   assert data.examples.dtype == np.float32
-  np.testing.assert_array_equal(data.examples[:, 0], [2, 6, 8, 0, 4, 10])  # in the order they came, within a class
+  np.testing.assert_array_equal(data.examples[:, 0], [2, 6, 8, 0, 4, 10])  # in their original order within a class
   np.testing.assert_array_equal(data.counts, [3, 2, 1])
   assert data.names == ("2", "7", "9") and data.source == "made up"
 
@@ -20,7 +20,7 @@ def test_words_and_named_numbers_are_classes():
   assert named.names == ("x", "z") and named.examples.dtype == np.uint8
 
 
-def test_some_classes_are_taken_in_the_order_asked_for():
+def test_some_classes_are_taken_in_the_given_order():
   data = from_arrays(np.arange(6), np.asarray([0, 0, 1, 2, 2, 2]), groups=("g", "h", "i"))
   some = take_classes(data, [2, 0])
   np.testing.assert_array_equal(some.examples, [3, 4, 5, 0, 1])
@@ -28,7 +28,7 @@ def test_some_classes_are_taken_in_the_order_asked_for():
   assert some.names == ("2", "0") and some.groups == ("i", "g")
 
 
-def test_splits_share_the_classes_without_overlap_whatever_their_order():
+def test_splits_do_not_overlap_for_any_order_of_classes():
   labels = np.repeat(np.arange(20), 3)
   data = from_arrays(labels.astype(np.float32), labels)
   parts = [split_classes(data, split) for split in ("train", "val", "test")]
@@ -51,7 +51,7 @@ def test_splits_share_the_classes_without_overlap_whatever_their_order():
     (np.zeros(2), np.asarray([0, 3]), {"names": ("a", "b")}, r"integers in \[0, 2\), but they go from 0 to 3"),
     (np.zeros(2), np.asarray([0, 3]), {"groups": ("a",)}, "2 classes must have a group"),
 ])
-def test_what_is_no_labelled_set_is_refused_in_a_sentence(inputs, targets, options, sentence):
+def test_malformed_labelled_sets_are_rejected(inputs, targets, options, sentence):
   with pytest.raises(ValueError, match=sentence):
     from_arrays(inputs, targets, **options)
 

@@ -1,4 +1,4 @@
-"""Class tasks: distinct, uniform, and each example of the class that its label says."""
+"""Class tasks: distinct and uniform, and each example has the class of its label."""
 
 import itertools
 
@@ -14,7 +14,7 @@ COUNTS = (6, 9, 5, 12, 7)
 
 
 def source(counts=COUNTS, dtype=np.uint8):
-  """Images `[2, 2, 1]` whose pixels say their class, their row in it, and a corner that turns."""
+  """Images `[2, 2, 1]` whose pixels encode the class, the row within it, and a corner that shows rotation."""
   images = [[[[number], [row]], [[200], [100]]] for number, count in enumerate(counts) for row in range(count)]
   return ClassData(np.asarray(images, dtype), np.asarray(counts, np.int32), tuple("abcdefgh"[:len(counts)]), "made up")
 
@@ -47,9 +47,9 @@ def test_every_ordered_choice_is_equally_likely():
   drawn = draws(count, 5, 3)
   observed = {triple: 0 for triple in itertools.permutations(range(5), 3)}
   for triple, times in zip(*np.unique(drawn, axis=0, return_counts=True)):
-    observed[tuple(triple)] += times  # a KeyError is a repetition, or out of range
+    observed[tuple(triple)] += times  # a KeyError means a repetition, or out of range
   chi_square = sum((times - count / 60) ** 2 / (count / 60) for times in observed.values())
-  # 59 degrees of freedom: the mean is 59, the standard deviation 10.9, and 111 is passed once in 20,000 seeds.
+  # 59 degrees of freedom: the mean is 59, the standard deviation 10.9; 1 in 20,000 seeds exceeds 111.
   assert 25 < chi_square < 111
 
 
@@ -89,12 +89,12 @@ def test_every_example_is_of_its_class_and_none_is_seen_twice(drawn):
     pixels = np.concatenate([stored(support)[index], stored(query)[index]])
     labels = np.concatenate([support.targets[index], query.targets[index]])
     classes = [set(pixels[labels == label, 0, 0]) for label in range(3)]
-    assert all(len(each) == 1 for each in classes)  # one class a label
-    assert len(set.union(*classes)) == 3  # one label a class
+    assert all(len(each) == 1 for each in classes)  # one class per label
+    assert len(set.union(*classes)) == 3  # one label per class
     rows = [(number, row) for number, row in pixels[:, 0]]
     assert len(set(rows)) == len(rows)  # support and query are disjoint, and neither repeats
     seen.update(rows)
-  # Every row of every class turns up, whatever the class's size, and no row beyond its end.
+  # Every row of every class occurs, for all class sizes, and no row beyond its end.
   assert seen == {(number, row) for number, count in enumerate(COUNTS) for row in range(count)}
 
 
@@ -109,24 +109,24 @@ def test_rotations_make_four_classes_of_each_turned_alike_within_a_task():
   support, query = sample(class_tasks(data, ways=8, shots=1, queries=1, rotations=True), 40)
   images = np.concatenate([stored(support), stored(query)], axis=1)
   for index in range(40):
-    met = {}
+    turned = {}
     for label, image in zip(np.concatenate([support.targets[index], query.targets[index]]), images[index]):
       turns = [quarter for quarter in range(4) if np.rot90(image, -quarter)[1].tolist() == [200, 100]]
-      assert len(turns) == 1  # a true quarter turn of a stored image, not its mirror
+      assert len(turns) == 1  # a rotation of a stored image, not its mirror image
       original = np.rot90(image, -turns[0])
       assert original[0, 1] < data.counts[original[0, 0]]
-      met.setdefault(label, set()).add((original[0, 0], turns[0]))
-    assert all(len(each) == 1 for each in met.values())  # support and query of a class are turned alike
-    assert set.union(*met.values()) == {(number, turn) for number in range(2) for turn in range(4)}
+      turned.setdefault(label, set()).add((original[0, 0], turns[0]))
+    assert all(len(each) == 1 for each in turned.values())  # support and query of a class are turned alike
+    assert set.union(*turned.values()) == {(number, turn) for number in range(2) for turn in range(4)}
 
 
 def test_one_turn_turns_all_classes_of_a_task_alike():
   tasks = class_tasks(source((2, 3)), ways=2, shots=1, queries=1, rotations=True, one_turn=True)
   support, query = sample(tasks, 40)
-  met = [{quarter for image in images for quarter in range(4) if np.rot90(image, -quarter)[1].tolist() == [200, 100]}
+  turned = [{quarter for image in images for quarter in range(4) if np.rot90(image, -quarter)[1].tolist() == [200, 100]}
          for images in np.concatenate([stored(support), stored(query)], axis=1)]
-  assert all(len(turns) == 1 for turns in met)
-  assert set.union(*met) == {0, 1, 2, 3}
+  assert all(len(turns) == 1 for turns in turned)
+  assert set.union(*turned) == {0, 1, 2, 3}
   with pytest.raises(ValueError, match="ways=3 is more than the 2 available classes"):
     class_tasks(source((2, 3)), ways=3, shots=1, queries=1, rotations=True, one_turn=True)
   with pytest.raises(ValueError, match="needs rotations=True"):
@@ -175,7 +175,7 @@ def test_only_square_images_can_be_turned(shape):
     class_tasks(data, ways=2, shots=1, queries=1, rotations=True)
 
 
-def test_the_whole_of_the_smallest_class_may_be_asked_for():
+def test_all_examples_of_the_smallest_class_may_be_used():
   support, query = sample(class_tasks(source((3, 3)), ways=2, shots=1, queries=2), 3)
   for pixels in np.concatenate([stored(support), stored(query)], axis=1):
     assert sorted(map(tuple, pixels[:, 0])) == [(number, row) for number in range(2) for row in range(3)]

@@ -1,4 +1,4 @@
-"""Every task distribution against every law."""
+"""Every task distribution satisfies every law."""
 
 import functools
 
@@ -36,7 +36,7 @@ def test_a_task_is_a_function_of_its_key(name):
 
 
 @every_distribution
-def test_a_task_of_a_batch_does_not_depend_on_who_else_is_sampled(name):
+def test_a_task_does_not_depend_on_the_rest_of_the_batch(name):
   tasks = ROWS[name].make()
   batch = jax.jit(lambda indices: meta_batch(tasks, tasks.data, KEY, jnp.int32(7), indices))
   whole, part = batch(jnp.arange(3, dtype=jnp.int32)), batch(jnp.arange(2, 3, dtype=jnp.int32))
@@ -70,7 +70,7 @@ def test_numbers_are_finite_masks_boolean_and_labels_in_range(name):
 @every_distribution
 def test_support_and_query_share_no_example(name):
   if not ROWS[name].disjoint:
-    pytest.skip("inputs are projected and standardised: what is the same example cannot be told")
+    pytest.skip("inputs are projected and standardised, so repeated examples cannot be recognised")
   tasks = many(name)
   for index in range(50):
     support, query = ({np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(part.inputs)[0][index][part.mask[index]]}
@@ -79,10 +79,10 @@ def test_support_and_query_share_no_example(name):
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.uniform])
-def test_every_class_or_group_is_as_likely(name):
+def test_classes_and_groups_are_equally_likely(name):
   row, support = ROWS[name], many(name).support
   seen = np.bincount(row.uniform(support.inputs)[support.mask], minlength=row.kinds)
   assert len(seen) == row.kinds
-  # Five standard deviations of a multinomial count, were all draws independent within three examples of a class.
+  # Five standard deviations of a multinomial count with independent draws and three examples per class.
   share = seen.sum() / row.kinds
   assert np.abs(seen - share).max() < 5 * np.sqrt(3 * share)

@@ -1,4 +1,4 @@
-"""Diverse meta-batches: the process has the chances that its determinants say, and tasks come out less alike."""
+"""Diverse meta-batches: probabilities match the determinants, and tasks are less similar."""
 
 import itertools
 
@@ -34,8 +34,8 @@ def test_a_set_is_as_likely_as_its_determinant(k):
   assert np.abs(np.bincount(found[:, 0], minlength=5) - np.bincount(found[:, -1], minlength=5)).max() < 0.03 * draws
 
 
-def test_all_that_there_are_can_be_taken():
-  kernel = np.ones((4, 4), np.float32)  # of rank one: no determinant of two is more than rounding
+def test_all_candidates_can_be_selected():
+  kernel = np.ones((4, 4), np.float32)  # of rank one: all determinants of two are zero up to rounding
   found = jax.jit(jax.vmap(lambda key: k_dpp(key, kernel, 4)))(jax.random.split(jax.random.key(0), 50))
   np.testing.assert_array_equal(np.sort(found, axis=1), [[0, 1, 2, 3]] * 50)
 
@@ -43,7 +43,7 @@ def test_all_that_there_are_can_be_taken():
 def tasks():
   random = np.random.default_rng(1)
   centres = random.normal(size=(12, 1, 4, 4, 1))
-  centres[:9] *= 0.1  # most classes, and so most tasks, are alike
+  centres[:9] *= 0.1  # most classes, and therefore most tasks, are similar
   images = centres + 0.1 * random.normal(size=(12, 5, 4, 4, 1))
   data = from_arrays(images.reshape(60, 4, 4, 1).astype(np.float32), np.repeat(np.arange(12), 5))
   return class_tasks(data, ways=2, shots=2, queries=2)
@@ -68,14 +68,14 @@ def test_a_task_is_a_function_of_its_place():
   chosen = diverse(interpolated(augmented(tasks(), flip), stages=2), num_tasks=4, candidates=8)
   draw = jax.jit(lambda places: sample_tasks(chosen, chosen.data, jax.random.key(2), places))
   whole = draw(jnp.arange(6, dtype=jnp.int32))
-  for place in range(6):  # those at 4 and 5 are drawn apart
+  for place in range(6):  # the tasks at 4 and 5 are sampled separately
     alone = draw(jnp.full(6, place, jnp.int32))
     jax.tree.map(lambda one, all_of_them, place=place: np.testing.assert_array_equal(one[0], all_of_them[place]),
                  alone, whole)
   assert len({task.tobytes() for task in np.asarray(whole.support.inputs.one)}) == 6
 
 
-def test_classes_count_alike_whatever_their_shots():
+def test_classes_have_equal_weight_for_any_shots():
   episode = jax.tree.map(lambda leaf: leaf, tasks().sample(tasks().data, jax.random.key(0)))
   support = episode.support._replace(inputs=jnp.asarray([[1.0], [5.0], [9.0], [7.0]]),
                                      targets=jnp.asarray([0, 0, 1, 1]), mask=jnp.asarray([True, True, True, False]))
@@ -83,6 +83,6 @@ def test_classes_count_alike_whatever_their_shots():
 
 
 @pytest.mark.parametrize("settings", [{"num_tasks": 1, "candidates": 4}, {"num_tasks": 5, "candidates": 4}])
-def test_what_cannot_be_is_refused(settings):
+def test_invalid_arguments_are_rejected(settings):
   with pytest.raises(ValueError, match="at least 2 tasks, and at least as many candidates"):
     diverse(tasks(), **settings)

@@ -1,4 +1,4 @@
-"""Tasks from groups of rows: whose rows, how many, in which shares, and what is padding."""
+"""Tasks from groups of rows: their rows, sizes, class shares and padding."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ COUNTS = (4, 9, 6)
 
 
 def source(classes=False):
-  """Rows [group, place]; targets are the place, or the class place % 3 == 0."""
+  """Rows [group, index]; targets are the index, or the class index % 3 == 0."""
   rows = np.asarray([[group, place] for group, count in enumerate(COUNTS) for place in range(count)], np.float32)
   targets = (rows[:, 1] % 3 == 0).astype(np.int32) if classes else rows[:, 1:] * 10
   return GroupData(rows, targets, np.asarray(COUNTS, np.int32), ("a", "b", "c"), "made up.")
@@ -26,15 +26,16 @@ def sample(tasks, count=300):
 def test_a_task_is_one_group_each_row_once_and_the_rest_is_padding():
   support, query = sample(group_tasks(source(), shots=3, queries=4))
   assert support.inputs.shape == (300, 3, 2) and query.targets.shape == (300, 4, 1)
-  met = set()
+  taken = set()
   for index in range(300):
     rows = np.concatenate([part.inputs[index][part.mask[index]] for part in (support, query)])
     group, = set(rows[:, 0])
     assert len(rows) == min(COUNTS[int(group)], 7) == len({place for _, place in rows})
     targets = np.concatenate([part.targets[index][part.mask[index]] for part in (support, query)])
     np.testing.assert_array_equal(targets[:, 0], rows[:, 1] * 10)
-    met |= {(group, place) for group, place in rows[:3]}
-  assert support.mask.all() and met == {(group, place) for group, count in enumerate(COUNTS) for place in range(count)}
+    taken |= {(group, place) for group, place in rows[:3]}
+  assert support.mask.all()
+  assert taken == {(group, place) for group, count in enumerate(COUNTS) for place in range(count)}
   drawn = support.inputs[:, 0, 0]
   assert all(70 < (drawn == group).sum() < 130 for group in range(3))
 
@@ -45,7 +46,7 @@ def test_strata_keep_their_shares():
   assert large.any() and (support.targets[large].sum(1) == 1).all()
   assert (np.where(query.mask[large], query.targets[large], 0).sum(1) == 2).all()
   loose = sample(group_tasks(source(classes=True), shots=3, queries=6), 200).support.targets.sum(1)
-  assert loose.min() == 0 and loose.max() > 1  # and without strata they do not
+  assert loose.min() == 0 and loose.max() > 1  # and without stratification they do not
 
 
 def test_inputs_may_be_any_arrays_and_are_prepared():
@@ -80,7 +81,7 @@ def test_impossible_tasks_are_refused_in_a_sentence(settings, sentence):
     group_tasks(source(), **{"shots": 2, "queries": 2, **settings})
 
 
-def test_a_test_list_takes_the_groups_in_turn():
+def test_a_test_list_cycles_through_the_groups():
   tasks = group_tasks(source(), shots=3, queries=6, in_turn=True)
   draw = jax.jit(lambda place: listed_task(tasks, tasks.data, jax.random.key(0), place))
   episodes = [draw(place) for place in range(6)]

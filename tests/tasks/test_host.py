@@ -1,4 +1,4 @@
-"""Examples that stay on the host: the same episodes as from the device, in a compiled step and over devices."""
+"""Examples on the host give the same episodes as on the device, in a compiled step and over devices."""
 
 import jax
 import numpy as np
@@ -18,13 +18,13 @@ def test_the_same_episodes_as_from_the_device(rotations):
   make = lambda on_host: class_tasks(DATA, ways=3, shots=2, queries=2, rotations=rotations, on_host=on_host)
   device, from_host = make(False), make(True)
   sizes = [leaf.size for leaf in jax.tree.leaves(from_host.data)]
-  assert max(sizes) == 5  # of it, a checksum alone is on the device
+  assert max(sizes) == 5  # only its checksum is on the device
   keys = jax.random.split(jax.random.key(0), 6)
   draw = lambda tasks: jax.jit(jax.vmap(tasks.sample, (None, 0)))(tasks.data, keys)
   jax.tree.map(np.testing.assert_array_equal, draw(device), draw(from_host))
 
 
-def test_whoever_compares_data_sees_that_examples_differ():
+def test_comparing_data_detects_different_examples():
   numbers = [host.HostExamples(DATA.examples + np.uint8(add)) for add in (0, 0, 1)]
   first, again, other = [[int(leaf) for leaf in jax.tree.leaves(each)] for each in numbers]
   assert first == again != other
@@ -56,6 +56,6 @@ def test_what_fits_is_a_share_of_the_memory(monkeypatch):
 
 
 def test_a_process_asks_its_own_devices(monkeypatch):
-  # Another process's device has no statistics to give: asking it ends the process.
+  # Devices of other processes have no statistics: requesting them ends the process.
   monkeypatch.setattr(jax, "devices", lambda: pytest.fail("asked for the devices of all processes"))
   assert host.fits_device(1)

@@ -1,4 +1,4 @@
-"""Tasks through a random lens: geometry kept, coordinates and order not."""
+"""Randomly projected tasks: geometry is preserved, coordinates and order are not."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ PIXELS, POINTS = 40, 12
 
 
 def tasks(mask=None):
-  """Returns tasks whose targets tell which of the stored points an input is: 8 in the support set, 4 in the query."""
+  """Returns tasks whose targets are the indices of the stored points: 8 in the support set, 4 in the query set."""
   stored = jnp.asarray(np.random.default_rng(0).normal(3, 2, (POINTS, 8, 5)), jnp.float32)
   mask = jnp.ones(POINTS, bool) if mask is None else mask
 
@@ -40,7 +40,7 @@ def test_inner_products_are_those_of_the_standardised_inputs():
   np.testing.assert_allclose(inputs @ inputs.T / 20_000, expected, atol=0.05)
 
 
-def test_every_task_has_its_own_lens_and_order():
+def test_every_task_has_its_own_projection_and_order():
   (one, names_one, (support, query)), (two, names_two, _) = draw(0, 6), draw(1, 6)
   assert support.inputs.shape == (8, 6) and query.inputs.shape == (4, 6)
   assert not np.allclose(one[np.argsort(names_one)], two[np.argsort(names_two)])
@@ -67,12 +67,12 @@ def test_points_are_drawn_from_both_sets():
   drawn = np.concatenate([support.targets, query.targets], axis=1)
   assert all(len(set(row)) == 5 for row in drawn)
   counts = np.stack([np.bincount(drawn[:, place], minlength=POINTS) for place in range(5)])
-  assert np.all(np.abs(counts - 500 / POINTS) < 5 * np.sqrt(500 / POINTS))  # every point anywhere alike
+  assert np.all(np.abs(counts - 500 / POINTS) < 5 * np.sqrt(500 / POINTS))  # uniform at every position
 
 
 @pytest.mark.parametrize("width, points, fault", [(0, None, "the width is 0"), (3, 1, "at least 2 points"),
                                                   (3, 13, "13 points cannot be drawn from tasks of 12")])
-def test_what_cannot_be_is_refused(width, points, fault):
+def test_invalid_arguments_are_rejected(width, points, fault):
   with pytest.raises(ValueError, match=fault):
     distribution = projected(tasks(), width, points)
     distribution.sample(distribution.data, jax.random.key(0))

@@ -16,7 +16,7 @@ GROUPS = ("g", "h", "g", "h", "g", "i", "h")
 
 
 def source(groups=GROUPS):
-  """Seven classes of six examples, [class, place]."""
+  """Seven classes of six examples, [class, index]."""
   rows = np.asarray([[number, place] for number in range(7) for place in range(6)], np.float32)
   return ClassData(rows, np.full(7, 6, np.int32), tuple("abcdefg"), "made up", groups)
 
@@ -27,7 +27,7 @@ def sample(tasks, count=300):
 
 
 def counted(part, index):
-  """Examples of each label, of one task."""
+  """Returns the examples of each label in one task."""
   return np.bincount(part.targets[index][part.mask[index]])
 
 
@@ -52,12 +52,12 @@ def test_ways_and_shots_are_drawn_from_their_ranges(balanced):
 
 def test_classes_are_of_one_group_and_small_groups_have_fewer_ways():
   support, _ = sample(ragged_tasks(source(), ways=(2, 5), shots=(1, 1), queries=1, one_group=True))
-  met = set()
+  drawn = set()
   for index in range(300):
     classes = support.inputs[index][support.mask[index], 0].astype(int)
     group, = {GROUPS[number] for number in classes}
-    met.add((group, len(classes)))
-  assert met == {("g", 2), ("g", 3), ("h", 2), ("h", 3)}  # i has one class, and is never drawn
+    drawn.add((group, len(classes)))
+  assert drawn == {("g", 2), ("g", 3), ("h", 2), ("h", 3)}  # i has one class, and is never drawn
   mixed, _ = sample(ragged_tasks(source(), ways=(2, 5), shots=(1, 1), queries=1))
   assert any(len({GROUPS[int(number)] for number in mixed.inputs[index][mixed.mask[index], 0]}) > 1
              for index in range(20))

@@ -1,4 +1,4 @@
-"""An episode is a function of data, key and place, whoever else is sampled."""
+"""An episode is a function of data, key and index only, not of the rest of the meta-batch."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Sinusoids: within the ranges of the paper, and on the curve that one amplitude and one phase make."""
+"""Sinusoids: in the ranges of the paper, with one amplitude and one phase per task."""
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ def sample(tasks, num_tasks=TASKS, seed=0):
 
 
 def recovered(episodes):
-  """Returns amplitudes, phases and the largest residual of a fit to support and query of each task together."""
+  """Returns amplitudes, phases and the largest residual of a joint fit to support and query of each task."""
   inputs, targets = (np.concatenate(parts, axis=1)[..., 0].astype(np.float64) for parts in
                      ((episodes.support.inputs, episodes.query.inputs), (episodes.support.targets,
                                                                          episodes.query.targets)))
@@ -43,7 +43,7 @@ def test_shapes(episodes):
 
 
 def uniform(values, low, high):
-  """Whether values lie in a range and fill it evenly (Kolmogorov and Smirnov's distance below 2 / sqrt(n))."""
+  """Whether values are uniform in a range (Kolmogorov-Smirnov distance below 2 / sqrt(n))."""
   ranks = (np.arange(values.size) + 0.5) / values.size
   gap = np.abs((np.sort(values) - low) / (high - low) - ranks).max()
   return values.min() >= low - 1e-3 and values.max() <= high + 1e-3 and gap < 2 / np.sqrt(values.size)
@@ -53,7 +53,7 @@ def test_support_and_query_lie_on_one_curve_drawn_as_the_paper_says(episodes):
   amplitudes, phases, residual = recovered(episodes)
   assert residual < 1e-4
   assert uniform(amplitudes, 0.1, 5.0) and uniform(phases, 0.0, np.pi)
-  assert abs(np.corrcoef(amplitudes, phases)[0, 1]) < 0.1  # drawn apart
+  assert abs(np.corrcoef(amplitudes, phases)[0, 1]) < 0.1  # sampled separately
 
 
 def test_inputs_fill_their_span_and_none_is_seen_twice(episodes):

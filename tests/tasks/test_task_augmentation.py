@@ -1,4 +1,4 @@
-"""Changes of whole tasks: what they change, how often, and what they leave alone."""
+"""Augmentation of whole tasks: what it changes, how often, and what it preserves."""
 
 import itertools
 
@@ -51,7 +51,7 @@ def test_a_share_of_the_tasks_is_mixed_class_by_class():
   np.testing.assert_array_equal(support.targets, [[0, 0, 1, 1, 2, 2]] * 400)
   assert support.mask.all() and query.mask.all()
   number = support.inputs[..., 0]
-  np.testing.assert_allclose(number[:, ::2], number[:, 1::2], atol=1e-6)  # both shots of a class, the same mixture
+  np.testing.assert_allclose(number[:, ::2], number[:, 1::2], atol=1e-6)  # the same mixture for both shots of a class
   plain = (support.inputs == np.rint(support.inputs)).all(axis=(1, 2))
   assert 0.3 < plain.mean() < 0.7
   assert (np.abs(number[~plain] - np.rint(number[~plain])) > 0.01).any(axis=1).mean() > 0.5
@@ -70,7 +70,7 @@ def test_real_targets_are_mixed_too():
 
 @pytest.mark.parametrize("stages", [1, 2])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_what_stands_in_padding_is_mixed_into_nothing(value, stages):
+def test_contents_of_padding_are_never_mixed_in(value, stages):
   both = fill_padding(regression_episodes(num_tasks=2, padding=2), value)
   either = lambda data, key: jax.tree.map(lambda leaf: leaf[jax.random.randint(key, (), 0, 2)], data)
   for part in sample(interpolated(TaskDistribution(either, both), share=0.5, stages=stages), 50):
@@ -91,7 +91,7 @@ def test_the_hardest_of_many_is_kept():
     (lambda: interpolated(TASKS, share=-1), "share of mixed tasks"),
     (lambda: interpolated(TASKS, concentration=0), "must be positive"),
     (lambda: hardest_of(TASKS, 1, None), "at least 2 tasks")])
-def test_what_cannot_be_is_refused(make, sentence):
+def test_invalid_arguments_are_rejected(make, sentence):
   with pytest.raises(ValueError, match=sentence):
     make()
 
@@ -100,7 +100,7 @@ def test_tasks_are_mixed_at_a_random_layer():
   tasks = interpolated(TASKS, share=1.0, stages=3)
   support, query = sample(tasks, 300)
   stage = support.inputs.stage
-  np.testing.assert_array_equal(stage, np.broadcast_to(stage[:, :1], stage.shape))  # one for all of a task
+  np.testing.assert_array_equal(stage, np.broadcast_to(stage[:, :1], stage.shape))  # one per task
   np.testing.assert_array_equal(stage[:, 0], query.inputs.stage[:, 0])
   assert np.abs(np.bincount(stage[:, 0]) - 100).max() < 35  # standard deviation 8
   at_input = sample(interpolated(TASKS, share=1.0), 300).support  # the same draw, mixed at once

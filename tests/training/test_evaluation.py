@@ -1,4 +1,4 @@
-"""Meta-test: the mean and its interval, over a list of episodes that nothing but its key changes."""
+"""Meta-test: the mean and its interval over a list of episodes that depends only on its key."""
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ def test_an_estimate_reads_well():
 
 def test_the_same_as_a_loop_over_episodes():
 
-  def adapt(params, examples, key):  # one that draws, so that a wrong key shows
+  def adapt(params, examples, key):  # a random one, so that a wrong key is detected
     adapted = _LEARNER.adapt(params, examples, key)
     return {**adapted, "b2": adapted["b2"] + jax.random.normal(key, (1,))}
 
@@ -64,9 +64,9 @@ def test_the_same_as_a_loop_over_episodes():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_what_stands_in_padding_changes_no_estimate(value):
+def test_contents_of_padding_change_no_estimate(value):
   episode = jax.tree.map(lambda leaf: leaf[0], regression_episodes(padding=2))
-  measures = {"total": lambda outputs, targets, mask: jnp.sum(targets)}  # one that does not look at the mask
+  measures = {"total": lambda outputs, targets, mask: jnp.sum(targets)}  # one that ignores the mask
 
   def found(value):
     tasks = TaskDistribution(lambda data, key: fill_padding(episode, data), jnp.float32(value))
@@ -95,8 +95,8 @@ def test_a_longer_list_begins_with_the_shorter():
   np.testing.assert_allclose(longer[:7], evaluate()["loss"].values, rtol=1e-5)
 
 
-def test_every_learner_meets_the_same_episodes():
-  # One that always says zero, so that its loss shows the targets it met.
+def test_every_learner_gets_the_same_episodes():
+  # One that always predicts zero, so that its loss shows the targets.
   silent = _LEARNER._replace(adapt=lambda params, examples, key: (),
                              predict=lambda params, adapted, inputs, mask: jnp.zeros((inputs.shape[0], 1)))
   first = evaluate(learner=silent)["loss"].values
@@ -119,7 +119,7 @@ def test_measures_of_a_whole_query_set_come_before_the_scores():
   np.testing.assert_allclose(found["loss"].values, evaluate()["loss"].values, rtol=1e-5)
 
 
-def test_a_list_that_is_given_is_met_in_turn():
+def test_a_given_list_is_used_in_order():
   def listed(data, key, place):
     return _TASKS.sample(data, jax.random.key(place % 2))
 

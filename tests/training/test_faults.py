@@ -1,4 +1,4 @@
-"""The first number that is none is named, wherever it is; a guarded optimizer clips and skips."""
+"""The first non-finite value is named, wherever it is; a guarded optimizer clips and skips."""
 
 import chex
 import jax
@@ -24,7 +24,7 @@ def test_nothing_wrong():
   assert jax.jit(faults.first_fault)(_checked()) == faults.FINE
 
 
-def test_the_largest_numbers_are_fine_and_no_leaf_is_looked_at():
+def test_large_finite_values_are_no_fault():
   largest = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.finfo(leaf.dtype).max), _PARAMS)
   checked = _checked(gradient=largest, params=jax.tree.map(jnp.negative, largest))
   assert jax.jit(faults.first_fault)(checked) == faults.FINE
@@ -63,7 +63,7 @@ def test_clipping_shortens_long_gradients_and_no_others():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_skipping_leaves_all_as_it_was_and_ends_after_so_many(bad):
+def test_skipping_changes_nothing_and_ends_after_the_maximum(bad):
   guarded = faults.guard(optax.adam(0.1), clip=1.0, skip=2)
   params, state = {"a": jnp.ones(2)}, guarded.init({"a": jnp.ones(2)})
   params, state = descend(guarded, {"a": jnp.ones(2)}, state, params)

@@ -1,4 +1,4 @@
-"""Training on what is read ahead: the run that it would be on the device, and the same to the bit after a break."""
+"""Training with prefetching equals training on the device, and resumes identically bit for bit."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ from tests.small_runs import stop_after
 
 @pytest.fixture
 def build(tmp_path):
-  """A recipe on a file of small images, by where these are."""
+  """A recipe on a file of small images, by their location."""
   images = np.random.default_rng(0).integers(0, 255, (90, 16, 16, 1), np.uint8)
   np.savez(tmp_path / "a.npz", inputs=images, targets=np.arange(90) % 15)
 
@@ -39,7 +39,7 @@ def build(tmp_path):
 
 @pytest.fixture
 def trained(build, tmp_path):
-  """From settings to the losses of training and the parameters after it, in a workdir of its own."""
+  """Returns a function from settings to the training losses and the final parameters, in a separate workdir."""
 
   def train(examples, name, stop_requested=lambda: False, **training):
     state = runs.train(build(examples, **training), tmp_path / name, say=str, stop_requested=stop_requested)
@@ -49,10 +49,10 @@ def trained(build, tmp_path):
 
 
 @pytest.mark.usefixtures("compiled_quickly")
-def test_a_run_that_reads_ahead_is_the_run_on_the_device(trained):
+def test_a_run_with_prefetching_is_the_run_on_the_device(trained):
   expected, _ = trained("device", "device")
   fed = trained("pipeline", "fed")
-  # The episodes are the same to the bit; another program may round what follows otherwise.
+  # The episodes are identical bit for bit; another program may round the rest differently.
   np.testing.assert_allclose(fed[0], expected, rtol=1e-3)
   with pytest.raises(Preempted):
     trained("pipeline", "broken", stop_after(1))  # within a row
@@ -60,10 +60,10 @@ def test_a_run_that_reads_ahead_is_the_run_on_the_device(trained):
   np.testing.assert_allclose(trained("pipeline", "spread", spread_state=True)[0], expected, rtol=1e-3)
 
 
-def test_what_does_not_fit_is_read_ahead(build, monkeypatch, capsys):
+def test_examples_that_do_not_fit_are_prefetched(build, monkeypatch, capsys):
   monkeypatch.setattr("experiments.images.fits_device", lambda size: False)
   built = build("auto")
-  assert built.reading is not None and "reads ahead" in capsys.readouterr().err
+  assert built.reading is not None and "prefetches" in capsys.readouterr().err
   with pytest.raises(ValueError, match="config.training.pmap=False"):
     check(build("auto", pmap=True))
 
@@ -72,12 +72,12 @@ def test_where_examples_are_is_one_of_four_words(build):
   with pytest.raises(ValueError, match="config.examples='disk' is not known"):
     build("disk")
   assert build("host").reading is None and build("auto").reading is None
-  with pytest.raises(ValueError, match="config.workers=2 processes read ahead where config.examples is pipeline"):
+  with pytest.raises(ValueError, match="config.workers=2 processes prefetch only with config.examples=pipeline"):
     build("host", 2)
   assert build("pipeline", 2).reading.workers == 2
 
 
-def test_workers_that_have_nothing_to_do_are_said(build, capsys):
+def test_unused_workers_are_reported(build, capsys):
   assert build("auto", 2).reading is None
   said = capsys.readouterr().err
   assert said.count("2 processes of config.workers are not started") == 1  # of three splits, once
@@ -86,12 +86,12 @@ def test_workers_that_have_nothing_to_do_are_said(build, capsys):
 @pytest.mark.usefixtures("compiled_quickly")  # nothing is run
 @pytest.mark.parametrize("examples, training, listed", [
     ("device", "13.6 KiB of data on each device", "4.52 KiB of data on each device"),
-    ("host", "13.5 KiB of examples stay on the host, from where each step fetches its own",
-     "4.5 KiB of examples stay on the host, from where each episode fetches its own"),
+    ("host", "13.5 KiB of examples stay on the host, where each step fetches its own",
+     "4.5 KiB of examples stay on the host, where each episode fetches its own"),
     # A task reads 2 ways of 3 images of 256 bytes; a dispatch of 2 steps 8 tasks, one for each of 8 devices.
-    ("pipeline", "13.5 KiB of examples stay on the host, which reads 3.02 KiB ahead for each dispatch and device, "
-     "in a thread", "4.5 KiB of examples stay on the host, from where each episode fetches its own")])
-def test_a_dry_run_says_where_examples_lie_and_counts_them_there(build, examples, training, listed):
+    ("pipeline", "13.5 KiB of examples stay on the host, which prefetches 3.02 KiB per dispatch and device, "
+     "in a thread", "4.5 KiB of examples stay on the host, where each episode fetches its own")])
+def test_a_dry_run_reports_where_examples_are_stored(build, examples, training, listed):
   said: list[str] = []
   found = dry_run(build(examples), say=said.append)
   assert said[-3:] == [f"{name} tasks: {words}." for name, words in (

@@ -1,4 +1,4 @@
-"""One process is a pod of one; numbers that cannot be are refused. Several: tests/launch/test_local_pod.py."""
+"""One process is a pod of one; invalid numbers are rejected. For several, see tests/launch/test_local_pod.py."""
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +9,20 @@ from metajax.training import hosts
 from metajax.training.sharding import replicate, spread, task_mesh
 
 
-def test_alone_one_writes_waits_for_nobody_and_decides_alone():
+def test_a_single_process_writes_and_decides_alone():
   assert hosts.is_writer()
-  hosts.wait("nobody else comes")
+  hosts.wait("there is no other process")
   asked = lambda: True
   assert hosts.together(asked) is asked
 
 
-@pytest.mark.parametrize("pace, talks", [(0.3, 7), (3.0, 19)])  # seconds between two questions
-def test_processes_answer_alike_and_talk_now_and_then(monkeypatch, pace, talks):
+@pytest.mark.parametrize("pace, talks", [(0.3, 7), (3.0, 19)])  # seconds between two checks
+def test_processes_agree_and_synchronise_rarely(monkeypatch, pace, talks):
   clock, said = [0.0], []
   monkeypatch.setattr(hosts.time, "monotonic", lambda: clock[0])
   monkeypatch.setattr(jax, "process_count", lambda: 2)
 
-  def allgather(ours):  # the other is three times as slow, and is told to stop before the 21st question
+  def allgather(ours):  # the other is three times as slow, and gets the stop request before the 21st check
     others = np.array([clock[0] > 19.5 * pace, 3 * ours[1]], np.float32)
     said.append(clock[0])
     return np.stack([ours, others])
@@ -37,7 +37,7 @@ def test_processes_answer_alike_and_talk_now_and_then(monkeypatch, pace, talks):
   assert len([moment for moment in said if moment < 19.5 * pace]) == talks
 
 
-def test_arrays_come_back_from_wherever_they_are():
+def test_arrays_are_fetched_from_every_sharding():
   mesh = task_mesh()
   tree = {"w": jnp.arange(64.0 * 128).reshape(64, 128), "b": jnp.float32(2), "key": jax.random.key(3)}
   placed = replicate(tree, mesh)
@@ -49,12 +49,12 @@ def test_arrays_come_back_from_wherever_they_are():
 
 
 @pytest.mark.parametrize("processes, process", [(2, 2), (4, -1), (0, 0)])
-def test_a_process_that_is_none_of_them_is_refused(processes, process):
+def test_an_invalid_process_index_is_rejected(processes, process):
   with pytest.raises(ValueError, match="they count from 0"):
     hosts.connect(hosts.Hosts("127.0.0.1:1", processes, process))
 
 
-def test_where_there_is_no_cluster_it_is_said(monkeypatch):
+def test_a_missing_cluster_is_reported(monkeypatch):
 
   def initialize():
     raise ValueError("coordinator_address should be defined.")

@@ -1,4 +1,4 @@
-"""What is read ahead makes the tasks of the compiled draw, to the bit, whatever reads it, from wherever it begins."""
+"""Prefetched tasks equal those of the compiled sampler bit for bit, for every reader and starting point."""
 
 import subprocess
 import sys
@@ -48,13 +48,13 @@ def test_the_same_episodes_as_from_the_device(kind):
   same(on_device(kind), list(meta_batches(KINDS[kind](True), KEY, **LENGTH)))
 
 
-def test_a_run_goes_on_at_any_step():
+def test_a_run_resumes_at_any_step():
   tasks = KINDS["plain"](True)
   same(on_device("plain")[2:], list(meta_batches(tasks, KEY, **LENGTH, start=2)))
   assert list(meta_batches(tasks, KEY, **LENGTH, start=3)) == []
 
 
-def test_hosts_read_each_their_places():
+def test_each_host_reads_its_share():
   parts = [read(host=host, num_hosts=2) for host in range(2)]
   same(read(), [jax.tree.map(lambda *leaves: np.concatenate(leaves), *shares) for shares in zip(*parts)])
 
@@ -77,7 +77,7 @@ def test_shapes_are_known_before_anything_is_read():
   assert jax.tree.map(tell, read_shapes(KINDS["plain"](True), 4)) == jax.tree.map(tell, read()[0])
 
 
-def test_a_task_for_which_nothing_was_read_is_no_number():
+def test_a_task_without_read_examples_is_non_finite():
   tasks = KINDS["plain"](True)
   data = Fed(tasks.data, np.int32(0), jax.tree.map(lambda leaf: leaf[None], read()[0]))
   draw = jax.jit(lambda data, key: meta_batch(fed(tasks), data, key, jnp.int32(0), jnp.arange(4, dtype=np.int32)))
@@ -88,7 +88,7 @@ def test_a_task_for_which_nothing_was_read_is_no_number():
 @pytest.mark.parametrize("settings, sentence", [
     ({"num_hosts": 3}, "4 tasks must be divided evenly"), ({"host": 1}, "of which this is 1"),
     ({"start": 4}, "start=4"), ({"reading": Reading(workers=-1)}, "0 or more workers")])
-def test_impossible_readings_are_refused_in_a_sentence(settings, sentence):
+def test_invalid_readings_are_rejected(settings, sentence):
   with pytest.raises(ValueError, match=sentence):
     read(**settings)
 
@@ -105,6 +105,6 @@ def test_tasks_chosen_by_their_examples_are_refused():
 
 
 @pytest.mark.parametrize("tasks", [sinusoids(2, 2), KINDS["plain"](False)])
-def test_tasks_that_leave_nothing_on_the_host_are_refused(tasks):
+def test_tasks_without_host_arrays_are_rejected(tasks):
   with pytest.raises(ValueError, match="one array of their data stays on the host, but 0 do"):
     read_ahead(tasks, KEY, **LENGTH)

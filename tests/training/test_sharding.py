@@ -1,4 +1,4 @@
-"""The task axis over eight pretended devices."""
+"""The task axis over eight simulated devices."""
 
 import jax
 from jax import lax
@@ -31,7 +31,7 @@ def test_every_device_runs_the_function_for_its_own_place(number):
   mesh = sharding.task_mesh(jax.devices()[:number])
 
   def places(values):
-    assert values.shape == (3,)  # the argument is whole on every device
+    assert values.shape == (3,)  # the argument is replicated on every device
     return lax.all_gather(lax.axis_index(sharding.TASKS), sharding.TASKS), lax.psum(values, sharding.TASKS)
 
   gathered, summed = jax.jit(sharding.over_tasks(places, mesh))(jnp.asarray([1.0, 2.0, 5.0]))

@@ -1,4 +1,4 @@
-"""The short path: train, evaluate and adapt as a notebook would."""
+"""The short path: train, evaluate and adapt, as in a notebook."""
 
 import jax
 from jax import export
@@ -23,12 +23,12 @@ def train(objective=OBJECTIVE, **options):
   return metajax.train(objective, optax.adam(1e-2), TASKS, **{"tasks_per_step": 8, "progress": False, **options})
 
 
-def test_training_is_a_function_of_the_seed_and_goes_on_where_it_was():
+def test_training_is_a_function_of_the_seed_and_resumes():
   whole, first = train(steps=6), train(steps=3)
   going_on = train(steps=6, state=first.state)
   jax.tree.map(np.testing.assert_array_equal, going_on.params, whole.params)
   jax.tree.map(np.testing.assert_array_equal, train(steps=6).params, whole.params)
-  assert int(first.state.step) == 3  # what it was given is not changed
+  assert int(first.state.step) == 3  # its arguments are unchanged
   other = train(steps=6, seed=1)
   assert any((a != b).any() for a, b in zip(jax.tree.leaves(other.params), jax.tree.leaves(whole.params)))
   assert whole.metrics["step"][-1] == 6 and np.isfinite(whole.metrics["d_out"]).all()
@@ -45,7 +45,7 @@ def test_progress_is_shown_and_results_print_as_intervals(capsys):
 
 
 def test_all_devices_see_one_contrast():
-  """The objective was made without an axis; eight devices must not each contrast their own two tasks."""
+  """The objective has no axis name; eight devices must not each contrast only their own two tasks."""
   assert jax.device_count() == 8
   here = jax.jit(OBJECTIVE)
   trained = train(steps=1, tasks_per_step=16)
@@ -58,7 +58,7 @@ def test_all_devices_see_one_contrast():
   np.testing.assert_allclose(trained.metrics["loss"][0], want["loss"], rtol=1e-5)
 
 
-def test_a_function_that_knows_of_no_devices_is_refused_on_several():
+def test_an_objective_without_axis_name_is_rejected_on_several_devices():
   plain = lambda params, tasks, key: OBJECTIVE(params, tasks, key)
   with pytest.raises(ValueError, match="sharded over 8 devices, but this is a plain function.*metajax.Objective"):
     train(plain, steps=1, init=LEARNER.init)
@@ -76,7 +76,7 @@ def test_an_objective_without_a_learner_needs_init():
 
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 2, "tasks_per_step": 0}, {"steps": 2.0}])
-def test_numbers_that_cannot_be_are_refused(options):
+def test_invalid_numbers_of_tasks_and_steps_are_rejected(options):
   with pytest.raises(ValueError, match="at least 1 step of 1 task|must be an integer"):
     train(**options)
 
@@ -97,6 +97,6 @@ def test_a_model_predicts_what_the_learner_does_for_one_and_for_many():
   np.testing.assert_allclose(exported.call(queries[:3]), want[:3], rtol=1e-5)
 
 
-def test_examples_that_are_not_as_many_are_refused():
+def test_inputs_and_targets_of_different_length_are_rejected():
   with pytest.raises(ValueError, match="same length, at least 1"):
     metajax.adapt(LEARNER, {}, jnp.ones((3, 1)), jnp.ones((2, 1)))

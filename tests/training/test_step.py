@@ -1,4 +1,4 @@
-"""Meta-training: it learns; devices, dispatches and interruptions change nothing; a diverged run is stopped."""
+"""Meta-training learns; devices, dispatches and interruptions change nothing; diverged runs stop."""
 
 import functools
 import json
@@ -54,7 +54,7 @@ def _objective(case, axis_name=TASKS, weight=0.1):
 
 
 class _Run:
-  """A training of one case, on so many devices."""
+  """The training of one case on a number of devices."""
 
   def __init__(self, case, *, num_devices=1, objective=None, rate=0.01):
     self.tasks, learner = _CASES[case][1](), _CASES[case][0]()[0]
@@ -72,7 +72,7 @@ class _Run:
                         key=_KEY, mesh=self.mesh)
 
   def to(self, num_steps, state=None, *, per_dispatch=2, per_row=2, hooks=(), **options):
-    """Returns the state after `num_steps` in all."""
+    """Returns the state after `num_steps` in total."""
     record = lambda step, state, metrics: self.rows.append((step, metrics))
     return fit(self.start() if state is None else state, self.tasks, self.advance, num_steps=num_steps,
                steps_per_dispatch=per_dispatch, steps_per_row=per_row, hooks=[record, *hooks], **options)
@@ -164,11 +164,11 @@ def test_steps_per_dispatch_change_nothing():
     chex.assert_trees_all_close(jax.device_get(others.params), jax.device_get(params.params), rtol=1e-5, atol=1e-6)
     for (step, metrics), (other_step, other_metrics) in zip(rows, other_rows, strict=True):
       assert step == other_step and metrics.keys() == other_metrics.keys()
-      for name in metrics:  # means over the row, of dispatches of unequal length
+      for name in metrics:  # means over the row, with dispatches of unequal length
         np.testing.assert_allclose(other_metrics[name], metrics[name], rtol=1e-5)
 
 
-def test_stopped_and_gone_on_is_bit_identical():
+def test_stopped_and_resumed_is_bit_identical():
   run = _Run("maml", num_devices=2)
   expected = run.to(12, per_row=5)
   rows = list(run.rows)
@@ -186,17 +186,17 @@ def test_stopped_and_gone_on_is_bit_identical():
     assert run.rows == rows
 
 
-def test_asked_to_stop_at_the_end_is_the_end():
+def test_a_stop_request_at_the_end_changes_nothing():
   run = _Run("maml")
   assert int(run.to(4, stop_requested=stop_after(2)).step) == 4
 
 
 def _sometimes_nan(bad_steps):
-  """Returns an objective whose gradient is NaN at some steps, which it tells by the parameter `steps`."""
+  """Returns an objective whose gradient is NaN at some steps, identified by the parameter `steps`."""
 
   def objective(params, episodes, key):
     del episodes, key
-    count = params["steps"][0]  # descends by one a step that is not skipped
+    count = params["steps"][0]  # decreases by one per step that is not skipped
     bad = jnp.isin(-count, jnp.array(bad_steps, jnp.float32))
     return count * jnp.where(bad, jnp.nan, 1.0), {"loss": -count + jnp.where(bad, jnp.nan, 0.0)}
 
@@ -211,10 +211,10 @@ def _counting_run(objective, optimizer):
 
 
 @pytest.mark.parametrize("per_dispatch", [1, 6])
-def test_the_step_and_the_leaf_are_named(per_dispatch):
+def test_the_step_and_the_leaf_of_a_fault_are_named(per_dispatch):
   run, state = _counting_run(_sometimes_nan([3]), optax.sgd(1.0))
   objective = run.objective
-  run.objective = lambda *arguments: (objective(*arguments)[0], {"loss": jnp.float32(0)})  # the gradient alone tells
+  run.objective = lambda *arguments: (objective(*arguments)[0], {"loss": jnp.float32(0)})  # only the gradient is NaN
   with pytest.raises(NonFinite, match="^gradient/steps stopped being finite at step 4;") as raised:
     run.to(12, state, per_dispatch=per_dispatch, per_row=6)
   assert raised.value.step == 4 and not run.rows
@@ -228,7 +228,7 @@ def test_a_stop_does_not_hide_a_fault():
 
 @pytest.mark.parametrize("per_dispatch", [1, 3])
 def test_skipped_updates_are_counted_and_left_out(per_dispatch):
-  # A skipped step is tried again by the next one: bad once, the objective is bad until the guard gives up.
+  # A skipped step is repeated: after the first bad step, the objective stays bad until the guard gives up.
   def objective(params, episodes, key):
     bad = jax.random.randint(key, (), 0, 3) == 0  # of the step, not of the parameters
     loss = params["steps"][0]
@@ -238,7 +238,7 @@ def test_skipped_updates_are_counted_and_left_out(per_dispatch):
   state = run.to(18, state, per_dispatch=per_dispatch, per_row=6)
   skipped = [metrics["skipped"] for _, metrics in run.rows]
   assert [step for step, _ in run.rows] == [6, 12, 18] and 0 < sum(skipped) < 18
-  assert -int(state.params["steps"][0]) == 18 - sum(skipped)  # all others were taken
+  assert -int(state.params["steps"][0]) == 18 - sum(skipped)  # all others were applied
   assert int(state.opt_state.total_notfinite) == sum(skipped)
   taken = 0
   for (_, metrics), count in zip(run.rows, skipped, strict=True):
@@ -280,12 +280,12 @@ def test_nothing_left_to_do_does_nothing():
 
 
 @pytest.mark.parametrize("broken, first", [("loss", "loss"), ("d_out", "d_out"), ("both", "d_out")])
-def test_a_number_that_is_none_stops_the_run_before_a_hook_sees_it(broken, first):
+def test_a_non_finite_value_stops_the_run_before_hooks_run(broken, first):
 
   def objective(params, episodes, key):
     del episodes, key
     loss = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
-    count = params["steps"][0]  # descends by one a step
+    count = params["steps"][0]  # decreases by one per step
     bad = jnp.where(count < -3.5, jnp.nan, 0.0)
     return loss * 0 + count, {"loss": loss + (bad if broken != "d_out" else 0.0),
                                 "d_out": bad if broken != "loss" else 0.0}
@@ -306,7 +306,7 @@ def test_a_number_that_is_none_stops_the_run_before_a_hook_sees_it(broken, first
     ({"num_tasks": 6}, "the 6 tasks of a meta-batch cannot be divided evenly among 8 devices; use a multiple of 8"),
     ({"num_tasks": 0}, "at least 1 task and 1 step, but got 0 and 1"),
     ({"num_steps": 0}, "at least 1 task and 1 step, but got 8 and 0")])
-def test_numbers_that_cannot_be(numbers, words):
+def test_invalid_numbers_are_rejected(numbers, words):
   run = _Run("maml", num_devices=8)
   with pytest.raises(ValueError, match=words):
     make_advance(run.objective, run.optimizer, run.tasks, **{"num_tasks": 8, "num_steps": 1, **numbers}, key=_KEY,
@@ -342,7 +342,7 @@ def test_the_data_are_no_constant_of_the_program():
   assert first != second
 
 
-def test_the_seed_and_the_step_are_the_only_clock():
+def test_seed_and_step_determine_everything():
   run = _Run("maml")
   slow, fast = run.start(), run.start()
   fast = fast._replace(step=fast.step + 5)

@@ -19,7 +19,7 @@ def main_measure(results: Mapping[str, Any]) -> str:
 
 
 def judge(results: Mapping[str, Any]) -> dict[str, str]:
-  """The verdict on each arm but the first: better, worse, no difference (not significant), or nothing (unknown)."""
+  """The verdict on each arm but the first: better, worse, no difference (not significant), nothing (inconclusive)."""
   reference, measure = results["reference"], main_measure(results)
   others = {name: arm["test"][measure]["difference"] for name, arm in results["arms"].items() if name != reference}
   return {name: _judge(gap, measure, len(others)) for name, gap in others.items()}
@@ -83,9 +83,9 @@ def _judge(gap: Mapping[str, Any], measure: str, num_arms: int) -> str:
 def _verdict(name: str, reference: str, measure: str, arms: Mapping[str, Any], judged: str) -> str:
   gap = arms[name]["test"][measure]["difference"]
   if judged == "nothing":
-    return (f'{name} against {reference}: nothing can be said, because only {gap["seeds"]} pair(s) of trainings did '
+    return (f'{name} against {reference}: inconclusive, because only {gap["seeds"]} pair(s) of trainings did '
             "not diverge.")
-  said = (f'{measure} {with_interval(gap["over_seeds"], sign=True)} over {gap["seeds"]} seeds, that is '
+  said = (f'{measure} {with_interval(gap["over_seeds"], sign=True)} over {gap["seeds"]} seeds, '
           f'{in_proportion(arms, name, reference, measure)}, p = {gap["p_value"]:.2g}')
-  words = "no difference that these seeds can show" if judged == "no difference" else judged
+  words = "no difference shown by these seeds" if judged == "no difference" else judged
   return f"{name} against {reference}: {words} ({said})."

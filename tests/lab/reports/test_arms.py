@@ -61,7 +61,7 @@ def test_trainings():
 
 
 def results(measure="loss", mean=-0.1, p=0.001, others=1):
-  """The results of one reference and so many arms alike."""
+  """The results of a reference and some identical arms."""
   test = {"over_seeds": {"mean": 1.0, "interval": 0.1}, "over_episodes": {"mean": 1.0, "interval": 0.2},
           "median": 0.9, "diverged": 0.25, "by_seed": [0.9, 1.1]}
   gap = {"over_seeds": {"mean": mean, "interval": 0.05}, "p_value": p,

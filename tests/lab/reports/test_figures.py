@@ -112,7 +112,7 @@ def test_image_episode_shows_all_images(tmp_path, ways, shots, queries, channels
   _saved(figure, tmp_path)
 
 
-def test_image_episode_tells_right_from_wrong(tmp_path):
+def test_image_episode_distinguishes_right_from_wrong(tmp_path):
   *sets, labels, probabilities = _episode(5, 1, 4, 3, np.uint8)
   probabilities = np.where(np.arange(4)[:, None] == 2, np.array([0.9, 0.1, 0, 0, 0]), probabilities)
   figure = image_episode(*sets, labels, probabilities)
@@ -138,7 +138,7 @@ def test_image_episode_refuses_misfits():
 
 
 @pytest.mark.parametrize("with_full", [True, False])
-def test_task_map_tells_tasks_by_colour_and_marker(tmp_path, with_full):
+def test_task_map_distinguishes_tasks_by_colour_and_marker(tmp_path, with_full):
   points = np.random.default_rng(0).normal(size=(10, 6, 2))
   figure = task_map(points, points.mean(1) if with_full else None, "Models", score=0.4567)
   axes, = figure.axes

@@ -1,4 +1,4 @@
-"""The report of a run: valid HTML that holds everything, loads nothing, and says strange words as they are."""
+"""The report of a run: valid, complete, self-contained HTML that escapes all text."""
 
 import base64
 import json
@@ -77,10 +77,10 @@ def test_a_run_without_metrics_has_no_report(tmp_path):
 def test_a_browser_shows_it_without_scrolling_sideways(workdir, tmp_path, width):
   browser = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
   if browser is None:
-    pytest.skip("the report goes UNSEEN: there is no chromium on this machine")
+    pytest.skip("the report is NOT RENDERED: there is no chromium on this machine")
   save(Figure(figsize=(14, 3)), workdir / "wide.png")
   html.write(workdir).rename(tmp_path / "report.html")
-  # A window is never as narrow as a telephone, but a frame is; the page around it measures it, without a driver.
+  # A window cannot be as narrow as a phone, but a frame can. The page around it measures it, without a driver.
   (tmp_path / "frame.html").write_text(f'''<iframe src="report.html" width={width} height=800 style="border:0"></iframe>
 <script>onload = () => {{
   const page = document.querySelector("iframe").contentDocument

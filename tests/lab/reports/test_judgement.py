@@ -1,4 +1,4 @@
-"""What numbers come to: better, worse or neither, and how they are written."""
+"""Verdicts from numbers: better, worse or neither, and the formatting of numbers."""
 
 import pytest
 
@@ -9,7 +9,8 @@ from tests.lab.reports.test_arms import results
 @pytest.mark.parametrize("measure, mean, p, others, said", [
     ("loss", -0.1, 0.001, 1, "better"), ("loss", 0.1, 0.001, 1, "worse"), ("accuracy", 0.1, 0.001, 1, "better"),
     ("accuracy", -0.1, 0.001, 1, "worse"), ("loss", -0.1, 0.2, 1, "no difference"),
-    ("loss", -0.1, 0.03, 1, "better"), ("loss", -0.1, 0.03, 3, "no difference"), ("loss", None, None, 1, "nothing")])
+    ("loss", -0.1, 0.03, 1, "better"), ("loss", -0.1, 0.03, 3, "no difference"),
+    ("loss", None, None, 1, "inconclusive")])
 def test_verdicts(measure, mean, p, others, said):
   sentences = judgement.verdicts(results(measure, mean, p, others))
   assert len(sentences) == others and all(said in sentence for sentence in sentences)
@@ -17,13 +18,13 @@ def test_verdicts(measure, mean, p, others, said):
 
 def test_a_verdict_says_how_much():
   said, = judgement.verdicts(results())
-  assert said == "arm0 against none: better (loss -0.100 ± 0.050 over 2 seeds, that is -10.0 %, p = 0.001)."
+  assert said == "arm0 against none: better (loss -0.100 ± 0.050 over 2 seeds, -10.0 %, p = 0.001)."
 
 
 def test_reaching_counts_seeds():
   rows = lambda *places: [{"loss": {"by_seed": place}} for place in places]
   swept = {"arms": {"none": rows([2, 2, 2], [1, 1, 1]), "arm": rows([3, 0.5, 1], [2, 1, None])}}
-  assert judgement.reaching(swept, "arm", "none") == 1  # the second; the third came to nothing somewhere
+  assert judgement.reaching(swept, "arm", "none") == 1  # the second; the third is inconclusive in places
 
 
 @pytest.mark.parametrize("mean, interval, words", [

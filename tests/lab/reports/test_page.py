@@ -1,4 +1,4 @@
-"""Pages: what they are made of, and that they need nothing else."""
+"""Pages: their elements, and that they are self-contained."""
 
 from html.parser import HTMLParser
 
@@ -9,7 +9,7 @@ from metajax.lab.reports import page
 
 
 class _Strict(HTMLParser):
-  """Checks that tags close in order, and collects what is within and what is asked for from elsewhere."""
+  """Checks that tags close in order, and collects the contents and all external references."""
 
   def __init__(self):
     super().__init__()

@@ -1,4 +1,4 @@
-"""Progress lines against a clock that the tests turn."""
+"""Progress lines with a clock that the tests control."""
 
 import io
 
@@ -23,7 +23,7 @@ class _Terminal(io.StringIO):
 
 
 def _lines(updates, total=2000, start=0, tasks=4):
-  """What is printed for updates (seconds since the last, step, values)."""
+  """Returns the output for updates (seconds since the last, step, values)."""
   clock, file = _Clock(), io.StringIO()
   with Progress(total, start_step=start, tasks_per_step=tasks, file=file, clock=clock) as progress:
     for seconds, step, values in updates:
@@ -32,7 +32,7 @@ def _lines(updates, total=2000, start=0, tasks=4):
   return file.getvalue().splitlines()
 
 
-def test_a_line_says_all():
+def test_a_line_has_all_values():
   values = {"d_in": 0.02, "loss": 0.41249, "d_out": 0.31, "extra": 123456.0, "accuracy": 0.87123}
   assert _lines([(1, 100, {}), (4.9, 394, values), (0.1, 400, values)])[1:] == [
     "step 400/2000  240 tasks/s  loss 0.4125  accuracy 0.8712  d_in 0.02  d_out 0.31  extra 1.235e+05  00:27 left",
@@ -109,7 +109,7 @@ def test_a_terminal_gets_a_bar(monkeypatch):
   last = text[text.rindex("100/200") - 35:]
   for part in ("━", "50%", "100/200", "8 tasks/s", "768 MiB", "00:50 left", "loss 0.4125  accuracy 0.5"):
     assert part in last
-  assert text.endswith("\x1b[?25h")  # the cursor is back
+  assert text.endswith("\x1b[?25h")  # the cursor is shown again
 
 
 def test_no_escape_codes_without_a_terminal():
@@ -117,10 +117,10 @@ def test_no_escape_codes_without_a_terminal():
 
 
 @pytest.mark.parametrize("total, start, tasks", [(0, 0, 1), (5, 6, 1), (5, -1, 1), (5, 0, 0)])
-def test_refuses_impossible_runs(total, start, tasks):
+def test_rejects_invalid_runs(total, start, tasks):
   with pytest.raises(ValueError, match="start_step between 0 and total_steps"):
     Progress(total, start_step=start, tasks_per_step=tasks, file=io.StringIO())
 
 
-def test_memory_is_that_of_something_alive():
+def test_memory_is_plausible():
   assert 2**20 < memory_in_use() < 2**40

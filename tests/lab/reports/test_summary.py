@@ -1,4 +1,4 @@
-"""The end of a run: plain lines in a file, a table on a terminal, and commands that can be copied from both."""
+"""The summary of a run: plain lines in a file, a table on a terminal, and commands that can be copied from both."""
 
 import io
 

@@ -1,5 +1,4 @@
-"""Weights & Biases, offline: what was written is in its file, a run that is gone on with is the same, and who does not
-ask for it does not need it."""
+"""Weights & Biases, offline: its file holds what was written, a resumed run keeps its id, and it is optional."""
 
 import ast
 import json
@@ -15,7 +14,7 @@ from tests.test_import_law import SOURCES
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-  """The package, forbidden to reach anything outside of a folder."""
+  """The package, restricted to a folder."""
   wandb = pytest.importorskip("wandb", reason='Weights & Biases goes UNTESTED: pip install "metajax[wandb]".')
   for name, value in (("MODE", "offline"), ("SILENT", "true"), ("CONFIG_DIR", str(tmp_path / "config")),
                       ("CACHE_DIR", str(tmp_path / "cache")), ("DATA_DIR", str(tmp_path / "data"))):
@@ -58,8 +57,8 @@ def _rows(path):
   return rows, about
 
 
-@pytest.mark.filterwarnings("ignore")  # of wandb's own making
-def test_metrics_are_in_the_file_of_a_run_that_goes_on(offline, tmp_path):
+@pytest.mark.filterwarnings("ignore")  # warnings of wandb itself
+def test_metrics_are_in_the_file_of_a_resumed_run(offline, tmp_path):
   workdir = tmp_path / "my run"
   workdir.mkdir()
   opened = weights_and_biases.opener(workdir, "project", {"seed": 3, "training": {"steps": 9}})
@@ -79,7 +78,7 @@ def test_metrics_are_in_the_file_of_a_run_that_goes_on(offline, tmp_path):
     "my run", "config", "cache", "data")]
 
 
-def test_what_is_missing_is_said(monkeypatch, tmp_path):
+def test_a_missing_package_is_reported(monkeypatch, tmp_path):
   monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
   with pytest.raises(ValueError, match=r'needs the package wandb.*pip install "metajax\[wandb\]"'):
     weights_and_biases.opener(tmp_path, "project", {})
@@ -90,7 +89,7 @@ def test_a_project_has_a_name(offline, tmp_path):
     weights_and_biases.opener(tmp_path, "", {})
 
 
-def test_nobody_imports_it_unasked():
+def test_the_package_is_imported_only_if_used():
   for name, text in SOURCES.items():
     top = [node for node in ast.parse(text).body if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert not any("wandb" in ast.unparse(node) for node in top), name

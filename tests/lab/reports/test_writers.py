@@ -1,4 +1,4 @@
-"""Metrics on disk: what a crash, a resume and a late column leave behind."""
+"""Metrics on disk after a crash, a resume and a late column."""
 
 import itertools
 import struct
