@@ -40,10 +40,14 @@ class Network(NamedTuple):
 
   independent: whether each output depends on its own input only. It does not if activations are normalised over the
   batch. Learners use it to save work; False is always safe.
+  in_training: key -> Network   the network in training, if it differs: with dropout drawn from the key, or batch
+  normalisation that updates its running averages (`network_state`). Objectives train this form; tests and predictions
+  use the network itself.
   """
   init: Callable[[PRNGKey, PyTree], Params]
   apply: Callable[[Params, PyTree, Array], Array]
   independent: bool = False
+  in_training: Callable[[PRNGKey], "Network"] | None = None
 
 
 class SequenceNetwork(NamedTuple):
@@ -75,7 +79,7 @@ class FilmNetwork(NamedTuple):
 
 
 class Learner(NamedTuple):
-  """An algorithm that learns one task from examples, `h = g(D; theta)`: five pure functions and an optional sixth.
+  """An algorithm that learns one task from examples, `h = g(D; theta)`, as pure functions.
 
   init:      (key, inputs [N, ...])                     -> params     theta, shared by all tasks
   embed:     (params, inputs [N, ...], mask [N])        -> features   task-independent, computed once per example
@@ -84,7 +88,9 @@ class Learner(NamedTuple):
   represent: (params, adapted, key)                     -> psi(h): a pytree of reals, read as one long vector
   adapt_both: (params, support, query, key)             -> adapted to the support set, adapted to support and query
 
-  `adapt_both` is optional: it gives the same results as two calls of `adapt`, at a lower cost.
+  in_training: key -> Learner                           the learner on its networks in training (`Network.in_training`)
+
+  The last two are optional. `adapt_both` gives the same results as two calls of `adapt`, at a lower cost.
 
   Within one task, an objective passes the same key to every call of `adapt` and `represent`, so that two models of the
   task differ only in their examples. The key of `represent` is the same for all tasks of a meta-batch.
@@ -95,6 +101,7 @@ class Learner(NamedTuple):
   predict: Callable[[Params, PyTree, PyTree, Array], Array]
   represent: Callable[[Params, PyTree, PRNGKey], PyTree]
   adapt_both: Callable[[Params, Examples, Examples, PRNGKey], tuple[PyTree, PyTree]] | None = None
+  in_training: Callable[[PRNGKey], "Learner"] | None = None
 
 
 # (params, tasks with leading T, key) -> (loss, metrics), all scalars

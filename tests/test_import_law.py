@@ -10,7 +10,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGES = ("metajax", "experiments", "launch", "benchmarks")
 LAYERS = (
   ("metajax.types",),
-  ("metajax.examples", "metajax.checks", "metajax.losses", "metajax.measures", "metajax.descent"),
+  ("metajax.examples", "metajax.checks", "metajax.losses", "metajax.measures", "metajax.descent",
+   "metajax.network_state"),
   ("metajax.contrast", "metajax.kernels"),
   ("metajax.networks",),
   ("metajax.learners", "metajax.objectives", "metajax.tasks"),

@@ -10,6 +10,7 @@ from experiments import learner_table
 from experiments.learner_table import Film, Parts
 from experiments.settings import choose
 from metajax import losses, networks
+from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
 from metajax.networks.film_resnet import film_resnet
 from metajax.networks.normalisation import Normalise, batch_statistics, none
@@ -65,6 +66,7 @@ def _film(config: Any, normalise: Normalise) -> Film:
               shared_mlp((_UNITS,), stages[-1] + 1))
 
 
+@trains_its_networks
 def with_features(network: Network, learner: Learner) -> Learner:
   """Returns the learner on top of a network: its inputs are the features `[N, D]`, computed once per example."""
 

@@ -7,11 +7,13 @@ import jax
 import optax
 
 from metajax.learners.identity import identity_represent
+from metajax.learners.in_training import trains_its_networks
 from metajax.learners.maml import adapt
 from metajax.learners.padding import ignore_padding
 from metajax.types import Learner, Network, PerExample
 
 
+@trains_its_networks
 def anil(body: Network, head: Network, loss: PerExample, *, optimizer: optax.GradientTransformation,
          num_steps: int = 1, first_order: bool = False) -> Learner:
   """Returns the ANIL learner.

@@ -14,6 +14,7 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 from metajax.examples import masked_mean
 from metajax.learners.class_means import check_num_classes, class_means, one_hot
+from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
 from metajax.types import Array, Examples, FilmNetwork, Learner, Network, PyTree
 
@@ -67,6 +68,7 @@ def mahalanobis_logits(head: Mahalanobis, features: Array) -> Array:
   return jnp.where(head.present[None, :], -squares / 2, jnp.full_like(squares, -1e9))
 
 
+@trains_its_networks
 def simple_cnaps(backbone: FilmNetwork, set_encoder: Network, generator: Network, *, num_classes: int,
                  represent_embedding: bool = False) -> Learner:
   """Returns the Simple CNAPS learner.
@@ -94,6 +96,7 @@ def simple_cnaps(backbone: FilmNetwork, set_encoder: Network, generator: Network
                        lambda key, features: {}, make_head, logits)
 
 
+@trains_its_networks
 def cnaps(backbone: FilmNetwork, set_encoder: Network, generator: Network, classifier: Network, *, num_classes: int,
           represent_embedding: bool = False) -> Learner:
   """Returns the CNAPs learner, whose linear classifier is generated class by class.

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 
 from metajax.learners.class_means import one_hot
 from metajax.learners.identity import identity_embed, identity_represent
+from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
 from metajax.types import Examples, Learner, Network
 
 
+@trains_its_networks
 def cnp(encoder: Network, decoder: Network, *, num_outputs: int = 1, num_classes: int | None = None) -> Learner:
   """Returns the conditional-neural-process learner, on flat inputs `[N, features]`.
 

@@ -14,10 +14,13 @@ import optax
 from metajax.descent import descend
 from metajax.examples import masked_mean
 from metajax.learners.identity import identity_embed, identity_represent
+from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
+from metajax.network_state import check_stateless
 from metajax.types import Learner, Network, PerExample
 
 
+@trains_its_networks
 def imaml(network: Network, loss: PerExample, *, strength: float, optimizer: optax.GradientTransformation,
           num_steps: int = 16, solver_steps: int = 10) -> Learner:
   """Returns the implicit MAML learner.
@@ -39,6 +42,7 @@ def imaml(network: Network, loss: PerExample, *, strength: float, optimizer: opt
 
   def adapt(params, examples, key):
     del key  # nothing is drawn
+    check_stateless(params, "implicit MAML")
 
     def slope(weights, theta, examples):
 

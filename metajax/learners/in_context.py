@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from metajax.learners.class_means import one_hot
+from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
 from metajax.types import Array, Examples, Learner, Network, Params, PRNGKey, SequenceNetwork
 
@@ -59,6 +60,7 @@ def read(network: SequenceNetwork, params: Params, inputs: Array, targets: Array
   return outputs[:2 * count:2], outputs[2 * count:]
 
 
+@trains_its_networks
 def in_context(network: SequenceNetwork, *, num_classes: int | None = None, encoder: Network | None = None,
                dummy: Callable[[PRNGKey, tuple[int, ...]], Array] = jax.random.normal) -> Learner:
   """Returns the in-context learner.

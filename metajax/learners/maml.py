@@ -15,8 +15,10 @@ from metajax.checks import check_integers
 from metajax.descent import descend
 from metajax.examples import masked_mean, union
 from metajax.learners.identity import identity_embed, identity_represent
+from metajax.learners.in_training import trains_its_networks
 from metajax.learners.mixed_mode import mixed_gradient
 from metajax.learners.padding import ignore_padding
+from metajax.network_state import check_stateless
 from metajax.types import Examples, Learner, Network, Params, PerExample
 
 
@@ -95,6 +97,8 @@ def adapt_both(apply, loss: PerExample, params: Params, support: Examples, query
 def task_gradient(apply, loss: PerExample, weights: Params, examples: Examples, mixed_mode: bool = False) -> Params:
   """Returns the gradient of the mean loss of the examples; arguments as in `adapt`."""
 
+  check_stateless(weights, "MAML")
+
   def task_loss(weights, examples):
     return masked_mean(loss(apply(weights, examples.inputs, examples.mask), examples.targets), examples.mask)
 
@@ -115,6 +119,7 @@ def _first_order_derivative(primals, tangents):
   return primals[1], tangents[0]
 
 
+@trains_its_networks
 def maml(network: Network, loss: PerExample, *, optimizer: optax.GradientTransformation, num_steps: int = 1,
          first_order: bool = False, unroll: bool = False, mixed_mode: bool = False) -> Learner:
   """Returns the MAML learner; with `first_order`, FOMAML. Arguments as in `adapt`.

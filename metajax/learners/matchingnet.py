@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from metajax.learners.class_means import check_num_classes, class_means, one_hot
+from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
 from metajax.types import Array, Examples, Learner, Network
 
@@ -69,6 +70,7 @@ def predict(memory: Memory, features: Array, temperature: float) -> Array:
   return jnp.log(probabilities + 1e-6)
 
 
+@trains_its_networks
 def matchingnet(network: Network, *, num_classes: int, temperature: float = 0.1, full_context: int = 0) -> Learner:
   """Returns the matching-network learner.
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from metajax.learners.identity import identity_embed, identity_represent
+from metajax.learners.in_training import trains_its_networks
 from metajax.learners.maml import adapt, adapt_both
 from metajax.learners.padding import ignore_padding
 from metajax.types import Learner, Network, PerExample, PyTree
@@ -37,6 +38,7 @@ def scale_by_rates(rates: PyTree, per_step: bool) -> optax.GradientTransformatio
   return optax.GradientTransformation(init, update)
 
 
+@trains_its_networks
 def metasgd(network: Network, loss: PerExample, *, initial_rate: float,
             optimizer: optax.GradientTransformation | None = None, num_steps: int = 1, per_step: bool = False,
             first_order: bool = False) -> Learner:

@@ -41,4 +41,6 @@ def with_projection(learner: Learner, *, size: int, seed: int = 0) -> Learner:
   def represent(params, adapted, key):
     return project(learner.represent(params, adapted, key), size, jax.random.key(seed))
 
-  return learner._replace(represent=represent)
+  live = learner.in_training
+  return learner._replace(represent=represent, in_training=live and (
+      lambda key: with_projection(live(key), size=size, seed=seed)))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from metajax.contrast import distances
 from metajax.learners.class_means import check_num_classes, class_means
+from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
 from metajax.types import Array, Examples, Learner, Network
 
@@ -40,6 +41,7 @@ def predict(prototypes: Prototypes, features: Array, distance: distances.Distanc
   return jnp.where(prototypes.present[None, :], logits, jnp.full_like(logits, _ABSENT))
 
 
+@trains_its_networks
 def protonet(network: Network, *, num_classes: int, distance: distances.Distance = distances.squared_euclidean,
              learned_temperature: float | None = None) -> Learner:
   """Returns the ProtoNet learner on a network that embeds inputs as `[N, D]` features.

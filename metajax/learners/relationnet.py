@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from metajax.learners.class_means import check_num_classes
+from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
 from metajax.learners.protonet import Prototypes, adapt
 from metajax.types import Learner, Network
 
 
+@trains_its_networks
 def relationnet(network: Network, relation: Network, *, num_classes: int) -> Learner:
   """Returns the relation-network learner.
 

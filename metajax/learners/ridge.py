@@ -10,6 +10,7 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 from metajax.learners.class_means import check_num_classes, one_hot
 from metajax.learners.identity import identity_represent
+from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
 from metajax.types import Array, Examples, Learner, Network
 
@@ -32,6 +33,7 @@ def solve(features: Array, targets: Array, mask: Array, penalty: Array) -> Array
   return (features.T @ cho_solve(cho_factor(gram, lower=True), targets)).astype(dtype)
 
 
+@trains_its_networks
 def ridge(network: Network, *, num_classes: int | None = None, initial_penalty: float = 1.0) -> Learner:
   """Returns the ridge learner.
 

@@ -31,25 +31,44 @@ class Conv4(nn.Module):
   weights: Weights
 
   @nn.compact
-  def __call__(self, inputs, mask):
+  def __call__(self, inputs, mask, train=False):
     x, channels, dtype = inputs, mixture.first(inputs).shape[-1], mixture.first(inputs).dtype
     vector = lambda name, start: self.param(name, start, (1, 1, 1, self.filters), dtype)
     for layer in range(4):
       kernel = self.param(f"kernel{layer}", nn.initializers.glorot_uniform(), (3, 3, channels, self.filters), dtype)
       scale = None if self.normalise is normalisation.none else vector(f"scale{layer}", nn.initializers.ones)
       bias, channels = vector(f"bias{layer}", nn.initializers.zeros), self.filters
-      x = mixture.through(x, layer, functools.partial(self._block, mask, kernel, scale, bias))
+      normalise = self._normalise(layer, train, dtype)
+      x = mixture.through(x, layer, functools.partial(self._block, mask, kernel, scale, bias, normalise))
     x = mixture.mixed(x, 4)
     x = jnp.mean(x, axis=(1, 2)) if self.average else x.reshape(x.shape[0], -1)
     return x if self.num_outputs is None else nn.Dense(self.num_outputs, param_dtype=x.dtype)(x)
 
-  def _block(self, mask, kernel, scale, bias, x):
+  def _normalise(self, layer, train, dtype):
+    """Returns how a layer normalises in training or in tests."""
+    if not isinstance(self.normalise, normalisation.running_averages):
+      return self.normalise
+    mean, variance = (self.variable("averages", f"{name}{layer}", start, (1, 1, 1, self.filters), dtype)
+                      for name, start in (("mean", jnp.zeros), ("variance", jnp.ones)))
+    if not train:
+      return lambda x, mask, values: normalisation.by(values, *(each.value.astype(x.dtype) for each in (mean, variance)))
+    keep = self.normalise.momentum
+
+    def by_batch(x, mask, values):
+      found = normalisation.statistics(x, mask)
+      for average, new in zip((mean, variance), found):
+        average.value = keep * average.value + (1 - keep) * new.astype(average.value.dtype)
+      return normalisation.by(values, *found)
+
+    return by_batch
+
+  def _block(self, mask, kernel, scale, bias, normalise, x):
     if not self.max_pool:
-      return block(convolve(x, kernel, 2), mask, self.normalise, scale, bias, False)
-    if self.weights == "shared" and self.normalise is normalisation.batch_statistics:
+      return block(convolve(x, kernel, 2), mask, normalise, scale, bias, False)
+    if self.weights == "shared" and normalise is normalisation.batch_statistics:
       whole = per_platform(_pooled_block, cpu=functools.partial(examples_last.block, epsilon=normalisation.EPSILON))
       return whole(x, mask, kernel, scale, bias)
-    return block(convolve(x, kernel), mask, self.normalise, scale, bias, True)
+    return block(convolve(x, kernel), mask, normalise, scale, bias, True)
 
 
 def block(x: Array, mask: Array, normalise: normalisation.Normalise, scale: Array | None, bias: Array, max_pool: bool
@@ -83,7 +102,8 @@ def conv4(num_outputs: int | None = None, *, filters: int = 64,
   Args:
     num_outputs: units of the linear head; None omits the head and returns the features.
     filters: channels of each block, commonly 64 or 32.
-    normalise: `normalisation.batch_statistics`, `normalisation.group(n)` or `normalisation.none`.
+    normalise: `normalisation.batch_statistics`, `normalisation.running_averages()`, `normalisation.group(n)` or
+      `normalisation.none`.
     max_pool: downsample by 2x2 max-pooling; otherwise by convolutions with stride 2.
     average: average the last activations over space instead of flattening them.
     weights: "per_task" if a learner adapts them (always correct), "shared" if all tasks share them, as in metric-based
@@ -93,5 +113,7 @@ def conv4(num_outputs: int | None = None, *, filters: int = 64,
     ValueError: for other `weights`.
   """
   check_weights(weights)
-  return from_linen(Conv4(filters, num_outputs, normalise, max_pool, average, weights),
-                    independent=normalisation.independent(normalise))
+  network = from_linen(Conv4(filters, num_outputs, normalise, max_pool, average, weights),
+                       independent=normalisation.independent(normalise))
+  averages = isinstance(normalise, normalisation.running_averages)
+  return network if averages else network._replace(in_training=None)

@@ -6,7 +6,7 @@ from typing import Any, Callable
 import jax
 import jax.numpy as jnp
 
-from metajax.networks.state import new_state, proposing
+from metajax.network_state import new_state, proposing
 from metajax.types import Array, Network, PRNGKey
 
 

@@ -6,7 +6,7 @@ from typing import Callable
 from flax import nnx
 import jax
 
-from metajax.networks.state import is_state, new_state, proposing
+from metajax.network_state import is_state, new_state, proposing
 from metajax.types import Network
 
 

@@ -4,7 +4,8 @@ Statistics are computed from `x [N, H, W, C]`. If `values [N, h, w, C]` are give
 which saves work if `values` are the pooled `x`.
 
 With `batch_statistics`, a prediction depends on the other examples in its batch: evaluation is then transductive, as in
-the published code of MAML, Reptile and ProtoNet. `group` and `none` treat examples independently.
+the published code of MAML, Reptile and ProtoNet. `group` and `none` treat examples independently. `running_averages`
+does so in tests, and normalises by the batch in training.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,17 @@ EPSILON = 1e-5
 
 def batch_statistics(x: Array, mask: Array, values: Array | None = None) -> Array:
   """Normalises each channel by its mean and variance over the examples of the batch that are not padding."""
-  return ((x if values is None else values) - _mean(x, mask)) * lax.rsqrt(_variance(x, mask) + EPSILON)
+  return by(x if values is None else values, *statistics(x, mask))
+
+
+def statistics(x: Array, mask: Array) -> tuple[Array, Array]:
+  """Returns mean and variance `[1, 1, 1, C]` of each channel over the examples of the batch that are not padding."""
+  return _mean(x, mask), _variance(x, mask)
+
+
+def by(values: Array, mean: Array, variance: Array) -> Array:
+  """Returns the values normalised by a mean and a variance of each channel."""
+  return (values - mean) * lax.rsqrt(variance + EPSILON)
 
 
 def _mean(x: Array, mask: Array) -> Array:
@@ -62,6 +73,24 @@ def none(x: Array, mask: Array, values: Array | None = None) -> Array:
   return x if values is None else values
 
 
+@dataclass(frozen=True)
+class running_averages:  # noqa: N801, as above
+  """Normalises by batch statistics in training and by their exponential running averages in tests (Ioffe & Szegedy,
+  2015).
+
+  A network keeps the averages (`network_state`); it asks this class what to do, and does not call it as a function.
+  The variance that is averaged is the biased one, as in Flax. A batch in training is the support and query set of one
+  task, or what the learner embeds at a time.
+
+  momentum: the weight of the old average.
+  """
+  momentum: float = 0.9
+
+  def __call__(self, x: Array, mask: Array, values: Array | None = None) -> Array:
+    raise ValueError("running averages are kept by a network that knows of them, such as conv4; here, use another "
+                     "normalisation, such as group(8).")
+
+
 def independent(normalise: Normalise) -> bool:
-  """Returns whether a normalisation is known to treat examples independently."""
-  return normalise is none or isinstance(normalise, group)
+  """Returns whether a normalisation is known to treat examples independently, in tests."""
+  return normalise is none or isinstance(normalise, (group, running_averages))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from metajax.network_state import is_state
 from metajax.types import Network, PyTree
 
 
@@ -18,8 +19,14 @@ def computing_in(network: Network, dtype: jnp.dtype) -> Network:
     widest = jnp.result_type(*jax.tree.leaves(params))
     return _cast(outputs, widest)
 
-  return network._replace(apply=apply)
+  live = network.in_training
+  return network._replace(apply=apply, in_training=live and (lambda key: computing_in(live(key), dtype)))
 
 
 def _cast(tree: PyTree, dtype: jnp.dtype) -> PyTree:
-  return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+  """Casts the reals of a tree, but not the running averages, which would lose their digits."""
+
+  def cast(leaf):
+    return leaf.astype(dtype) if not is_state(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+  return jax.tree.map(cast, tree, is_leaf=is_state)

@@ -17,7 +17,7 @@ from metajax.contrast import distances
 from metajax.examples import check_episodes
 from metajax.kernels.apart import apart
 from metajax.objectives.episodic import episodic, solved_loss
-from metajax.objectives.solve import solve, task_keys
+from metajax.objectives.solve import in_training, solve, task_keys
 from metajax.objectives.task_map import TaskMap, at_once
 from metajax.objectives.terms import Terms, check_terms
 from metajax.objectives.views import Views
@@ -121,16 +121,17 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
 
     def task(params, episode_and_keys):
       episode, key_adapt, key_views = episode_and_keys
-      solved = solve(learner, loss, scores, params, episode, key_adapt, whole=True)
+      live = in_training(learner, key_adapt)
+      solved = solve(live, loss, scores, params, episode, key_adapt, whole=True)
 
       def psi(adapted):
-        return learner.represent(params, adapted, keys.represent)
+        return live.represent(params, adapted, keys.represent)
 
       if views is None:
         parts = jax.tree.map(lambda leaf: leaf[None], psi(solved.adapted))
       else:
         subsets = views(key_views, solved.support, solved.query)
-        parts = jax.vmap(lambda subset: psi(learner.adapt(params, subset, key_adapt)))(subsets)
+        parts = jax.vmap(lambda subset: psi(live.adapt(params, subset, key_adapt)))(subsets)
       return *solved_loss(terms, params, solved, key_adapt), psi(solved.whole), parts
 
     if weight == 0:

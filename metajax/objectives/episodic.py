@@ -8,7 +8,7 @@ from typing import Mapping
 import jax
 
 from metajax.examples import check_episodes
-from metajax.objectives.solve import Solved, solve, task_keys
+from metajax.objectives.solve import Solved, in_training, solve, task_keys
 from metajax.objectives.task_map import TaskMap, at_once
 from metajax.objectives.terms import Terms, check_terms
 from metajax.types import Array, Learner, Metrics, Objective, Params, PerExample, PRNGKey
@@ -42,7 +42,8 @@ def episodic(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample
 
     def task(params, episode_and_key):
       episode, key_adapt = episode_and_key
-      return solved_loss(terms, params, solve(learner, loss, scores, params, episode, key_adapt), key_adapt)
+      solved = solve(in_training(learner, key_adapt), loss, scores, params, episode, key_adapt)
+      return solved_loss(terms, params, solved, key_adapt)
 
     mean_loss, metrics = task_map.mean(task, params, (episodes, keys.adapt))
     return mean_loss, {"loss": mean_loss, **metrics}

@@ -15,7 +15,7 @@ import optax
 from metajax.contrast import distances
 from metajax.examples import check_episodes
 from metajax.objectives.conml import Contrast, add_contrast
-from metajax.objectives.solve import solve, task_keys
+from metajax.objectives.solve import in_training, solve, task_keys
 from metajax.objectives.task_map import TaskMap, at_once
 from metajax.types import Learner, Objective, PerExample
 
@@ -53,7 +53,7 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
 
     def task(params, episode_and_key):
       episode, key_adapt = episode_and_key
-      solved = solve(learner, loss, scores, params, episode, key_adapt, whole=True)
+      solved = solve(in_training(learner, key_adapt), loss, scores, params, episode, key_adapt, whole=True)
       ours, theirs = str(jax.tree.structure(params)), str(jax.tree.structure(solved.whole))
       if ours != theirs:
         raise ValueError("Reptile moves the parameters towards the adapted weights, so the two must have one "

@@ -7,7 +7,10 @@ from jax import lax
 import jax.numpy as jnp
 
 from metajax.examples import masked_mean, union, zero_padding
+from metajax.kernels.one_after_another import one_after_another
 from metajax.types import Array, Episode, Examples, Learner, Params, PerExample, PRNGKey, PyTree
+
+_IN_TRAINING = 0  # folded into the key of a task's `adapt`
 
 
 class Solved(NamedTuple):
@@ -36,17 +39,23 @@ def solve(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], 
   model_of_all = None
   if whole and learner.adapt_both is not None:
     adapted, model_of_all = learner.adapt_both(params, support, query, key)
+    outputs = learner.predict(params, adapted, query.inputs, query.mask)
   else:
     adapted = learner.adapt(params, support, key)
+    outputs = learner.predict(params, adapted, query.inputs, query.mask)
     if whole:
-      model_of_all = learner.adapt(params, features, key)
-  outputs = learner.predict(params, adapted, query.inputs, query.mask)
+      model_of_all = learner.adapt(params, one_after_another((adapted, outputs), features), key)
 
   def mean(measure):
     return masked_mean(measure(outputs, query.targets), query.mask)
 
   return Solved(support, query, adapted, outputs, mean(loss), {name: mean(score) for name, score in scores.items()},
                 model_of_all)
+
+
+def in_training(learner: Learner, key: PRNGKey) -> Learner:
+  """Returns the learner as a training step uses it for one task: with dropout, for instance (`Learner.in_training`)."""
+  return learner if learner.in_training is None else learner.in_training(jax.random.fold_in(key, _IN_TRAINING))
 
 
 class TaskKeys(NamedTuple):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metajax.networks.state import State, is_state
+from metajax.network_state import State, is_state
 from metajax.types import Params, PyTree
 
 
@@ -25,7 +25,7 @@ def keeping_averages(optimizer: optax.GradientTransformation) -> optax.GradientT
   def update(gradient, opt_state, params=None):
     updates, opt_state = optimizer.update(weights(gradient), opt_state, weights(params))
     nodes, structure = jax.tree.flatten(gradient, is_leaf=is_state)
-    descended = jax.tree.leaves(updates, is_leaf=lambda node: node is None)
+    descended = structure.flatten_up_to(updates)
     return structure.unflatten(
         _replaced(node) if is_state(node) else new for node, new in zip(nodes, descended, strict=True)), opt_state
 

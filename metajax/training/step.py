@@ -16,6 +16,7 @@ from metajax.checks import check_integers
 from metajax.descent import descend
 from metajax.estimators import differentiate
 from metajax.tasks.sampling import meta_batch
+from metajax.training.averages import keeping_averages, weights
 from metajax.training.faults import Checked, first_fault, was_skipped
 from metajax.training.sharding import Mapping as DeviceMapping
 from metajax.training.sharding import TASKS
@@ -64,7 +65,7 @@ def init_state(learner: Learner | Callable[[PRNGKey, PyTree], Params], optimizer
     if isinstance(objective, Estimator):
       batch = meta_batch(tasks, data, key_task, jnp.int32(0), jnp.arange(num_tasks, dtype=jnp.int32))
       carry = objective.init(params, batch, jax.random.fold_in(key_params, 1))
-    return TrainState(jnp.int32(0), params, optimizer.init(params), carry)
+    return TrainState(jnp.int32(0), params, keeping_averages(optimizer).init(params), carry)
 
   return jax.jit(init)(tasks.data)
 
@@ -202,6 +203,6 @@ def _estimate(estimator: Estimator, params: Params, carry: PyTree, step: Array, 
 
 def _descend(optimizer: optax.GradientTransformation, state: TrainState, gradient: Params, carry: PyTree,
              metrics: Metrics) -> tuple[TrainState, Checked]:
-  params, opt_state = descend(optimizer, gradient, state.opt_state, state.params)
-  checked = Checked(metrics, gradient, optax.tree.norm(gradient), opt_state, params)
+  params, opt_state = descend(keeping_averages(optimizer), gradient, state.opt_state, state.params)
+  checked = Checked(metrics, gradient, optax.tree.norm(weights(gradient)), opt_state, params)
   return TrainState(state.step + 1, params, opt_state, carry), checked

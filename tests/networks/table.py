@@ -51,6 +51,7 @@ NETWORKS = {
   "strided": (SMALL_CONV4(3, max_pool=False, average=True), (9, 9, 2)),
   "shared": (SMALL_CONV4(3, weights="shared"), (16, 16, 1)),
   "shared mlp": (mlp((5, 3), 2, weights="shared"), (6,)),
+  "averaging": (SMALL_CONV4(3, normalise=normalisation.running_averages()), (16, 16, 1)),
   "headless": (SMALL_CONV4(normalise=normalisation.group(2)), (16, 16, 1)),
   "film_resnet": (modulated((4, 6), normalise=normalisation.group(2)), (8, 8, 2)),
   "transformer": (sequence(lambda n: jnp.ones((n, n), bool), **_SIZES), (3,)),

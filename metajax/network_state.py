@@ -70,8 +70,10 @@ def _forward(outputs, state, values):
 
 def _backward(kept, cotangent):
   old, new = kept
-  change = State(jax.tree.map(lambda a, b: a - b.astype(a.dtype), old, new), jnp.ones((), jnp.float32))
-  return cotangent, change, jax.tree.map(jnp.zeros_like, new)
+  moved = jax.tree.map(lambda a, b: a - b.astype(a.dtype), old, new)
+  # One, computed from the proposal: `vmap` sums over tasks what differs between them, and would not sum a constant.
+  one = jnp.where(jnp.isnan(jax.tree.leaves(moved)[0].ravel()[0]), jnp.float32(1), jnp.float32(1))
+  return cotangent, State(moved, one), jax.tree.map(jnp.zeros_like, new)
 
 
 proposing.defvjp(_forward, _backward)
