@@ -96,7 +96,8 @@ def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Rec
       pictures=image_pictures(tested, test, ways=config.ways, shots=config.shots),
       notes=f"{test.source} {config.ways}-way {config.shots}-shot, {steps}{said}.",
       models=Models(*whole_tasks(test, config.ways), make_distance(config.contrast)),
-      reading=train.reading)
+      reading=train.reading,
+      transductive=config.norm == "batch")
 
 
 def _check(config: Config) -> Row:

@@ -65,4 +65,5 @@ def build(config: Config) -> Recipe:
       training=config.training, test=config.test, seed=config.seed,
       pictures=image_pictures(learner, test, ways=config.ways, shots=config.shots),
       notes=f"{test.source} {config.ways}-way {config.shots}-shot, {said}.",
-      models=Models(*whole_tasks(test, config.ways), make_distance(config.contrast)), reading=train.reading)
+      models=Models(*whole_tasks(test, config.ways), make_distance(config.contrast)), reading=train.reading,
+      transductive=config.norm == "batch")

@@ -72,4 +72,5 @@ class Recipe(NamedTuple):
   notes: str  # stated with every result: the source of the data, the kind of normalisation
   measures: Mapping[str, PerSet] = {}  # measures of whole query sets; arms are compared by the first
   models: Models | None = None  # None if representations are not compared
+  transductive: bool = False  # whether predictions depend on the other queries: tests then also ask one at a time
   reading: Reading | None = None  # how to read examples on the host ahead of training; None: each step fetches its own

@@ -143,7 +143,7 @@ def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "te
   mesh = task_mesh()
   evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.test_tasks,
                            num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed), mesh=mesh,
-                           measures=recipe.measures)
+                           measures=recipe.measures, one_at_a_time=recipe.transductive)
   results = evaluate(replicate(to_host(params), mesh))
   if not is_writer():
     return results

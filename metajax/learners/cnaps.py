@@ -10,9 +10,9 @@ from typing import Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_factor, cho_solve
 
 from metajax.examples import masked_mean
+from metajax.learners import positive_definite
 from metajax.learners.class_means import check_num_classes, class_means, one_hot
 from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
@@ -57,7 +57,7 @@ def mahalanobis(examples: Examples, num_classes: int) -> Mahalanobis:
   own = jax.vmap(covariance, in_axes=1)(members)
   eye = jnp.eye(size, dtype=features.dtype)[None]
   blended = blend * own + (1 - blend) * covariance(examples.mask.astype(features.dtype))[None] + eye
-  invert = lambda matrix: cho_solve(cho_factor(matrix, lower=True), eye[0])
+  invert = lambda matrix: positive_definite.solve(matrix, eye[0])
   return Mahalanobis(means.astype(dtype), jax.vmap(invert)(blended).astype(dtype), present)
 
 

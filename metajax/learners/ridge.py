@@ -6,8 +6,8 @@ eqs. 4-6: `W = X^T (X X^T + lambda I)^-1 Y`, with lambda, and the scale and bias
 """
 
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_factor, cho_solve
 
+from metajax.learners import positive_definite
 from metajax.learners.class_means import check_num_classes, one_hot
 from metajax.learners.identity import identity_represent
 from metajax.learners.in_training import trains_its_networks
@@ -30,7 +30,7 @@ def solve(features: Array, targets: Array, mask: Array, penalty: Array) -> Array
   targets = jnp.where(mask[:, None], targets, jnp.zeros_like(targets)).astype(wide)
   # Rows of padding are zero: they add only a diagonal entry to the system, and nothing to the weights.
   gram = features @ features.T + penalty.astype(wide) * jnp.eye(features.shape[0], dtype=wide)
-  return (features.T @ cho_solve(cho_factor(gram, lower=True), targets)).astype(dtype)
+  return (features.T @ positive_definite.solve(gram, targets)).astype(dtype)
 
 
 @trains_its_networks

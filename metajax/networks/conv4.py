@@ -51,7 +51,8 @@ class Conv4(nn.Module):
     mean, variance = (self.variable("averages", f"{name}{layer}", start, (1, 1, 1, self.filters), dtype)
                       for name, start in (("mean", jnp.zeros), ("variance", jnp.ones)))
     if not train:
-      return lambda x, mask, values: normalisation.by(values, *(each.value.astype(x.dtype) for each in (mean, variance)))
+      kept = mean.value, variance.value
+      return lambda x, mask, values: normalisation.by(values, *(each.astype(x.dtype) for each in kept))
     keep = self.normalise.momentum
 
     def by_batch(x, mask, values):

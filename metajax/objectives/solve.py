@@ -53,6 +53,19 @@ def solve(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], 
                 model_of_all)
 
 
+def predict_alone(learner: Learner, params: Params, episode: Episode, key: PRNGKey) -> Array:
+  """Returns predictions `[Q, ...]` of a model that sees the support set first, and then each query by itself."""
+  support, query = map(zero_padding, episode)
+  features = support._replace(inputs=learner.embed(params, support.inputs, support.mask))
+  adapted = learner.adapt(params, features, key)
+
+  def predict(one, kept):
+    queries, mask = jax.tree.map(lambda leaf: leaf[None], one), kept[None]
+    return learner.predict(params, adapted, learner.embed(params, queries, mask), mask)[0]
+
+  return jax.vmap(predict)(query.inputs, query.mask)
+
+
 def in_training(learner: Learner, key: PRNGKey) -> Learner:
   """Returns the learner as a training step uses it for one task: with dropout, for instance (`Learner.in_training`)."""
   return learner if learner.in_training is None else learner.in_training(jax.random.fold_in(key, _IN_TRAINING))

@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 import numpy as np
 
 from metajax.checks import check_integers
-from metajax.objectives.solve import solve
+from metajax.examples import masked_mean
+from metajax.objectives.solve import predict_alone, solve
 from metajax.tasks.sampling import listed_task
 from metajax.training.hosts import wait
 from metajax.training.sharding import TASKS, over_tasks, replicate
@@ -35,7 +36,8 @@ class Estimate(NamedTuple):
 
 def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], tasks: TaskDistribution, *,
                   num_episodes: int, key: PRNGKey, chunk: int = 32, mesh: Mesh | None = None,
-                  measures: Mapping[str, PerSet] | None = None) -> Callable[[Params], dict[str, Estimate]]:
+                  measures: Mapping[str, PerSet] | None = None, one_at_a_time: bool = False
+                  ) -> Callable[[Params], dict[str, Estimate]]:
   """Returns a function from parameters to an `Estimate` of the loss and of each score.
 
   Args:
@@ -48,6 +50,8 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
     chunk: the number of episodes solved at once.
     mesh: the devices of all processes, each of which solves a shard of the list; the parameters must be replicated.
     measures: measures of the whole query set, reported before the scores.
+    one_at_a_time: also report the loss and the scores, as `<name>_one_at_a_time`, of a model that is given the support
+      set first, and then each query alone. They differ where predictions depend on the other queries (transductive).
 
   Raises:
     ValueError: for fewer than 2 episodes, which give no interval.
@@ -68,7 +72,13 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
       solved = solve(learner, loss, scores, params, episode, jax.random.fold_in(key_adapt, index))
       query = solved.query
       whole = {name: measure(solved.outputs, query.targets, query.mask) for name, measure in measures.items()}
-      return {"loss": solved.loss, **whole, **solved.scores}
+      return {"loss": solved.loss, **whole, **solved.scores,
+              **(alone(params, episode, jax.random.fold_in(key_adapt, index)) if one_at_a_time else {})}
+
+    def alone(params, episode, key):
+      outputs, query = predict_alone(learner, params, episode, key), episode.query
+      return {f"{name}_one_at_a_time": masked_mean(measure(outputs, query.targets), query.mask)
+              for name, measure in {"loss": loss, **scores}.items()}
 
     indices = first + jnp.arange(per_device, dtype=jnp.int32)
     found = lax.map(one, indices, batch_size=min(chunk, per_device))
@@ -85,7 +95,9 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
       if mesh:
         wait("compiled")
     found = jax.device_get(compiled[0](params, data))  # jax sorts the names
-    return {name: estimate(found[name][:num_episodes]) for name in ("loss", *measures, *scores)}
+    names = ["loss", *measures, *scores]
+    names += [f"{name}_one_at_a_time" for name in ("loss", *scores) if one_at_a_time]
+    return {name: estimate(found[name][:num_episodes]) for name in names}
 
   return evaluate
 
