@@ -14,6 +14,7 @@ from metajax.data import glyphs, omniglot
 from metajax.lab import pictures
 from metajax.lab.cost import words
 from metajax.objectives import views
+from metajax.serving.inputs import Raw
 from metajax.tasks.augmentation import augmented, crop, flip, jitter
 from metajax.tasks.class_data import ClassData
 from metajax.tasks.classes import class_tasks
@@ -22,6 +23,8 @@ from metajax.tasks.ragged import ragged_tasks
 from metajax.training.hosts import is_writer
 from metajax.training.pipeline import Reading
 from metajax.types import Learner, Params, PRNGKey, TaskDistribution
+
+DRAWINGS = ("omniglot", "glyphs", "omniglot-vinyals", "omniglot-lake", "auto")  # data with ink 255 on paper 0
 
 
 class Tasks(NamedTuple):
@@ -35,6 +38,10 @@ class Tasks(NamedTuple):
   reading: Reading | None = None
   unequal: Callable[..., TaskDistribution] | None = None  # instead of `class_tasks`
   plugged: Callable[[TaskDistribution], TaskDistribution] | None = None  # the last transformation of the tasks
+
+  def raw(self, data: str) -> Raw:
+    """Returns what the images are before they become inputs; `data` is the name of the data set."""
+    return Raw(image=tuple(self.data.examples.shape[1:]), ink=data in DRAWINGS)
 
   @property
   def source(self) -> str:

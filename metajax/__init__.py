@@ -1,6 +1,7 @@
 """metajax: meta-training in JAX, with ConML.
 
   train, evaluate, adapt   the short path: meta-train a learner, test it, use it
+  load                     a finished run as a model that predicts, without its data set
   Examples, Episode        a labelled set; a task, split into support and query
   Network                  a network as two pure functions, whatever library it was written with
   Learner                  an algorithm that learns one task, as five pure functions
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
   from metajax import training as training
   from metajax import types as types
   from metajax.contrast import distances as distances
+  from metajax.serving.model import load as load
   from metajax.training import evaluation as evaluation
   from metajax.training.short import adapt as adapt
   from metajax.training.short import evaluate as evaluate
@@ -46,8 +48,8 @@ if TYPE_CHECKING:
   from metajax.types import Objective as Objective
   from metajax.types import TaskDistribution as TaskDistribution
 
-__all__ = ["adapt", "contrast", "distances", "evaluate", "evaluation", "examples", "learners", "losses", "networks",
-           "objectives", "tasks", "train", "training", "types", "Episode", "Examples", "Learner", "Network",
+__all__ = ["adapt", "contrast", "distances", "evaluate", "evaluation", "examples", "learners", "load", "losses",
+           "networks", "objectives", "tasks", "train", "training", "types", "Episode", "Examples", "Learner", "Network",
            "Objective", "TaskDistribution"]
 
 # Names that are not direct submodules of this package, and where to find them.
@@ -55,7 +57,7 @@ _ELSEWHERE = {
     "distances": "metajax.contrast.distances", "evaluation": "metajax.training.evaluation",
     "adapt": "metajax.training.short:adapt", "evaluate": "metajax.training.short:evaluate",
     "train": "metajax.training.short:train", "Episode": "metajax.types:Episode",
-    "Examples": "metajax.types:Examples", "Learner": "metajax.types:Learner",
+    "Examples": "metajax.types:Examples", "load": "metajax.serving.model:load", "Learner": "metajax.types:Learner",
     "Network": "metajax.types:Network", "Objective": "metajax.types:Objective",
     "TaskDistribution": "metajax.types:TaskDistribution"}
 

@@ -17,7 +17,7 @@ LAYERS = (
   ("metajax.learners", "metajax.objectives", "metajax.tasks"),
   ("metajax.estimators",),
   ("metajax.data",),
-  ("metajax.training",),
+  ("metajax.training", "metajax.serving"),
   ("metajax.lab",),
   ("experiments",),
   ("launch",),

@@ -97,7 +97,7 @@ def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Rec
       notes=f"{test.source} {config.ways}-way {config.shots}-shot, {steps}{said}.",
       models=Models(*whole_tasks(test, config.ways), make_distance(config.contrast)),
       reading=train.reading,
-      transductive=config.norm == "batch")
+      transductive=config.norm == "batch", raw=test.raw(config.data))
 
 
 def _check(config: Config) -> Row:

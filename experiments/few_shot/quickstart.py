@@ -66,4 +66,4 @@ def build(config: Config) -> Recipe:
       pictures=image_pictures(learner, test, ways=config.ways, shots=config.shots),
       notes=f"{test.source} {config.ways}-way {config.shots}-shot, {said}.",
       models=Models(*whole_tasks(test, config.ways), make_distance(config.contrast)), reading=train.reading,
-      transductive=config.norm == "batch")
+      transductive=config.norm == "batch", raw=test.raw(config.data))

@@ -15,7 +15,7 @@ from typing import Any, Callable, Protocol
 
 from flax.linen.dtypes import promote_dtype
 import jax
-from jax import lax
+from jax import export, lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 import jax.numpy as jnp
@@ -48,6 +48,8 @@ def product(family: Family, inputs: Array, weights: Array) -> Array:
   devices share becomes varying where the other is, as for any operation of jax: its gradient is summed over them.
   """
   inputs, weights = _alike(*promote_dtype(inputs, weights, inexact=False))
+  if any(export.is_symbolic_dim(size) for each in (inputs, weights) for size in each.shape):
+    return family.plain(inputs, weights)  # `jax.export` for any number of examples: CPU forms need to know it
   return _bind(family, "outputs", 0, inputs, weights)
 
 

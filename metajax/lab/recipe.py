@@ -9,6 +9,7 @@ import optax
 
 from metajax.contrast.distances import Distance
 from metajax.objectives.views import Views
+from metajax.serving.inputs import Raw
 from metajax.training.pipeline import Reading
 from metajax.types import Estimator, Learner, Objective, Params, PerExample, PerSet, PRNGKey, TaskDistribution
 
@@ -73,4 +74,5 @@ class Recipe(NamedTuple):
   measures: Mapping[str, PerSet] = {}  # measures of whole query sets; arms are compared by the first
   models: Models | None = None  # None if representations are not compared
   transductive: bool = False  # whether predictions depend on the other queries: tests then also ask one at a time
+  raw: Raw = Raw()  # what inputs and targets are before they become those of the learner, for use after training
   reading: Reading | None = None  # how to read examples on the host ahead of training; None: each step fetches its own

@@ -20,6 +20,7 @@ from typing import Any, Callable, Sequence
 
 import jax
 
+from metajax import serving
 from metajax.lab import session as session_lib
 from metajax.lab.checkpoints import Checkpoints, Keep
 from metajax.lab.preemption import Preempted
@@ -66,6 +67,7 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
   if not is_writer():
     return results
   params = jax.device_put(to_host(state.params), jax.local_devices()[0])  # they may be on all devices of a mesh
+  store(recipe, params, workdir, say=say)
   figures = {"curves.png": learning_curves(read_csv(workdir / "metrics.csv")),
              **recipe.pictures(params, jax.random.key(recipe.test.seed))}
   for name, figure in figures.items():
@@ -155,6 +157,20 @@ def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "te
   say(f"Test on {recipe.test.episodes} episodes (mean ± 95 % interval): "
       + ", ".join(f"{key} {value}" for key, value in results.items()) + f"\n  {recipe.notes}")
   return results
+
+
+def store(recipe: Recipe, params: Params, workdir: Path | str, *, say: Callable[[str], Any] = print) -> None:
+  """Writes the trained model to `model.zip`, or says why that cannot be done; the run does not depend on it."""
+  episode = jax.eval_shape(recipe.test_tasks.sample, recipe.test_tasks.data, jax.random.key(0))
+  # A learner may accept as many examples as it has positions. Support and query together are learned from, too.
+  for most in (0, len(episode.support.mask) + len(episode.query.mask)):
+    try:
+      serving.write(Path(workdir) / serving.FILE, recipe.test_learner, params, episode.support, raw=recipe.raw,
+                    most=most, notes=recipe.notes)
+      return
+    except ValueError as error:
+      reason = error
+  say(f"No model.zip was written, without which metajax.load cannot open this run: {reason}")
 
 
 def restore(recipe: Recipe, workdir: Path | str) -> TrainState:

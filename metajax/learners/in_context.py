@@ -39,7 +39,7 @@ def read(network: SequenceNetwork, params: Params, inputs: Array, targets: Array
   """
   count, width = inputs.shape
   # All queries share one position, the one after the prompt.
-  needed = 2 * count + min(queries.shape[0], 1)
+  needed = 2 * count + (1 if queries.shape[0] != 0 else 0)
   if network.max_tokens is not None and needed > network.max_tokens:
     raise ValueError(f"a prompt of {count} examples with {queries.shape[0]} queries after it takes {needed} positions, "
                      f"but the network has max_tokens={network.max_tokens}; give it a larger max_tokens or fewer "

@@ -1,0 +1,101 @@
+"""From inputs and labels as people have them to those that a learner was trained on."""
+
+from typing import Any, NamedTuple, Sequence
+
+import numpy as np
+
+
+class Raw(NamedTuple):
+  """What the inputs and targets of a run were before they became those of its learner.
+
+  image: height, width and channels of images; () for vectors. Images are uint8, divided by 255
+  ink: whether images are drawings with ink 255 on paper 0; files, which are dark on white, are inverted
+  centre, scale: of vectors, `(x - centre) / scale`; () for none
+  target_centre, target_scale: of real targets, likewise
+  columns: the names of the entries of a vector, for messages
+  """
+  image: tuple[int, ...] = ()
+  ink: bool = False
+  centre: tuple[float, ...] = ()
+  scale: tuple[float, ...] = ()
+  target_centre: float = 0.0
+  target_scale: float = 1.0
+  columns: tuple[str, ...] = ()
+
+
+def prepared(raw: Raw, shape: tuple[int, ...], given: Any) -> tuple[np.ndarray, bool]:
+  """Returns inputs `[N, *shape]` in float32 for a learner, and whether a single one without the axis N was given.
+
+  Images may be uint8 in [0, 255] or reals in [0, 1], `[N, H, W, C]`, `[N, H, W]` or one of them; other sizes are
+  cropped and resized as the readers of image files do. Vectors are `[N, D]` or `[D]`.
+
+  Raises:
+    ValueError: for another shape, values out of range or non-finite values.
+  """
+  array = np.asarray(given)
+  if array.dtype == object or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+    raise ValueError(f"inputs must be one array of numbers, but they are {array.dtype} of shape {list(array.shape)}.")
+  if not np.isfinite(array).all():
+    raise ValueError("inputs must be finite, but some are NaN or infinite; fill or remove them.")
+  if raw.image:
+    return _images(raw.image, array)
+  one = array.ndim == len(shape)
+  array = array[None] if one else array
+  if array.shape[1:] != shape:
+    named = f" ({', '.join(raw.columns)})" if raw.columns else ""
+    raise ValueError(f"inputs must be [N, {', '.join(map(str, shape))}]{named}, or one of them, but they are "
+                     f"{list(np.shape(given))}.")
+  wide = array.astype(np.float64)
+  if raw.scale:
+    wide = (wide - np.asarray(raw.centre)) / np.asarray(raw.scale)
+  elif array.dtype == np.uint8:
+    wide = wide / 255
+  return wide.astype(np.float32), one
+
+
+def _images(image: tuple[int, ...], array: np.ndarray) -> tuple[np.ndarray, bool]:
+  height, width, channels = image
+  plain = array.ndim >= 2 and array.shape[-1] not in (1, 3, 4) or array.shape[-2:] == (height, width)
+  array = array[..., None] if plain else array
+  if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
+    raise ValueError(f"images must be [N, height, width, 1 or 3], or one of them, but they are {list(array.shape)}; "
+                     f"the model was trained on [{height}, {width}, {channels}].")
+  one = array.ndim == 3
+  array = array[None] if one else array
+  if array.dtype != np.uint8:
+    if array.size and (array.min() < 0 or array.max() > 1):
+      raise ValueError("images must be uint8 in [0, 255] or reals in [0, 1], but they are "
+                       f"{array.dtype} from {array.min():.4g} to {array.max():.4g}; convert them.")
+    if array.shape[1:] == image:
+      return array.astype(np.float32), one
+    array = np.round(array.astype(np.float64) * 255).astype(np.uint8)
+  if array.shape[1:] != image:
+    array = np.stack([_fitted(each, height, width, channels) for each in array]) if len(array) else np.zeros(
+        (0, *image), np.uint8)
+  return array.astype(np.float32) / 255, one
+
+
+def _fitted(array: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:
+  """Returns one image, centre-cropped, resized and converted as `data.folders` does."""
+  from PIL import Image, ImageOps  # pylint: disable=import-outside-toplevel
+  image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).convert("L" if channels == 1 else "RGB")
+  if image.size != (width, height):
+    image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+  return np.asarray(image).reshape(height, width, channels)
+
+
+def classes_of(labels: Any, most: int) -> tuple[np.ndarray, list[Any]]:
+  """Returns labels `[N]` of any kind as integers, and the labels in order of appearance.
+
+  Raises:
+    ValueError: if they are not `[N]`, or there are more than `most`.
+  """
+  array = np.asarray(labels)
+  if array.ndim != 1:
+    raise ValueError(f"labels must be [N], one per example, but they are {list(array.shape)}.")
+  names: Sequence[Any] = list(dict.fromkeys(array.tolist()))
+  if len(names) > most:
+    raise ValueError(f"the model learns tasks of up to {most} classes, but there are {len(names)} labels: "
+                     f"{', '.join(map(str, names[:10]))}; train with as many ways (config.ways={len(names)}).")
+  index = {name: number for number, name in enumerate(names)}
+  return np.asarray([index[name] for name in array.tolist()], np.int32), list(names)
