@@ -2,4 +2,4 @@
 
 from metajax.checks import check_installed
 
-check_installed("lab", "grain", "matplotlib", "rich", "scipy", "sklearn", "tensorboardX")
+check_installed("lab", "flatbuffers", "grain", "matplotlib", "rich", "scipy", "sklearn", "tensorboardX")
