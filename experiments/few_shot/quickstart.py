@@ -33,7 +33,7 @@ class Config:
   shots: int = 1  # support examples per class
   queries: int = 5  # query examples per class
   filters: int = 32  # channels per block of the Conv4
-  norm: str = "batch"  # batch (current-batch statistics: transductive), group or none
+  norm: str = "group"  # or none, running, batch; only with batch do predictions depend on the other queries
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(

@@ -1,9 +1,16 @@
 """A stored model predicts as its learner does, for any number of examples, in the caller's labels and units."""
 
 import csv
+import json
 import os
+import pathlib
+import re
+import shutil
 import subprocess
 import sys
+import threading
+import urllib.error
+import urllib.request
 
 from PIL import Image
 import jax
@@ -17,6 +24,8 @@ from metajax.networks import normalisation
 from metajax.objectives.solve import solve
 from metajax.types import Episode, Examples
 from tests.learners.table import ROWS, start
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def first(episodes):
@@ -211,3 +220,40 @@ def test_solving_alone_is_what_a_predictor_does(tmp_path):
   one = learner.embed(params, episode.query.inputs[:1], jnp.ones(1, bool))
   np.testing.assert_allclose(alone[0], learner.predict(params, adapted, one, jnp.ones(1, bool))[0], rtol=1e-4,
                              atol=1e-5)
+
+
+def test_the_page_about_models_is_true(images, tmp_path, monkeypatch):
+  blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "use_model.md").read_text(encoding="utf-8"), re.S)
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "runs" / "quickstart").mkdir(parents=True)
+  shutil.copy(images, "runs/quickstart/model.zip")
+  pictures, _ = drawings()
+  names = {"images": pictures[:3], "new_images": pictures}
+  exec(blocks[0], names)  # pylint: disable=exec-used
+  exec(blocks[1], names)  # pylint: disable=exec-used
+  names["predictor"].save("cats.zip")
+  service = dict(names)
+  exec(blocks[2].replace("8000", "0").replace("server.serve_forever()", ""), service)  # pylint: disable=exec-used
+  thread = threading.Thread(target=service["server"].serve_forever)
+  thread.start()
+  try:
+    ask = lambda queries: urllib.request.urlopen(
+        f"http://localhost:{service['server'].server_port}", data=json.dumps(queries).encode())
+    assert json.load(ask(pictures.tolist())) == names["predictor"](pictures).tolist()
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+      ask([[[[[1]]]]])
+  finally:
+    service["server"].shutdown()
+    thread.join()
+    service["server"].server_close()
+
+
+def test_the_page_about_networks_is_true():
+  blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "networks.md").read_text(encoding="utf-8"), re.S)
+  names: dict = {}
+  for block in blocks:
+    exec(block, names)  # pylint: disable=exec-used
+    params = names["network"].init(jax.random.key(0), jnp.ones((4, 3)))
+    live = names["network"].in_training(jax.random.key(1))
+    for network in (names["network"], live):
+      assert network.apply(params, jnp.ones((4, 3)), jnp.ones(4, bool)).shape == (4, 5)
