@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from metajax.training.faults import FINE, Checked, NonFinite, path_of
+from metajax.training.stalled import watching
 from metajax.training.step import FAULT, NORM, SKIPPED, Advance, TrainState
 from metajax.types import Metrics, PyTree, TaskDistribution
 
@@ -57,27 +58,31 @@ def fit(state: TrainState, tasks: TaskDistribution, advance: Advance | Callable[
   """
   program = _programs(advance, steps_per_dispatch, steps_per_row, num_steps - int(state.step))
   done, row = int(state.step), {name: list(values) for name, values in (row or {}).items()}
-  while done < num_steps:
-    first, end = done, min(done - done % steps_per_row + steps_per_row, num_steps)
-    waiting: list[Metrics] = []
-    while done < end and not stop_requested():
-      count = min(steps_per_dispatch, end - done)
-      step, data = program(count), tasks.data if feed is None else feed(done, count)
-      # Everything must be on the devices already; host arrays would be transferred at every step.
-      with jax.transfer_guard_host_to_device("disallow"), jax.transfer_guard_device_to_host("disallow"):
-        state, metrics = step(state, data)
-      waiting.append(metrics)
-      done += count
-      jax.block_until_ready(waiting[-1 - AHEAD:-AHEAD])
-    for measured in jax.device_get(waiting):
-      for name, values in measured.items():
-        row.setdefault(name, []).extend(np.asarray(values).tolist())
-    _check(row.pop(FAULT, []), first, state, waiting)
-    if done < end:
-      raise Stopped(done, state, row)
-    means, row = _means(row), {}
-    for hook in hooks:
-      hook(done, state, means)
+  with watching() as wait:
+    while done < num_steps:
+      first, end = done, min(done - done % steps_per_row + steps_per_row, num_steps)
+      waiting: list[Metrics] = []
+      while done < end and not stop_requested():
+        count = min(steps_per_dispatch, end - done)
+        step, data = program(count), tasks.data if feed is None else feed(done, count)
+        # Everything must be on the devices already; host arrays would be transferred at every step.
+        with jax.transfer_guard_host_to_device("disallow"), jax.transfer_guard_device_to_host("disallow"):
+          state, metrics = step(state, data)
+        waiting.append(metrics)
+        done += count
+        with wait():
+          jax.block_until_ready(waiting[-1 - AHEAD:-AHEAD])
+      with wait():
+        fetched = jax.device_get(waiting)
+      for measured in fetched:
+        for name, values in measured.items():
+          row.setdefault(name, []).extend(np.asarray(values).tolist())
+      _check(row.pop(FAULT, []), first, state, waiting)
+      if done < end:
+        raise Stopped(done, state, row)
+      means, row = _means(row), {}
+      for hook in hooks:
+        hook(done, state, means)
   return state
 
 
