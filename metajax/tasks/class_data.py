@@ -40,12 +40,20 @@ def from_arrays(inputs: np.ndarray, targets: np.ndarray, source: str = "Arrays."
   if targets.dtype.kind not in "iuUS":
     raise ValueError(f"the targets must be integers or strings that name the classes, but they are {targets.dtype}; "
                      "for real targets group the rows by task instead (metajax.data.tables).")
+  if targets.dtype.kind in "US" and (empty := np.char.str_len(np.char.strip(targets)) == 0).any():
+    raise ValueError(f"each target must name a class, but target {int(np.argmax(empty))} (from 0) is empty; name it, or "
+                     "drop such examples.")
   if inputs.dtype != np.uint8:
     if inputs.dtype.kind not in "fiub":
       raise ValueError(f"the inputs must be numbers, but they are {inputs.dtype}.")
-    inputs = inputs.astype(np.float32)
+    exact, inputs = inputs, inputs.astype(np.float32)
     if not np.isfinite(inputs).all():
       raise ValueError("the inputs must be finite, but some are NaN or Inf; fill or drop those examples.")
+    if exact.ndim < 3 and exact.dtype.itemsize > 4:
+      rounded = np.abs(exact - inputs.astype(np.float64)).max(axis=0) > 1e-2 * exact.std(axis=0)
+      if rounded.any():
+        raise ValueError(f"the inputs must differ in float32, but the numbers of column {int(np.argmax(rounded))} (from 0) "
+                         "are large and almost equal; subtract their mean first.")
   classes, numbers, counts = np.unique(targets, return_inverse=True, return_counts=True)
   if names is not None:
     if classes.dtype.kind not in "iu" or classes[0] < 0 or classes[-1] >= len(names):
@@ -79,7 +87,8 @@ def split_classes(data: ClassData, split: str, *, shares: tuple[float, float, fl
   Args:
     data: all classes.
     split: train, val or test.
-    shares: the fractions of classes for train, val and test; rounding errors go to test.
+    shares: the fractions of classes for train, val and test; rounding errors go to test, but a split with a positive
+      share gets one class at least if there are enough.
     seed: seed of the partition.
 
   Raises:
@@ -90,7 +99,11 @@ def split_classes(data: ClassData, split: str, *, shares: tuple[float, float, fl
     raise ValueError(f"the shares of train, val and test must be at least 0 and sum to 1, but they are {shares}.")
   order = np.random.default_rng(seed).permutation(len(data.names))
   by_name = np.argsort(np.asarray(data.names))
-  edges = np.rint(np.cumsum((0.0, *shares)) * len(order)).astype(int)
+  sizes = np.diff(np.rint(np.cumsum((0.0, *shares)) * len(order)).astype(int))
+  for empty in np.flatnonzero((sizes == 0) & (np.asarray(shares) > 0)):
+    if sizes.max() > 1:
+      sizes[[np.argmax(sizes), empty]] += [-1, 1]
+  edges = np.cumsum([0, *sizes])
   index = SPLITS.index(split)
   chosen = sorted(by_name[order[edges[index]:edges[index + 1]]].tolist())
   if not chosen:
