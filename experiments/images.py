@@ -34,6 +34,7 @@ class Tasks(NamedTuple):
   on_host: bool = False
   reading: Reading | None = None
   unequal: Callable[..., TaskDistribution] | None = None  # instead of `class_tasks`
+  padded: bool = False  # whether small classes have fewer queries, instead of being refused
   plugged: Callable[[TaskDistribution], TaskDistribution] | None = None  # the last transformation of the tasks
 
   @property
@@ -42,7 +43,8 @@ class Tasks(NamedTuple):
     return self.data.source
 
   def __call__(self, *, ways: int, shots: int, queries: int) -> TaskDistribution:
-    make = self.unequal or functools.partial(class_tasks, rotations=self.rotations, one_turn=self.one_turn)
+    make = self.unequal or functools.partial(class_tasks, rotations=self.rotations, one_turn=self.one_turn,
+                                             unequal=self.padded)
     try:
       tasks = make(self.data, ways=ways, shots=shots, queries=queries, on_host=self.on_host)
     except ValueError as error:

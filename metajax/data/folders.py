@@ -54,7 +54,7 @@ def load(root: Path | str, split: str, *, image_size: int = 84, grey: bool = Fal
   splits = {name: root / name for name in SPLITS if (root / name).is_dir()}
   if not splits:
     return split_classes(read(_folders(root), image_size, grey, f"{source} of a fixed draw (seed {seed})."), split,
-                         shares=shares, seed=seed)
+                         shares=shares, seed=seed, fewest=2)
   if missing := [name for name in SPLITS if name not in splits]:
     raise ValueError(f"{root} has the split {' and '.join(splits)} but not {' and '.join(missing)}; give it all of "
                      f"{', '.join(SPLITS)}, or only class folders.")

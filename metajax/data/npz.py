@@ -47,7 +47,7 @@ def load(path: Path | str, split: str, *, shares: tuple[float, float, float] = (
   source = f"Arrays of {path.name}, the {split} classes"
   if "split" not in arrays:
     data = from_arrays(arrays["inputs"], arrays["targets"], f"{source} of a fixed draw (seed {seed}).", names)
-    return split_classes(data, split, shares=shares, seed=seed)
+    return split_classes(data, split, shares=shares, seed=seed, fewest=2)
   split_of = arrays["split"]
   if split_of.shape != arrays["targets"].shape or not np.isin(split_of, SPLITS).all():
     raise ValueError(f"the array split of {path} must give each target one of the words {', '.join(SPLITS)}.")

@@ -68,7 +68,7 @@ def load(name: str, split: str, *, image_size: int = 84, data_dir: Path | str | 
     return _data(arrays["examples"][rows], labels[rows], names, groups, f"{source}.{_left_out(unlabelled[split])}")
   everything = _data(arrays["examples"], labels, names, groups,
                      f"{source} of a fixed draw (seed {seed}).{_left_out(sum(unlabelled.values()))}")
-  return split_classes(everything, split, shares=shares, seed=seed)
+  return split_classes(everything, split, shares=shares, seed=seed, fewest=2)
 
 
 def store(name: str, splits: Mapping[str, ClassData], data_dir: Path | str) -> Path:
@@ -137,8 +137,8 @@ def _read(builder: Any, parts: list[str], image_size: int) -> dict[str, np.ndarr
       name_and_group[label] = (row["name"].decode() if "name" in row else str(label),
                                row["group"].decode() if "group" in row else "")
   if not rows:
-    raise ValueError(f"the tfds data set {builder.info.full_name} must have labelled examples, but all {sum(unlabelled)} "
-                     "are without a label (-1).")
+    raise ValueError(f"the tfds data set {builder.info.full_name} must have labelled examples, but all "
+                     f"{sum(unlabelled)} are without a label (-1).")
   rows.sort(key=lambda row: row[:3])
   labels = sorted(name_and_group)
   number_of = {label: label if isinstance(label, int) else index for index, label in enumerate(labels)}  # of words
@@ -155,8 +155,8 @@ def _label(value: Any, name: str) -> int | str:
     return value.decode() if isinstance(value, bytes) else value
   if np.ndim(value) or np.asarray(value).dtype.kind not in "iub":
     kind = "a list" if np.ndim(value) else f"{np.asarray(value).dtype}"
-    raise ValueError(f"the feature label of the tfds data set {name} must be a class, a whole number or a word, but one "
-                     f"is {kind}, {str(value)[:40]}; store the data with one class for each example.")
+    raise ValueError(f"the feature label of the tfds data set {name} must be a class, a whole number or a word, but "
+                     f"one is {kind}, {str(value)[:40]}; store the data with one class for each example.")
   return int(value)
 
 

@@ -1,4 +1,4 @@
-"""The files of tensorflow-datasets in array_record: find a data set among them, scan it, write one; without TensorFlow."""
+"""The files of tensorflow-datasets in array_record: find a data set, scan it, write one; without TensorFlow."""
 
 from pathlib import Path
 import re

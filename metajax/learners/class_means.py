@@ -28,8 +28,8 @@ def class_means(examples: Examples, num_classes: int) -> tuple[Array, Array]:
 def without_absent(logits: Array, present: Array) -> Array:
   """Returns logits `[Q, C]` in which classes that are not `present [C]` take no part in the softmax.
 
-  Their probability is set to 1e-9, less than float32 resolves, so the losses of all other classes are those of a softmax
-  without them. A query of an absent class cannot be answered: its loss is 20.7 nats, `-log(1e-9)`, and its gradient is
+  Their probability is set to 1e-9, less than float32 resolves, so the losses of all other classes are those of a
+  softmax without them. A query of an absent class cannot be answered: its loss is 20.7 nats, `-log(1e-9)`, and its gradient is
   zero. Without any class, all are equally likely.
   """
   some = jnp.any(present)

@@ -96,8 +96,8 @@ def test_pictures_name_the_classes_that_are_shown(pictures, monkeypatch):
   for number in range(15):  # each class has its own grey
     for path in (pictures / f"kind{number:02}").iterdir():
       Image.new("RGB", (20, 24), (16 * number,) * 3).save(path)
-  config = small(few_shot.get_config("protonet"), data=f"folder:{pictures}", image_size=16, **{**SHAPE, "train_ways": 3})
-  built = few_shot.build(config)
+  built = few_shot.build(small(few_shot.get_config("protonet"), data=f"folder:{pictures}", image_size=16,
+                               **{**SHAPE, "train_ways": 3}))
   params = jax.jit(built.learner.init)(jax.random.key(0), np.zeros((2, 16, 16, 3), np.float32))
   figure = built.pictures(params, jax.random.key(5))["episode.png"]
   left = figure.axes[0]

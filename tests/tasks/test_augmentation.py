@@ -74,7 +74,8 @@ def test_each_example_has_its_own_draw_and_labels_are_kept():
 
 @pytest.mark.parametrize("make, sentence", [
     (lambda: crop(0), "at least 1 pixel"), (lambda: jitter(brightness=2), r"brightness must be in \[0, 1\]"),
-    (lambda: jitter(span=(1.0, 1.0)), "from low to high"), (lambda: augmented(None), "at least one transform"), (lambda: many(crop(6)), "margin 6 .* less than")])
+    (lambda: jitter(span=(1.0, 1.0)), "from low to high"),
+    (lambda: augmented(None), "at least one transform"), (lambda: many(crop(6)), "margin 6 .* less than")])
 def test_invalid_arguments_are_rejected(make, sentence):
   with pytest.raises(ValueError, match=sentence):
     make()
