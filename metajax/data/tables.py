@@ -24,6 +24,7 @@ class Table(NamedTuple):
   columns: tuple[str, ...]  # the names of the inputs, in order
   classes: tuple[str, ...]  # the classes of the target; empty for a regression
   target_scale: float  # standard deviation that the targets of a regression were divided by
+  left_out: tuple[str, ...] = ()  # columns without numbers, which are no inputs unless they are named
 
 
 def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (), classification: bool = False,
@@ -34,7 +35,7 @@ def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (
     path: a file `.csv` with a header, or `.parquet`.
     group: the column that names the task of each row.
     target: the column to predict.
-    inputs: the columns to predict it from; by default all other columns, which must be numbers.
+    inputs: the columns to predict it from, which must be numbers; by default all other columns of numbers.
     classification: whether the target is a class, given as a number or a word; otherwise it is a real number.
     split: a column with the words train, val and test; by default the groups are split at random with a fixed seed.
     shares, seed: the fractions and the seed of the random split.
@@ -49,12 +50,13 @@ def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (
     raise FileNotFoundError(f"expected a table .csv or .parquet, but there is no file {path}.")
   table = _read(path)
   names = table.column_names
-  chosen = tuple(inputs) or tuple(name for name in names if name not in (group, target, split))
+  others = tuple(name for name in names if name not in (group, target, split))
+  chosen = tuple(inputs) or tuple(name for name in others if _holds_numbers(table.column(name).type))
   for name in (group, target, *chosen, *([split] if split else [])):
     if name not in names:
       raise ValueError(f"{path} has no column {name!r}; its columns are {', '.join(names)}.")
   if not chosen:
-    raise ValueError(f"{path} has no column to predict {target!r} from besides {group!r}; add one.")
+    raise ValueError(f"{path} has no column of numbers to predict {target!r} from besides {group!r}; add one.")
   features = np.stack([_numbers(table, name, path) for name in chosen], axis=1)
   groups = _words(table, group, path)
   classes: tuple[str, ...] = ()
@@ -80,7 +82,8 @@ def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (
     rows = split_of == name
     splits[name] = by_group(features[rows], targets[rows], groups[rows],
                             f"Table {path.name}, one task per {group}, the {name} groups.")
-  return Table(splits, chosen, classes, scale)
+  left_out = () if inputs else tuple(name for name in others if name not in chosen)
+  return Table(splits, chosen, classes, scale, left_out)
 
 
 def _read(path: Path) -> pyarrow.Table:
@@ -110,8 +113,7 @@ def _read_parquet(path: Path) -> pyarrow.Table:
 
 def _numbers(table: pyarrow.Table, name: str, path: Path) -> np.ndarray:
   """A column as float64 [n]: numbers with a large offset lose their differences in float32."""
-  kind, is_a = table.column(name).type, pyarrow.types
-  if not (is_a.is_integer(kind) or is_a.is_floating(kind) or is_a.is_boolean(kind) or is_a.is_decimal(kind)):
+  if not _holds_numbers(kind := table.column(name).type):
     raise ValueError(f"column {name!r} of {path} must hold numbers, but holds {kind}; name the input columns without "
                      "it.")
   values = np.asarray(table.column(name).cast(pyarrow.float64(), safe=False).to_numpy(), np.float64)
@@ -119,6 +121,11 @@ def _numbers(table: pyarrow.Table, name: str, path: Path) -> np.ndarray:
     raise ValueError(f"column {name!r} of {path} has no finite number in row {int(np.argmax(bad)) + 1}; fill or drop "
                      "such rows.")
   return values
+
+
+def _holds_numbers(kind: pyarrow.DataType) -> bool:
+  is_a = pyarrow.types
+  return is_a.is_integer(kind) or is_a.is_floating(kind) or is_a.is_boolean(kind) or is_a.is_decimal(kind)
 
 
 def _words(table: pyarrow.Table, name: str, path: Path) -> np.ndarray:

@@ -62,6 +62,12 @@ def test_splits_of_ones_own_are_kept(tmp_path):
     tables.load(shared, group="patient", target="dose", inputs=("age",), split="part")
 
 
+def test_columns_of_words_are_no_inputs_unless_named(tmp_path):
+  table = tables.load(write(tmp_path / "a.csv"), group="patient", target="pressure")
+  assert table.columns == ("dose", "age") and table.left_out == ("ill",)
+  assert tables.load(tmp_path / "a.csv", group="patient", target="pressure", inputs=("age",)).left_out == ()
+
+
 def test_all_other_columns_are_the_inputs(tmp_path):
   path = write(tmp_path / "a.csv", {"ill": [1] * 20})
   assert tables.load(path, group="patient", target="pressure").columns == ("dose", "age", "ill")
@@ -71,7 +77,8 @@ def test_all_other_columns_are_the_inputs(tmp_path):
 @pytest.mark.bad_input
 @pytest.mark.parametrize("changes, settings, sentence", [
     ({}, {"target": "weight"}, "no column 'weight'; its columns are patient, dose"),
-    ({}, {"inputs": ()}, "column 'ill' .* must hold numbers, but holds string"),
+    ({}, {"inputs": ("dose", "ill")}, "column 'ill' .* must hold numbers, but holds string"),
+    ({"dose": ["a"] * 20, "age": ["b"] * 20}, {"inputs": ()}, "no column of numbers to predict 'pressure' from"),
     ({"dose": [None, *range(19)]}, {}, "column 'dose' .* no finite number in row 1"),
     ({"dose": [*range(19), float("inf")]}, {}, "column 'dose' .* no finite number in row 20"),
     ({"patient": ["p0", None] * 10}, {}, "column 'patient' .* no value in row 2|p0"),
