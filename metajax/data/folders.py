@@ -74,11 +74,16 @@ def decode(file: object, image_size: int, grey: bool = False) -> np.ndarray:
     ValueError: if it has too many pixels. Errors of Pillow are passed on.
   """
   with Image.open(file) as image:  # type: ignore[arg-type]
-    check_pixels(image)
-    if pixels.is_deep(image):
-      return np.repeat(pixels.decode_deep(image, image_size)[:, :, None], 1 if grey else 3, axis=2)
-    upright = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
-    square = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.LANCZOS)
+    return squared(image, image_size, grey)
+
+
+def squared(image: Image.Image, image_size: int, grey: bool = False) -> np.ndarray:
+  """Returns an opened image as `decode` does."""
+  check_pixels(image)
+  if pixels.is_deep(image):
+    return np.repeat(pixels.decode_deep(image, image_size)[:, :, None], 1 if grey else 3, axis=2)
+  upright = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
+  square = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.LANCZOS)
   return np.asarray(square).reshape(image_size, image_size, -1)
 
 
