@@ -67,8 +67,8 @@ def fit(config: Any, default: Any, splits: Mapping[str, ClassData], any_ways: bo
   if getattr(config, "min_ways", 0) > (train_ways or ways):
     refused.append(f"config.min_ways={train_ways or ways} or less instead of {config.min_ways}")
   if refused:
-    raise ValueError(f"config.data={config.data!r} has {_counts(there)} classes with more than {config.shots} example(s),"
-                     f" too few for these tasks; give {', '.join(refused)}.")
+    raise ValueError(f"config.data={config.data!r} has {_counts(there)} classes with more than {config.shots} "
+                     f"example(s), too few for these tasks; give {', '.join(refused)}.")
   data = {split: take_classes(splits[split], kept[split].tolist()) if there[split] < len(splits[split].counts)
           else splits[split] for split in SPLITS}
   said = [f"config.{field} is {value} instead of {getattr(config, field)}, as there are {_counts(there)} classes"
@@ -95,8 +95,8 @@ def _too_few(config: Any, splits: Mapping[str, ClassData]) -> str:
   shots = min(int(np.sort(data.counts)[-2]) - 1 if len(data.counts) > 1 else 0 for data in splits.values())
   remedy = (f"give config.shots={shots} or less" if shots > 0 else
             "add classes, 6 or more in all unless the splits are your own, or examples to them")
-  return (f"config.data={config.data!r} must have 2 classes with more than config.shots={config.shots} example(s) in each "
-          f"split, but of {_counts(counts)} classes some split has fewer; {remedy}.")
+  return (f"config.data={config.data!r} must have 2 classes with more than config.shots={config.shots} example(s) in "
+          f"each split, but of {_counts(counts)} classes some split has fewer; {remedy}.")
 
 
 def _counts(numbers: Mapping[str, int]) -> str:

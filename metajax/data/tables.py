@@ -14,7 +14,6 @@ from metajax.data.download import check_fits
 from metajax.tasks.class_data import SPLITS, check_disjoint, check_split, from_arrays, split_classes
 from metajax.tasks.groups import GroupData, by_group
 
-
 _MISSING = frozenset(csv.ConvertOptions().null_values)  # the words for a missing number in a CSV file; with ""
 
 

@@ -53,8 +53,8 @@ def fork(source: Path | str, workdir: Path | str, recipe: Recipe, path: str, con
     raise ValueError(f"workdir {source} is already at step {restored.step}, so there is nothing left to do in "
                      f"{recipe.training.steps} steps; give more with --config.training.steps.")
   if changed:
-    say(f"The fork has other data than its source ({', '.join(sorted(others - _NOT_OF_DATA))} changed), so classes of the "
-        "source's training may be classes of its test.")
+    say(f"The fork has other data than its source ({', '.join(sorted(others - _NOT_OF_DATA))} changed), so classes of "
+        "the source's training may be classes of its test.")
   partial = workdir.absolute().with_name(workdir.absolute().name + ".forking")
   shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted fork
   workdirs.claim(partial, path, config, {**about, "forked": {"from": str(source), "step": restored.step}})

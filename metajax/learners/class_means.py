@@ -29,13 +29,14 @@ def without_absent(logits: Array, present: Array) -> Array:
   """Returns logits `[Q, C]` in which classes that are not `present [C]` take no part in the softmax.
 
   Their probability is set to 1e-9, less than float32 resolves, so the losses of all other classes are those of a
-  softmax without them. A query of an absent class cannot be answered: its loss is 20.7 nats, `-log(1e-9)`, and its gradient is
-  zero. Without any class, all are equally likely.
+  softmax without them. A query of an absent class cannot be answered: its loss is 20.7 nats, `-log(1e-9)`, and its
+  gradient is zero. Without any class, all are equally likely.
   """
   some = jnp.any(present)
   known = jnp.where(present[None, :] & some, logits, jnp.full_like(logits, -jnp.inf))
   total = jax.nn.logsumexp(jnp.where(some, known, jnp.zeros_like(known)), axis=1, keepdims=True)
-  return jnp.where(present[None, :], logits, total.astype(logits.dtype) + jnp.full((), math.log(1e-9), logits.dtype))
+  absent = total.astype(logits.dtype) + jnp.full((), math.log(1e-9), logits.dtype)
+  return jnp.where(present[None, :], logits, absent)
 
 
 def check_num_classes(num_classes: int) -> None:

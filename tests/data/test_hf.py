@@ -66,7 +66,7 @@ def test_negative_numbers_without_names_are_classes():
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("dataset, sentence", [
-    (SimpleNamespace(column_names={"train": ["image"], "test": ["image"]}), "the splits train, test; give one, such as"),
+    (SimpleNamespace(column_names={"train": ["image"], "test": ["image"]}), "the splits train, test; give one, such"),
     (Columns(pixels=[1], label=[1]), "no column 'image'; its columns are pixels, label"),
     (Columns(image=[1], kind=[1]), "no column 'label'"),
     (Columns(image=[[1.0]] * 2, label=[None, None]), "column 'label' must have a label .* all of its 2 rows have none"),

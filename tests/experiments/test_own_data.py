@@ -64,9 +64,9 @@ def test_queries_are_no_more_than_the_largest_class_has():
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("sizes, changes, sentence", [
-    (UNLIKE, {"ways": 4, "train_ways": 9, "min_ways": 7}, "config.ways=2 or less instead of 4, config.train_ways=4 or less "
-     "instead of 9, config.min_ways=4 or less instead of 7.$"),
-    (([9] * 9, [4] * 9, [9] * 9), {"shots": 6}, "2 classes with more than config.shots=6 .* give config.shots=3 or less"),
+    (UNLIKE, {"ways": 4, "train_ways": 9, "min_ways": 7}, "config.ways=2 or less instead of 4, config.train_ways=4 or "
+     "less instead of 9, config.min_ways=4 or less instead of 7.$"),
+    (([9] * 9, [4] * 9, [9] * 9), {"shots": 6}, "2 classes with more than config.shots=6 .* give config.shots=3 or "),
     (([9] * 3, [9], [9]), {}, "3 train, 1 val, 1 test classes some split has fewer; add classes, 6 or more"),
     (([1] * 9, [1] * 9, [1] * 9), {}, "add classes, .* or examples to them")])
 def test_what_was_chosen_and_is_impossible_is_refused_at_once(sizes, changes, sentence):

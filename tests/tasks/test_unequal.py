@@ -9,7 +9,6 @@ from metajax.tasks.class_data import ClassData, take_classes
 from metajax.tasks.classes import class_tasks
 from metajax.tasks.ragged import ragged_tasks
 
-
 SIZES = (2, 3, 9, 4, 30)
 
 
