@@ -132,6 +132,9 @@ def test_deep_images_among_others_and_broken_ones(tmp_path):
   for part in parts:
     for name, image in zip(part.names, part.examples[1::2]):
       np.testing.assert_allclose(image[0, 0], np.asarray([10 * "abcde".index(name), 20, 5]) / 255, rtol=1e-6)
+    if "a" in part.names:
+      deep = part.examples[2 * part.names.index("a"), :, :, 1]
+      np.testing.assert_allclose(deep, RAMP * 1000 / 65535, rtol=1e-5)
   Image.fromarray(np.where(RAMP > 9, RAMP, np.nan).astype(np.float32)).save(tmp_path / "p" / "b" / "0.tiff")
   with pytest.raises(ValueError, match="b/0.tiff .* pixels that are not finite"):
     folders.load(tmp_path / "p", "train", image_size=8)
