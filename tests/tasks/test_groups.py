@@ -131,3 +131,14 @@ def test_strata_of_a_large_group_are_drawn_from_all_of_its_rows():
     seen = rows[rows[:, 0, 0] == group][..., 1]
     assert len(np.unique(seen)) > 0.98 * count
     np.testing.assert_allclose(seen.mean(), (count - 1) / 2, rtol=0.05)
+
+
+def test_a_class_that_a_large_group_lacks_is_not_drawn():
+  counts = np.asarray([300, 400], np.int32)
+  group = np.repeat(np.arange(2), counts)
+  data = GroupData(group[:, None].astype(np.float32), (2 * group).astype(np.int32), counts, ("a", "b"), "made up.")
+  support, query = sample(group_tasks(data, shots=2, queries=6, stratified=True), 50)
+  for part in (support, query):
+    assert part.mask.all()
+    np.testing.assert_array_equal(part.targets, 2 * part.inputs[..., 0])
+    assert (part.inputs == part.inputs[:, :1]).all()
