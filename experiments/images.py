@@ -16,7 +16,7 @@ from metajax.lab.cost import words
 from metajax.objectives import views
 from metajax.serving.inputs import Raw
 from metajax.tasks.augmentation import augmented, crop, flip, jitter
-from metajax.tasks.class_data import ClassData
+from metajax.tasks.class_data import ClassData, numbered
 from metajax.tasks.classes import class_tasks
 from metajax.tasks.host import fits_device
 from metajax.tasks.ragged import ragged_tasks
@@ -37,6 +37,7 @@ class Tasks(NamedTuple):
   on_host: bool = False
   reading: Reading | None = None
   unequal: Callable[..., TaskDistribution] | None = None  # instead of `class_tasks`
+  padded: bool = False  # whether small classes have fewer queries, instead of being refused
   plugged: Callable[[TaskDistribution], TaskDistribution] | None = None  # the last transformation of the tasks
 
   def raw(self, data: str) -> Raw:
@@ -49,14 +50,15 @@ class Tasks(NamedTuple):
     return self.data.source
 
   def __call__(self, *, ways: int, shots: int, queries: int) -> TaskDistribution:
-    make = self.unequal or functools.partial(class_tasks, rotations=self.rotations, one_turn=self.one_turn)
+    make = self.unequal or functools.partial(class_tasks, rotations=self.rotations, one_turn=self.one_turn,
+                                             unequal=self.padded)
     try:
       tasks = make(self.data, ways=ways, shots=shots, queries=queries, on_host=self.on_host)
     except ValueError as error:
       raise ValueError(f"such {self.split} tasks are impossible: {error}") from error
     # A shift of an eighth of the side, such as 4 of 32 pixels.
     if self.augment:
-      tasks = augmented(tasks, crop(max(1, self.data.examples.shape[1] // 8)), flip, jitter())
+      tasks = augmented(tasks, crop(max(1, self.data.examples.shape[1] // 8)), flip, jitter(span=_span(self.data)))
     return self.plugged(tasks) if self.plugged else tasks
 
 
@@ -135,18 +137,27 @@ def whole_tasks(tasks: Tasks, ways: int) -> tuple[TaskDistribution, views.Views]
 
 def image_pictures(learner: Learner, tasks: Tasks, *, ways: int, shots: int
                    ) -> Callable[[Params, PRNGKey], Mapping[str, Figure]]:
-  """Returns a function that draws an episode and the task-representation map."""
+  """Returns a function that draws an episode, with the names of its classes, and the task-representation map."""
 
   def draw(params, key):
     fewest = int(tasks.data.counts.min())  # per class, which may have no further examples
-    queries = max(1, min(3, fewest - shots))
-    episode = pictures.image_picture(learner, losses.softmax_cross_entropy, params,
-                                     tasks(ways=ways, shots=shots, queries=queries), key)
+    shape = {"ways": ways, "shots": shots, "queries": max(1, min(3, fewest - shots))}
+    same = tasks._replace(data=numbered(tasks.data), on_host=False)
+    episode = pictures.image_picture(learner, losses.softmax_cross_entropy, params, tasks(**shape), key,
+                                     pictures.Named(same(**shape), tasks.data.names))
     task_map, _ = pictures.map_picture(
         learner, params, *whole_tasks(tasks, ways), key, f"Models of ten tasks of {ways} classes, ten subsets each")
     return {"episode.png": episode, "task_map.png": task_map}
 
   return draw
+
+
+def _span(data: ClassData) -> tuple[float, float]:
+  """The range of the images' values as a network gets them: [0, 1], or their own if they leave it."""
+  if data.examples.dtype == jnp.uint8:
+    return 0.0, 1.0
+  low, high = float(data.examples.min()), float(data.examples.max())
+  return (0.0, 1.0) if 0 <= low and high <= 1 else (min(low, 0.0), high if high > low else low + 1)
 
 
 def _omniglot_or_glyphs() -> Reader:

@@ -66,6 +66,11 @@ def run(main: Callable[[list[str]], Any], *, in_pods: bool = False) -> NoReturn:
     except (ValueError, OSError, Damaged, Unsaved, FloatingPointError) as error:
       logging.debug("The error comes from here.", exc_info=True)
       fail(str(error), _USAGE if isinstance(error, (ValueError, FileNotFoundError)) else _FAILED)
+    except (RuntimeError, AssertionError):  # what jax raises for a platform that is not there, among others
+      if not (lacking := hosts.lacking_platform()):
+        raise
+      logging.debug("The error comes from here.", exc_info=True)
+      fail(lacking)
 
   app.run(guarded, flags_parser=_parse)
   raise SystemExit(0)

@@ -9,6 +9,8 @@ from absl import flags
 from launch import command_line, fields
 from metajax.lab import run as runs
 from metajax.lab import workdir
+from metajax.lab.provenance import data_digest
+from metajax.lab.recipe import data_of
 from metajax.training import hosts
 
 _WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the workdir of the run to test; required")
@@ -28,6 +30,8 @@ def main(_: list[str]) -> None:
     config.test.seed = _TEST_SEED.value
   command_line.prepare()
   built = command_line.build(run["recipe"], config)
+  if changed := workdir.data_changed(_WORKDIR.value, data_digest(data_of(built))):
+    raise ValueError(changed)
   state = runs.restore(built, _WORKDIR.value)
   if hosts.is_writer():
     print(f"{built.notes}\nAfter {int(state.step)} steps.")

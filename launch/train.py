@@ -12,7 +12,6 @@ The same command resumes an interrupted run. On SIGTERM, the run saves and exits
 import dataclasses
 from pathlib import Path
 import sys
-from typing import Any
 
 from absl import flags
 
@@ -23,7 +22,7 @@ from metajax.lab.dry_run import dry_run
 from metajax.lab.fork import fork
 from metajax.lab.preemption import Preempted, stop_on_signals
 from metajax.lab.provenance import provenance
-from metajax.lab.recipe import Recipe
+from metajax.lab.recipe import data_of
 from metajax.lab.reports import summary, weights_and_biases
 from metajax.training import hosts
 
@@ -45,7 +44,7 @@ def main(_: list[str]) -> None:
   if _DRY_RUN.value:
     dry_run(built)
     return
-  settings, about = dataclasses.asdict(config), provenance(_data(built), find.locate(name))
+  settings, about = dataclasses.asdict(config), provenance(data_of(built), find.locate(name))
   folder = Path(_WORKDIR.value or f"runs/{command_line.run_name(name)}")
   name = command_line.recorded(folder, name)
   writers = [] if _WANDB.value is None else [weights_and_biases.opener(folder, _WANDB.value, settings)]
@@ -70,10 +69,6 @@ def main(_: list[str]) -> None:
                [("test again", f"python -m launch.evaluate --workdir={folder}"),
                 ("watch curves", f"tensorboard --logdir={folder}/tensorboard"),
                 ("other recipes", "python -m launch.recipes")])
-
-
-def _data(built: Recipe) -> list[Any]:
-  return [tasks.data for tasks in (built.train_tasks, built.val_tasks, built.test_tasks) if tasks is not None]
 
 
 if __name__ == "__main__":

@@ -37,10 +37,11 @@ import optax
 from sklearn.datasets import load_digits
 
 from metajax import Learner, losses, networks, objectives, training
-from metajax.lab.pictures import image_picture
-from metajax.learners.class_means import class_means
-from metajax.tasks.class_data import ClassData
-from metajax.tasks.classes import class_tasks
+from metajax.data import from_arrays
+from metajax.lab.pictures import Named, image_picture
+from metajax.learners.class_means import class_means, without_absent
+from metajax.tasks import class_tasks
+from metajax.tasks.class_data import numbered, take_classes
 from metajax.training import evaluation
 from metajax.training.sharding import task_mesh
 
@@ -49,21 +50,16 @@ STEPS, ROW = (20, 10) if "METAJAX_SHORT" in os.environ else (1000, 50)
 # %% [markdown]
 # ## Data
 #
-# All that is needed is examples sorted by class and how many there are of each. Here: handwritten digits of 8 by 8
+# Arrays and labels are all that is needed; labels may be words. Here: handwritten digits of 8 by 8
 # pixels. 0 to 5 are for training, 6 to 9 are only met in the test: it is learned to learn digits, not digits.
 
-
 # %%
-def grouped(images, labels, classes, source):
-  members = [images[labels == label] for label in classes]
-  return ClassData(examples=np.concatenate(members), counts=np.array([len(part) for part in members], np.int32),
-                   names=tuple(f"digit {label}" for label in classes), source=source)
-
-
 digits = load_digits()
 images = (digits.images[..., None] / 16).astype(np.float32)  # [n, 8, 8, 1] in [0, 1]
-train = class_tasks(grouped(images, digits.target, range(6), "Digits, 0 to 5."), ways=4, shots=1, queries=5)
-test = class_tasks(grouped(images, digits.target, range(6, 10), "Digits, 6 to 9."), ways=4, shots=1, queries=5)
+everything = from_arrays(images, digits.target, "Digits.", names=[f"digit {label}" for label in range(10)])
+train_data, test_data = take_classes(everything, range(6)), take_classes(everything, range(6, 10))
+shape = {"ways": 4, "shots": 1, "queries": 5}
+train, test = class_tasks(train_data, **shape), class_tasks(test_data, **shape)
 
 # %% [markdown]
 # ## A learner
@@ -90,7 +86,7 @@ def scaled_means(network, num_classes):
   def predict(params, model, features, mask):
     means, present = model
     logits = -jnp.sum((features[:, None] - means[None]) ** 2, axis=-1)  # [Q, C]
-    return jnp.where(present[None], logits, -1e9)
+    return without_absent(logits, present)
 
   def represent(params, model, key):
     return model[0]
@@ -117,6 +113,11 @@ state = training.fit(state, train, advance, num_steps=STEPS, steps_per_dispatch=
                      hooks=[lambda step, state, metrics: rows.append((step, metrics["accuracy"]))])
 print(f"digits never trained on, after:  {evaluate(state.params)['accuracy']}")
 
+# %% [markdown]
+# Accuracy on the unseen digits *falls*, from 67.7 to 53.0 %, while it rises on training tasks: six classes are too few,
+# and the network over-fits to them. Training does not help here. With your own data, compare
+# the two numbers before you trust a trained network, and look for more classes rather than more images of each.
+
 # %%
 figure, axes = plt.subplots(figsize=(5, 3))
 axes.plot(*np.array(rows).T)
@@ -124,7 +125,8 @@ axes.set(xlabel="meta-training step", ylabel="accuracy on training tasks (share)
 plt.show()
 
 # %%
-image_picture(learner, losses.softmax_cross_entropy, state.params, test, jax.random.key(3))
+named = Named(class_tasks(numbered(test_data), **shape), test_data.names)
+image_picture(learner, losses.softmax_cross_entropy, state.params, test, jax.random.key(3), named)
 
 # %% [markdown]
 # To make a learner part of metajax, and the rules it keeps: the guide to a learner of one's own.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import functools
 from typing import Any, Callable, Mapping
 
-from experiments import learner_table
+from experiments import learner_table, own_classes
 from experiments.few_shot import omniglot
 from experiments.images import Tasks, image_tasks
 from experiments.learner_table import merged
@@ -67,7 +67,8 @@ def build(config: Config) -> Recipe:
   check_at_least(0, config, "image_size", "min_ways", "min_shots", "mixed", "candidates")
   if config.data == "auto":
     choose("data", config.data, {"omniglot": None, "glyphs": None, "cifar-fs": None, "fc100": None})
-  return omniglot.build_on(config, lambda: _images(config))
+  own = get_config(config.learner) if own_classes.is_own(config.data) else None
+  return omniglot.build_on(config, lambda: _images(config), own)
 
 
 def _images(config: Config) -> Callable[[str], Tasks]:
@@ -106,4 +107,5 @@ def _plugged(config: Config, tasks: TaskDistribution) -> TaskDistribution:
 def _ragged(config: Config, data: ClassData, *, ways: int, shots: int, queries: int, on_host: bool) -> TaskDistribution:
   within = config.one_group or config.data == "omniglot-lake"
   return ragged_tasks(data, ways=(config.min_ways or ways, ways), shots=(config.min_shots or shots, shots),
-                      queries=queries, balanced=config.balanced, one_group=within, on_host=on_host)
+                      queries=queries, balanced=config.balanced, one_group=within, on_host=on_host,
+                      unequal=own_classes.is_own(config.data))

@@ -22,6 +22,7 @@ from metajax import losses
 from metajax.data import fsmol, tfds_groups
 from metajax.lab.recipe import Recipe
 from metajax.measures import delta_average_precision
+from metajax.tasks.class_data import SPLITS
 from metajax.tasks.groups import GroupData, at_least, group_tasks
 
 
@@ -79,8 +80,11 @@ def build(config: Config) -> Recipe:
       _stored, name)}
   load = choose("data", "tfds:<name>" if kind == "tfds" and name else config.data, readers)
   test_shots = config.test_shots or config.shots
-  parts = {split: at_least(load(split), (test_shots if split == "test" else config.shots) + 1)
-           for split in ("train", "val", "test")}
+  loaded = {split: load(split) for split in SPLITS}
+  parts = {split: at_least(data, (test_shots if split == "test" else config.shots) + 1)
+           for split, data in loaded.items()}
+  lost = {split: len(loaded[split].names) - len(parts[split].names) for split in SPLITS}
+  said = ", ".join(f"{number} {split}" for split, number in lost.items())
   tasks = functools.partial(group_tasks, stratified=True, prepare=fsmol.dense)
   train, val = (tasks(parts[split], shots=config.shots, queries=config.queries) for split in ("train", "val"))
   test = tasks(parts["test"], shots=test_shots, queries=config.test_queries, in_turn=True)
@@ -90,7 +94,7 @@ def build(config: Config) -> Recipe:
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=train, val_tasks=val,
       test_tasks=test, training=config.training, test=config.test, seed=config.seed,
       pictures=lambda params, key: {},
-      notes=f"{parts['test'].source} {len(parts['test'].names)} assays in cyclic order, {test_shots} shots{steps}, at "
+      notes=f"{loaded['test'].source} {len(parts['test'].names)} assays in cyclic order, {test_shots} shots{steps}, at "
             f"most {config.test_queries:,} queries, stratified, predictions are inductive; fingerprints, no graph "
-            "network.",
+            f"network.{f' Assays with too few molecules are left out, {said}.' if any(lost.values()) else ''}",
       measures={"delta_auprc": delta_average_precision})

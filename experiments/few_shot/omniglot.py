@@ -14,7 +14,7 @@ from typing import Any, Callable, Mapping
 
 import optax
 
-from experiments import inner_loop, learner_table
+from experiments import inner_loop, learner_table, own_classes
 from experiments.few_shot import image_learners
 from experiments.images import Tasks, image_pictures, image_tasks, whole_tasks
 from experiments.learner_table import Row
@@ -22,6 +22,8 @@ from experiments.settings import (Contrast, Test, Training, changed, check_at_le
                                   make_distance, make_normalisation)
 from metajax import losses
 from metajax.lab.recipe import Models, Recipe
+from metajax.tasks.class_data import SPLITS
+from metajax.types import Estimator, Learner, Objective
 
 
 @dataclass
@@ -74,27 +76,39 @@ def build(config: Config) -> Recipe:
                                               workers=config.workers))
 
 
-def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]]) -> Recipe:
-  """Returns the recipe of these settings; the tasks of each split are made after the settings have been checked."""
+def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]], default: Config | None = None) -> Recipe:
+  """Returns the recipe of these settings; the tasks of each split are made after the settings have been checked.
+
+  With `default`, the settings are fitted to the user's own data as by `own_classes.fit`.
+  """
   row = _check(config)
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
   normalise, said = make_normalisation(config.norm)
-  train_ways = config.train_ways or config.ways
-  trained = image_learners.make_learner(config, normalise, train_ways, config.inner_steps)
-  tested = image_learners.make_learner(config, normalise, config.ways, config.test_inner_steps)
-  objective = row.objective(config, trained, loss, scores)  # before any data is read, because it checks the settings
-  train, val, test = map(tasks(), ("train", "val", "test"))
+
+  def made(config: Config) -> tuple[Learner, Learner, Objective | Estimator]:
+    trained = image_learners.make_learner(config, normalise, config.train_ways or config.ways, config.inner_steps)
+    tested = image_learners.make_learner(config, normalise, config.ways, config.test_inner_steps)
+    return trained, tested, row.objective(config, trained, loss, scores)
+
+  trained, tested, objective = made(config)  # before any data is read, because it checks the settings
+  splits, fitted = {split: make(split) for make in [tasks()] for split in SPLITS}, ""
+  if default is not None:
+    config, data, fitted = own_classes.fit(config, default, {split: splits[split].data for split in SPLITS},
+                                           row.any_ways)
+    splits = {split: splits[split]._replace(data=data[split], padded=True) for split in SPLITS}
+    trained, tested, objective = made(config)
+  train, val, test = splits.values()
   steps = f"{config.test_inner_steps} inner step(s), " if row.descends else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=objective,
       optimizer=optax.adam(optax.cosine_decay_schedule(config.training.learning_rate, config.training.steps)),
       loss=loss, scores=scores,
-      train_tasks=train(ways=train_ways, shots=config.shots, queries=config.train_queries),
+      train_tasks=train(ways=config.train_ways or config.ways, shots=config.shots, queries=config.train_queries),
       val_tasks=val(ways=config.ways, shots=config.shots, queries=config.test_queries),
       test_tasks=test(ways=config.ways, shots=config.shots, queries=config.test_queries),
       training=config.training, test=config.test, seed=config.seed,
       pictures=image_pictures(tested, test, ways=config.ways, shots=config.shots),
-      notes=f"{test.source} {config.ways}-way {config.shots}-shot, {steps}{said}.",
+      notes=f"{test.source} {config.ways}-way {config.shots}-shot, {steps}{said}.{fitted}",
       models=Models(*whole_tasks(test, config.ways), make_distance(config.contrast)),
       reading=train.reading,
       transductive=config.norm == "batch", raw=test.raw(config.data))

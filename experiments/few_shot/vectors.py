@@ -12,14 +12,14 @@ from typing import Any, Mapping
 
 import optax
 
-from experiments import vector_learners
+from experiments import own_classes, vector_learners
 from experiments.settings import changed, check_at_least, choose
 from experiments.sources import vector_reader
 from metajax import losses
 from metajax.lab.recipe import Recipe
-from metajax.tasks.class_data import ClassData
+from metajax.tasks.class_data import SPLITS, ClassData
 from metajax.tasks.classes import class_tasks
-from metajax.types import TaskDistribution
+from metajax.types import Estimator, Learner, Objective, TaskDistribution
 
 
 @dataclass
@@ -49,20 +49,29 @@ def build(config: Config) -> Recipe:
   check_at_least(2, config, "ways", *(["train_ways"] if config.train_ways else []))
   check_at_least(1, config, "shots", "train_queries", "test_queries")
   loss, scores = losses.softmax_cross_entropy, {"accuracy": losses.accuracy}
-  train_ways = config.train_ways or config.ways
-  trained = vector_learners.make_learner(config, train_ways, classes=True, num_steps=config.inner_steps)
-  tested = vector_learners.make_learner(config, config.ways, classes=True, num_steps=config.test_inner_steps)
-  objective = row.objective(config, trained, loss, scores)  # before any data is read, because it checks the settings
+
+  def made(config: Config) -> tuple[Learner, Learner, Objective | Estimator]:
+    trained = vector_learners.make_learner(config, config.train_ways or config.ways, classes=True,
+                                           num_steps=config.inner_steps)
+    tested = vector_learners.make_learner(config, config.ways, classes=True, num_steps=config.test_inner_steps)
+    return trained, tested, row.objective(config, trained, loss, scores)
+
+  trained, tested, objective = made(config)  # before any data is read, because it checks the settings
   load, prepare = vector_reader(config.data)
-  parts = {split: load(split) for split in ("train", "val", "test")}
+  parts: Mapping[str, ClassData] = {split: load(split) for split in SPLITS}
+  fitted, own = "", own_classes.is_own(config.data)
+  if own:
+    config, parts, fitted = own_classes.fit(config, get_config(config.learner), parts, row.any_ways)
+    trained, tested, objective = made(config)
 
   def tasks(split: str, ways: int, queries: int) -> TaskDistribution:
-    data: ClassData = parts[split]
+    data = parts[split]
     if data.examples.ndim != 2:
       raise ValueError(f"config.data={config.data!r} must hold vectors [n, features], but its inputs are "
                        f"{list(data.examples.shape)}; for images, use the recipe few_shot.")
     try:
-      return class_tasks(data, ways=ways, shots=config.shots, queries=queries, prepare=prepare)
+      return class_tasks(data, ways=ways, shots=config.shots, queries=queries, prepare=prepare,
+                         unequal=own)
     except ValueError as error:
       raise ValueError(f"such {split} tasks are impossible: {error}") from error
 
@@ -70,8 +79,9 @@ def build(config: Config) -> Recipe:
   return Recipe(
       learner=trained, test_learner=tested, objective=objective,
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores,
-      train_tasks=tasks("train", train_ways, config.train_queries),
+      train_tasks=tasks("train", config.train_ways or config.ways, config.train_queries),
       val_tasks=tasks("val", config.ways, config.test_queries),
       test_tasks=tasks("test", config.ways, config.test_queries), training=config.training, test=config.test,
       seed=config.seed, pictures=lambda params, key: {},
-      notes=f"{parts['test'].source} {config.ways}-way {config.shots}-shot, {steps}predictions are inductive.")
+      notes=f"{parts['test'].source} {config.ways}-way {config.shots}-shot, {steps}predictions are inductive."
+            f"{fitted}")

@@ -10,9 +10,11 @@ Command: python -m launch.train --config=table:ridge --config.data=visits.csv --
 Common flags: --config.classification=True --config.inputs="('age','dose')" --config.shots=5
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+import sys
 from typing import Any, Mapping
 
+import numpy as np
 import optax
 
 from experiments import vector_learners
@@ -21,6 +23,7 @@ from metajax import losses
 from metajax.data import tables
 from metajax.lab.recipe import Recipe
 from metajax.tasks.groups import GroupData, at_least, group_tasks
+from metajax.training.hosts import is_writer
 
 
 @dataclass
@@ -33,7 +36,7 @@ class Config(vector_learners.Config):
   inputs: tuple[str, ...] = ()  # the input columns; empty: all others
   split: str = ""  # a column with the words train, val and test; empty: groups are split by a fixed random draw
   classification: bool = False  # whether the target names a class
-  shots: int = 10  # support rows per task
+  shots: int = 10  # support rows per task; the default becomes less if no two groups of a split have as many
   queries: int = 20  # maximum number of query rows per task
   hidden: tuple[int, ...] = (64, 64)  # units of the layers; (), for ridge: only weighted inputs
   test_inner_steps: int = 1
@@ -70,7 +73,7 @@ def build(config: Config) -> Recipe:
   scores = {"accuracy": losses.accuracy} if classes else {}
   trained, tested = (vector_learners.make_learner(config, outputs, classes=classes, num_steps=steps)
                      for steps in (config.inner_steps, config.test_inner_steps))
-  parts = {split: at_least(data, config.shots + 1) for split, data in table.splits.items()}
+  config, parts, fitted = _fitted(config, table)
   tasks = lambda data: group_tasks(data, shots=config.shots, queries=config.queries, stratified=classes)
   after = f" after {config.test_inner_steps} inner step(s)" if row.descends else ""
   unit = "" if classes else (f"; loss is the mean squared error in units of the training groups' variance, "
@@ -80,10 +83,37 @@ def build(config: Config) -> Recipe:
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=tasks(parts["train"]),
       val_tasks=tasks(parts["val"]), test_tasks=tasks(parts["test"]), training=config.training, test=config.test,
       seed=config.seed, pictures=lambda params, key: {},
-      notes=f"{_said(parts)} {config.target} from {len(table.columns)} column(s), {config.shots} shots{after}, "
-            f"predictions are inductive{unit}.")
+      notes=f"{table.splits['test'].source} {_said(parts)} {config.target} from {len(table.columns)} column(s), "
+            f"{config.shots} shots{after}, predictions are inductive{unit}.{fitted}")
+
+
+def _fitted(config: Config, table: tables.Table) -> tuple[Config, dict[str, GroupData], str]:
+  """Settings and groups that fit each other, and what does not fit, with a blank before it."""
+  shots = config.shots
+  if shots == Config().shots:  # nobody chose it: two groups of each split shall have a query, or the only one
+    shots = max(1, min(shots, *(int(np.sort(data.counts)[-2:][0]) - 1 for data in table.splits.values())))
+  try:
+    parts = {split: at_least(data, shots + 1) for split, data in table.splits.items()}
+  except ValueError as error:
+    largest = min(int(data.counts.max()) for data in table.splits.values())
+    remedy = f"give config.shots={largest - 1} or less" if largest > 1 else "add rows to them"
+    raise ValueError(f"config.data={config.data!r} must have a group of more than config.shots={shots} rows in each "
+                     f"split, but a split has none; {remedy}.") from error
+  said = [f"config.shots is {shots} instead of {config.shots}, as groups are small"] if shots != config.shots else []
+  lost = {split: len(table.splits[split].names) - len(data.names) for split, data in parts.items()}
+  if any(lost.values()):
+    said.append(f"groups with fewer than {shots + 1} rows are left out, {_counts(lost)}")
+  if table.left_out:
+    said.append(f"columns without numbers are no inputs: {', '.join(table.left_out)}")
+  sentence = f"Fitted to the data: {'; '.join(said)}." if said else ""
+  if sentence and is_writer():
+    print(sentence, file=sys.stderr)
+  return replace(config, shots=shots), parts, sentence and f" {sentence}"
 
 
 def _said(parts: Mapping[str, GroupData]) -> str:
-  counts = ", ".join(f"{len(data.names)} {split}" for split, data in parts.items())
-  return f"{parts['test'].source} Groups: {counts}."
+  return f"Groups: {_counts({split: len(data.names) for split, data in parts.items()})}."
+
+
+def _counts(numbers: Mapping[str, int]) -> str:
+  return ", ".join(f"{number} {split}" for split, number in numbers.items())

@@ -38,11 +38,19 @@ class DownloadError(ValueError):
 
 
 def cache_dir() -> Path:
-  """The folder of the cache: `$METAJAX_CACHE_DIR`, else `$XDG_CACHE_HOME/metajax`, else `~/.cache/metajax`."""
+  """The folder of the cache: `$METAJAX_CACHE_DIR`, else `$XDG_CACHE_HOME/metajax`, else `~/.cache/metajax`.
+
+  A user without a home, as in some containers, has one among the temporary files.
+  """
   if own := os.environ.get("METAJAX_CACHE_DIR"):
     return Path(own).expanduser()
   shared = os.environ.get("XDG_CACHE_HOME")
-  return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "metajax"
+  if shared:
+    return Path(shared).expanduser() / "metajax"
+  try:
+    return Path.home() / ".cache" / "metajax"
+  except RuntimeError:
+    return Path(tempfile.gettempdir()) / f"metajax-cache-{os.getuid()}"
 
 
 def download(url: str, path: Path | str, *, sha256: str, size: int, timeout: float = 20.0) -> None:

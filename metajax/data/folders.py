@@ -1,7 +1,8 @@
 """Image classification from a folder with one sub-folder of images per class: `<root>/<class>/<image>`.
 
 If the root has sub-folders train, val and test, these hold the classes of each split; otherwise the classes are split
-at random with a fixed seed. Images are decoded once and kept in the user's cache.
+at random with a fixed seed. Images are decoded once and kept in the user's cache. Images of more than 8 bits, such as
+16-bit PNG and float TIFF, keep their levels (`data.pixels`).
 """
 
 import hashlib
@@ -13,11 +14,12 @@ import numpy as np
 
 from metajax.checks import check_name
 from metajax.data import download as download_lib
+from metajax.data import pixels
 from metajax.tasks.class_data import SPLITS, ClassData, check_disjoint, check_split, split_classes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
-_FORMAT = 1  # version of the cached arrays; increase it whenever decoding changes
+_FORMAT = 2  # version of the cached arrays; increase it whenever decoding changes
 _MAX_PIXELS = 50_000_000  # of an image; a small file can declare more pixels than fit in memory
 
 
@@ -33,7 +35,8 @@ def load(root: Path | str, split: str, *, image_size: int = 84, grey: bool = Fal
     shares, seed: how classes are split if the folder has no splits, as in `split_classes`.
 
   Returns:
-    `examples [n, image_size, image_size, 1 or 3]` uint8; `names` are those of the sub-folders.
+    `examples [n, image_size, image_size, 1 or 3]` uint8, or float32 if an image has more than 8 bits; `names` are
+    those of the sub-folders.
 
   Raises:
     FileNotFoundError: if there is no such folder.
@@ -51,24 +54,36 @@ def load(root: Path | str, split: str, *, image_size: int = 84, grey: bool = Fal
   splits = {name: root / name for name in SPLITS if (root / name).is_dir()}
   if not splits:
     return split_classes(read(_folders(root), image_size, grey, f"{source} of a fixed draw (seed {seed})."), split,
-                         shares=shares, seed=seed)
+                         shares=shares, seed=seed, fewest=2)
   if missing := [name for name in SPLITS if name not in splits]:
     raise ValueError(f"{root} has the split {' and '.join(splits)} but not {' and '.join(missing)}; give it all of "
                      f"{', '.join(SPLITS)}, or only class folders.")
   check_disjoint({name: [each.name for each in _folders(path)] for name, path in splits.items()}, str(root))
-  return read(_folders(splits[split]), image_size, grey, source + ".")
+  own = _folders(splits[split])
+  deep = _arrays(own, image_size, grey).dtype == np.int32  # all splits are then scaled alike
+  parts = [_arrays(_folders(path), image_size, grey) for path in splits.values()] if deep else []
+  return read(own, image_size, grey, source + ".", max((int(part.max()) for part in parts), default=None))
 
 
 def decode(file: object, image_size: int, grey: bool = False) -> np.ndarray:
   """Returns an image, from a path or an open file, as uint8 `[image_size, image_size, 1 or 3]`.
 
+  An image of more than 8 bits becomes int32 or float32, with its own numbers; see `pixels.in_unit_range`.
+
   Raises:
     ValueError: if it has too many pixels. Errors of Pillow are passed on.
   """
   with Image.open(file) as image:  # type: ignore[arg-type]
-    check_pixels(image)
-    upright = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
-    square = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.LANCZOS)
+    return squared(image, image_size, grey)
+
+
+def squared(image: Image.Image, image_size: int, grey: bool = False) -> np.ndarray:
+  """Returns an opened image as `decode` does."""
+  check_pixels(image)
+  if pixels.is_deep(image):
+    return np.repeat(pixels.decode_deep(image, image_size)[:, :, None], 1 if grey else 3, axis=2)
+  upright = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
+  square = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.LANCZOS)
   return np.asarray(square).reshape(image_size, image_size, -1)
 
 
@@ -78,20 +93,25 @@ def check_pixels(image: Image.Image) -> None:
     raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels, more than {_MAX_PIXELS}")
 
 
-def read(classes: Sequence[Path], image_size: int, grey: bool, source: str) -> ClassData:
+def read(classes: Sequence[Path], image_size: int, grey: bool, source: str, top: int | None = None) -> ClassData:
   """Returns all images of some class folders, in their order; from the user's cache if the files are unchanged.
 
-  Arguments and errors as for `load`; `source` is a sentence on where the data comes from, shown with results.
+  Arguments and errors as for `load`; `source` is a sentence on where the data comes from, shown with results; `top` is
+  the largest whole number of the data set, if its images have more than 8 bits.
   """
-  members = {folder.name: _images(folder) for folder in classes}
-  stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
-           for paths in members.values() for path in paths]
+  counts = [len(_images(folder)) for folder in classes]
+  return ClassData(pixels.in_unit_range(_arrays(classes, image_size, grey), top), np.asarray(counts, np.int32),
+                   tuple(folder.name for folder in classes), source)
+
+
+def _arrays(classes: Sequence[Path], image_size: int, grey: bool) -> np.ndarray:
+  """The images of some class folders with their own numbers, from the user's cache if the files are unchanged."""
+  paths = [path for folder in classes for path in _images(folder)]
+  stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
   key = hashlib.sha256(repr((_FORMAT, image_size, grey, stats)).encode()).hexdigest()[:16]
-  arrays = download_lib.cached_arrays(
+  return download_lib.cached_arrays(
       download_lib.cache_dir() / f"folder-{image_size}-{key}.npz", ("images",),
-      lambda: {"images": np.stack([_decode(path, image_size, grey) for paths in members.values() for path in paths])})
-  return ClassData(arrays["images"], np.asarray([len(paths) for paths in members.values()], np.int32), tuple(members),
-                   source)
+      lambda: {"images": pixels.stacked([_decode(path, image_size, grey) for path in paths])})["images"]
 
 
 def _folders(root: Path) -> list[Path]:

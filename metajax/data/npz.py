@@ -1,7 +1,8 @@
 """Classification from an .npz file with the arrays `inputs [n, ...]` and `targets [n]`.
 
 Optional arrays are `names`, the names of classes 0, 1, ..., and `split [n]`, the words train, val or test; without
-`split`, the classes are split at random with a fixed seed.
+`split`, the classes are split at random with a fixed seed. Images are inputs with four axes; if they are whole numbers,
+they are scaled as 8-bit or deeper pixels (`data.pixels`), and reals are kept as they are.
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from metajax.data.download import UNREADABLE, check_fits
+from metajax.data.pixels import in_unit_range
 from metajax.tasks.class_data import SPLITS, ClassData, check_disjoint, check_split, from_arrays, split_classes
 
 
@@ -39,11 +41,13 @@ def load(path: Path | str, split: str, *, shares: tuple[float, float, float] = (
     raise ValueError(f"{path} must be an .npz of plain arrays, but cannot be read ({error}).") from error
   if not {"inputs", "targets"} <= arrays.keys():
     raise ValueError(f"{path} must hold the arrays inputs and targets, but holds {held or 'none'}.")
+  if arrays["inputs"].ndim == 4 and arrays["inputs"].dtype.kind in "iu":
+    arrays["inputs"] = in_unit_range(arrays["inputs"])
   names = arrays["names"].tolist() if "names" in arrays else None
   source = f"Arrays of {path.name}, the {split} classes"
   if "split" not in arrays:
     data = from_arrays(arrays["inputs"], arrays["targets"], f"{source} of a fixed draw (seed {seed}).", names)
-    return split_classes(data, split, shares=shares, seed=seed)
+    return split_classes(data, split, shares=shares, seed=seed, fewest=2)
   split_of = arrays["split"]
   if split_of.shape != arrays["targets"].shape or not np.isin(split_of, SPLITS).all():
     raise ValueError(f"the array split of {path} must give each target one of the words {', '.join(SPLITS)}.")

@@ -14,6 +14,8 @@ from metajax.data.download import check_fits
 from metajax.tasks.class_data import SPLITS, check_disjoint, check_split, from_arrays, split_classes
 from metajax.tasks.groups import GroupData, by_group
 
+_MISSING = frozenset(csv.ConvertOptions().null_values)  # the words for a missing number in a CSV file; with ""
+
 
 class Table(NamedTuple):
   """The groups of each split, and the meaning of their columns."""
@@ -21,6 +23,7 @@ class Table(NamedTuple):
   columns: tuple[str, ...]  # the names of the inputs, in order
   classes: tuple[str, ...]  # the classes of the target; empty for a regression
   target_scale: float  # standard deviation that the targets of a regression were divided by
+  left_out: tuple[str, ...] = ()  # columns without numbers, which are no inputs unless they are named
 
 
 def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (), classification: bool = False,
@@ -31,7 +34,7 @@ def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (
     path: a file `.csv` with a header, or `.parquet`.
     group: the column that names the task of each row.
     target: the column to predict.
-    inputs: the columns to predict it from; by default all other columns, which must be numbers.
+    inputs: the columns to predict it from, which must be numbers; by default all other columns of numbers.
     classification: whether the target is a class, given as a number or a word; otherwise it is a real number.
     split: a column with the words train, val and test; by default the groups are split at random with a fixed seed.
     shares, seed: the fractions and the seed of the random split.
@@ -39,18 +42,20 @@ def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (
   Raises:
     FileNotFoundError: if there is no such file.
     ValueError: if it cannot be read, lacks a column, or a cell is missing or not a number (row and column are named).
+      Missing are the words for it that CSV files use, such as an empty cell, NA or NaN, in all columns alike.
   """
   path = Path(path).expanduser()
   if not path.is_file():
     raise FileNotFoundError(f"expected a table .csv or .parquet, but there is no file {path}.")
   table = _read(path)
   names = table.column_names
-  chosen = tuple(inputs) or tuple(name for name in names if name not in (group, target, split))
+  others = tuple(name for name in names if name not in (group, target, split))
+  chosen = tuple(inputs) or tuple(name for name in others if _holds_numbers(table.column(name).type))
   for name in (group, target, *chosen, *([split] if split else [])):
     if name not in names:
       raise ValueError(f"{path} has no column {name!r}; its columns are {', '.join(names)}.")
   if not chosen:
-    raise ValueError(f"{path} has no column to predict {target!r} from besides {group!r}; add one.")
+    raise ValueError(f"{path} has no column of numbers to predict {target!r} from besides {group!r}; add one.")
   features = np.stack([_numbers(table, name, path) for name in chosen], axis=1)
   groups = _words(table, group, path)
   classes: tuple[str, ...] = ()
@@ -76,11 +81,12 @@ def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (
     rows = split_of == name
     splits[name] = by_group(features[rows], targets[rows], groups[rows],
                             f"Table {path.name}, one task per {group}, the {name} groups.")
-  return Table(splits, chosen, classes, scale)
+  left_out = () if inputs else tuple(name for name in others if name not in chosen)
+  return Table(splits, chosen, classes, scale, left_out)
 
 
 def _read(path: Path) -> pyarrow.Table:
-  readers: dict[str, Any] = {".csv": csv.read_csv, ".parquet": _read_parquet}
+  readers: dict[str, Any] = {".csv": _read_csv, ".parquet": _read_parquet}
   if path.suffix.lower() not in readers:
     raise ValueError(f"a table must be a file {' or '.join(readers)}, but got {path}.")
   try:
@@ -94,6 +100,10 @@ def _read(path: Path) -> pyarrow.Table:
   return table
 
 
+def _read_csv(path: Path) -> pyarrow.Table:
+  return csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True))
+
+
 def _read_parquet(path: Path) -> pyarrow.Table:
   about = parquet.read_metadata(path)
   check_fits(8 * about.num_rows * about.num_columns)  # a small file can hold very many equal cells
@@ -101,24 +111,29 @@ def _read_parquet(path: Path) -> pyarrow.Table:
 
 
 def _numbers(table: pyarrow.Table, name: str, path: Path) -> np.ndarray:
-  """A column as float32 [n]."""
-  kind = table.column(name).type
-  if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_boolean(kind)):
+  """A column as float64 [n]: numbers with a large offset lose their differences in float32."""
+  if not _holds_numbers(kind := table.column(name).type):
     raise ValueError(f"column {name!r} of {path} must hold numbers, but holds {kind}; name the input columns without "
                      "it.")
-  values = np.asarray(table.column(name).cast(pyarrow.float64(), safe=False).to_numpy(), np.float32)
+  values = np.asarray(table.column(name).cast(pyarrow.float64(), safe=False).to_numpy(), np.float64)
   if (bad := ~np.isfinite(values)).any():
     raise ValueError(f"column {name!r} of {path} has no finite number in row {int(np.argmax(bad)) + 1}; fill or drop "
                      "such rows.")
   return values
 
 
+def _holds_numbers(kind: pyarrow.DataType) -> bool:
+  is_a = pyarrow.types
+  return is_a.is_integer(kind) or is_a.is_floating(kind) or is_a.is_boolean(kind) or is_a.is_decimal(kind)
+
+
 def _words(table: pyarrow.Table, name: str, path: Path) -> np.ndarray:
-  values = table.column(name)
-  if values.null_count:
-    row = int(np.argmax(values.is_null().to_numpy())) + 1
-    raise ValueError(f"column {name!r} of {path} has no value in row {row}; fill or drop such rows.")
-  return np.asarray([str(value) for value in values.to_pylist()])
+  words = ["" if value is None else str(value) for value in table.column(name).to_pylist()]
+  for row, word in enumerate(words):
+    if word.strip() in _MISSING:
+      raise ValueError(f"column {name!r} of {path} has no value in row {row + 1}"
+                       f"{f' but {word!r}' if word.strip() else ''}; fill or drop such rows.")
+  return np.asarray(words)
 
 
 def _splits(table: pyarrow.Table, groups: np.ndarray, column: str, shares: tuple[float, float, float], seed: int,
@@ -139,7 +154,8 @@ def _splits(table: pyarrow.Table, groups: np.ndarray, column: str, shares: tuple
 
 def _standardised(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]:
   """Values `[n, columns]` standardised by the training rows; and the standard deviation of the last column."""
-  wide = values[train].astype(np.float64)
-  mean, spread = wide.mean(axis=0), wide.std(axis=0)
-  spread = np.where(spread > 0, spread, 1.0)  # for columns that are constant in training
+  known = values[train]
+  mean, spread = known.mean(axis=0), known.std(axis=0)
+  varies = known.max(axis=0) > known.min(axis=0)  # a constant has a tiny spread, by rounding
+  spread = np.where(varies & (spread > 0), spread, 1.0)
   return ((values - mean) / spread).astype(np.float32), float(spread[-1])

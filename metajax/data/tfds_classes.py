@@ -8,17 +8,18 @@ import functools
 import hashlib
 import io
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Iterator, Mapping
 
 from PIL import Image
 import numpy as np
 
 from metajax.data import download as download_lib
 from metajax.data.folders import check_pixels, decode
+from metajax.data.pixels import in_unit_range, stacked
+from metajax.data.tfds_files import find, scan, write
 from metajax.tasks.class_data import SPLITS, ClassData, check_disjoint, check_split, split_classes
 
-_FORMAT = 3  # version of the cached arrays; increase it whenever decoding changes
-_MANY = 4096  # examples read at a time
+_FORMAT = 4  # version of the cached arrays; increase it whenever decoding changes
 
 
 def load(name: str, split: str, *, image_size: int = 84, data_dir: Path | str | None = None,
@@ -29,9 +30,10 @@ def load(name: str, split: str, *, image_size: int = 84, data_dir: Path | str | 
   Otherwise all its splits are merged, and the classes are split at random with a fixed seed. Examples of a class are
   sorted by the feature `rank` if there is one, otherwise by a checksum, because the order of the files is arbitrary.
   For PNGs, the checksum is that of the pixels, because TensorFlow and Pillow encode one image as different bytes.
+  Examples without a label, which tfds gives the label -1, are left out; `source` notes how many.
 
   Args:
-    name: the name of the data set, with its config if any: `caltech_birds2011`, `visual_domain_decathlon/aircraft`.
+    name: as in `find`: `caltech_birds2011`, `visual_domain_decathlon/aircraft`, `vgg_face2:1.0.0`.
     split: train, val or test.
     image_size: the side of the squares that images are cropped and resized to; vectors are not changed.
     data_dir: the data folder of tfds; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
@@ -39,8 +41,8 @@ def load(name: str, split: str, *, image_size: int = 84, data_dir: Path | str | 
 
   Raises:
     FileNotFoundError: if the data set has not been prepared there.
-    ValueError: if it is not in array_record, or has no features `label` and `image` or `inputs`, or an image cannot be
-      decoded.
+    ValueError: if it is not in array_record, or has no features `label` and `image` or `inputs`, or a label is neither
+      a whole number nor a word, or an image cannot be decoded.
   """
   check_split(split)
   builder = find(name, data_dir)
@@ -52,20 +54,21 @@ def load(name: str, split: str, *, image_size: int = 84, data_dir: Path | str | 
   facts = {part: (info.num_examples, info.num_bytes) for part, info in builder.info.splits.items()}
   key = hashlib.sha256(repr((_FORMAT, builder.info.full_name, str(builder.data_path), sorted(facts.items()),
                              image_size)).encode()).hexdigest()[:16]
-  arrays = download_lib.cached_arrays(
-      download_lib.cache_dir() / f"tfds-{image_size}-{key}.npz", ("examples", "labels", "parts", "names", "groups"),
-      lambda: _read(builder, sorted(facts), image_size))
-  labels, parts = arrays["labels"], arrays["parts"]
+  keys = ("examples", "labels", "parts", "names", "groups", "unlabelled")
+  arrays = download_lib.cached_arrays(download_lib.cache_dir() / f"tfds-{image_size}-{key}.npz", keys,
+                                      lambda: _read(builder, sorted(facts), image_size))
+  labels, parts, unlabelled = arrays["labels"], arrays["parts"], dict(zip(sorted(facts), arrays["unlabelled"].tolist()))
   names = getattr(features["label"], "names", None) or dict(zip(np.unique(labels).tolist(), arrays["names"].tolist()))
   groups = dict(zip(np.unique(labels).tolist(), arrays["groups"].tolist()))
   by_part = {part: np.unique(labels[parts == number]).tolist() for number, part in enumerate(sorted(facts))}
   all_labels = [label for part in by_part.values() for label in part]
   source = f"tensorflow-datasets {builder.info.full_name}, the {split} classes"
-  if set(by_part) == set(SPLITS) and len(all_labels) == len(set(all_labels)):
+  if set(by_part) == set(SPLITS) and all(by_part.values()) and len(all_labels) == len(set(all_labels)):
     rows = parts == sorted(facts).index(split)
-    return _data(arrays["examples"][rows], labels[rows], names, groups, source + ".")
-  everything = _data(arrays["examples"], labels, names, groups, f"{source} of a fixed draw (seed {seed}).")
-  return split_classes(everything, split, shares=shares, seed=seed)
+    return _data(arrays["examples"][rows], labels[rows], names, groups, f"{source}.{_left_out(unlabelled[split])}")
+  everything = _data(arrays["examples"], labels, names, groups,
+                     f"{source} of a fixed draw (seed {seed}).{_left_out(sum(unlabelled.values()))}")
+  return split_classes(everything, split, shares=shares, seed=seed, fewest=2)
 
 
 def store(name: str, splits: Mapping[str, ClassData], data_dir: Path | str) -> Path:
@@ -110,76 +113,20 @@ def store(name: str, splits: Mapping[str, ClassData], data_dir: Path | str) -> P
                 "group": tfds.features.Text()}, " ".join(data.source for data in splits.values()), data_dir)
 
 
-def write(name: str, splits: Mapping[str, Callable[[], Iterator[tuple[str, dict[str, Any]]]]],
-          features: Mapping[str, Any], description: str, data_dir: Path | str) -> Path:
-  """Writes a tfds data set in array_record, and returns its folder.
-
-  Args:
-    name: the name of the data set: letters, digits and underscores.
-    splits: by name, a function that returns an iterator over keys and examples.
-    features: features of tfds, one for each entry of an example.
-    description: the description of the data set.
-    data_dir: the data folder of tfds.
-  """
-  import tensorflow_datasets as tfds
-
-  class Written(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg, misc]
-    """The data set."""
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-      return tfds.core.DatasetInfo(builder=self, description=description,
-                                   features=tfds.features.FeaturesDict(dict(features)))
-
-    def _split_generators(self, dl_manager):
-      del dl_manager
-      return {split: self._generate_examples(split) for split in splits}
-
-    def _generate_examples(self, split):
-      return splits[split]()
-
-  Written.name = name
-  builder = Written(data_dir=str(Path(data_dir).expanduser()), file_format="array_record")
-  builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-  return Path(builder.data_path)
-
-
-def find(name: str, data_dir: Path | str | None = None) -> Any:
-  """Returns the builder of a prepared data set, from its files only; errors as in `load`."""
-  import tensorflow_datasets as tfds
-  root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-  found = sorted(path.parent for pattern in ("*/dataset_info.json", "*/*/dataset_info.json")
-                 for path in (root / name).glob(pattern))
-  if not found:
-    raise FileNotFoundError(
-        f"Expected the tfds data set {name} in {root}, but it has not been prepared there; run once, with TensorFlow "
-        f"or without: python -c \"from metajax.data.tfds_prepare import prepare; prepare({name!r})\"")
-  builder = tfds.builder_from_directory(found[-1])
-  kind = str(getattr(builder.info.file_format, "value", builder.info.file_format))
-  if kind != "array_record":
-    raise ValueError(f"the tfds data set {name} in {root} is stored as {kind}, which has no random access without "
-                     "TensorFlow; prepare it again with file_format array_record.")
-  return builder
-
-
-def scan(builder: Any, part: str) -> Iterator[dict[str, Any]]:
-  """Returns an iterator over the examples of a split, in the order of its files; images are not decoded."""
-  import tensorflow_datasets as tfds
-  skipped = {"image": tfds.decode.SkipDecoding()} if "image" in builder.info.features else None
-  source = builder.as_data_source(split=part, decoders=skipped)
-  for start in range(0, len(source), _MANY):
-    yield from source.__getitems__(list(range(start, min(start + _MANY, len(source)))))
-
-
 def _read(builder: Any, parts: list[str], image_size: int) -> dict[str, np.ndarray]:
-  """Examples [n, ...], labels [n] and the indices of their splits [n], sorted; and names and groups of the classes."""
+  """Examples [n, ...], labels [n] and the indices of their splits [n], sorted; names and groups of the classes; and the
+  number of examples without a label in each split."""
   features = builder.info.features
-  rows: list[tuple[int, int, Any, Any]] = []
-  name_and_group: dict[int, tuple[str, str]] = {}
+  rows: list[tuple[Any, int, Any, Any]] = []
+  name_and_group: dict[Any, tuple[str, str]] = {}
+  unlabelled = [0] * len(parts)
   image = features["image"] if "image" in features else None
   for number, part in enumerate(parts):
     for row in scan(builder, part):
-      data, label = row["inputs" if image is None else "image"], int(row["label"])
+      data, label = row["inputs" if image is None else "image"], _label(row["label"], builder.info.full_name)
+      if label in (-1, ""):
+        unlabelled[number] += 1
+        continue
       try:
         order = int(row["rank"]) if "rank" in row else _checksum(bytes(data))
         example = data if image is None else decode(io.BytesIO(data), image_size, image.shape[-1] == 1)
@@ -189,11 +136,32 @@ def _read(builder: Any, parts: list[str], image_size: int) -> dict[str, np.ndarr
       rows.append((label, number, order, example))
       name_and_group[label] = (row["name"].decode() if "name" in row else str(label),
                                row["group"].decode() if "group" in row else "")
+  if not rows:
+    raise ValueError(f"the tfds data set {builder.info.full_name} must have labelled examples, but all "
+                     f"{sum(unlabelled)} are without a label (-1).")
   rows.sort(key=lambda row: row[:3])
-  words = {"names": np.asarray([name_and_group[label][0] for label in sorted(name_and_group)]),
-           "groups": np.asarray([name_and_group[label][1] for label in sorted(name_and_group)])}
-  labels = {"labels": np.asarray([row[0] for row in rows]), "parts": np.asarray([row[1] for row in rows])}
-  return {"examples": np.stack([row[3] for row in rows]), **labels, **words}
+  labels = sorted(name_and_group)
+  number_of = {label: label if isinstance(label, int) else index for index, label in enumerate(labels)}  # of words
+  examples = [row[3] for row in rows]
+  return {"examples": np.stack(examples) if image is None else in_unit_range(stacked(examples)),
+          "labels": np.asarray([number_of[row[0]] for row in rows]), "parts": np.asarray([row[1] for row in rows]),
+          "names": np.asarray([name_and_group[label][0] for label in labels]),
+          "groups": np.asarray([name_and_group[label][1] for label in labels]), "unlabelled": np.asarray(unlabelled)}
+
+
+def _label(value: Any, name: str) -> int | str:
+  """A label as a whole number or a word."""
+  if isinstance(value, (bytes, str)):
+    return value.decode() if isinstance(value, bytes) else value
+  if np.ndim(value) or np.asarray(value).dtype.kind not in "iub":
+    kind = "a list" if np.ndim(value) else f"{np.asarray(value).dtype}"
+    raise ValueError(f"the feature label of the tfds data set {name} must be a class, a whole number or a word, but "
+                     f"one is {kind}, {str(value)[:40]}; store the data with one class for each example.")
+  return int(value)
+
+
+def _left_out(count: int) -> str:
+  return f" {count} examples without a label are left out." if count else ""
 
 
 def _checksum(data: bytes) -> str:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from metajax.data import download as download_lib
-from metajax.data import tfds_classes
+from metajax.data import tfds_files
 from metajax.tasks.class_data import check_disjoint
 from metajax.tasks.groups import GroupData
 
@@ -54,7 +54,7 @@ def store(name: str, splits: Mapping[str, GroupData], data_dir: Path | str) -> P
             "group": group, "number": first[split] + number, "rank": rank}
         row += 1
 
-  return tfds_classes.write(name, {split: functools.partial(examples, split) for split in splits},
+  return tfds_files.write(name, {split: functools.partial(examples, split) for split in splits},
                             {**features, "target": target, "group": tfds.features.Text(), "number": np.int64,
                              "rank": np.int64}, " ".join(data.source for data in splits.values()), data_dir)
 
@@ -66,7 +66,7 @@ def load(name: str, split: str, *, data_dir: Path | str | None = None) -> GroupD
     FileNotFoundError: if the data set has not been prepared there.
     ValueError: if it is not in array_record, has no such split, or was not written by `store`.
   """
-  builder = tfds_classes.find(name, data_dir)
+  builder = tfds_files.find(name, data_dir)
   features = builder.info.features
   if features is None or not {"inputs_0", "target", "group", "number", "rank"} <= set(features):
     raise ValueError(f"the tfds data set {name} must have been written by metajax.data.tfds_groups.store, but has the "
@@ -86,7 +86,7 @@ def load(name: str, split: str, *, data_dir: Path | str | None = None) -> GroupD
 
 
 def _read(builder: Any, split: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-  rows = sorted(tfds_classes.scan(builder, split), key=lambda row: (int(row["number"]), int(row["rank"])))
+  rows = sorted(tfds_files.scan(builder, split), key=lambda row: (int(row["number"]), int(row["rank"])))
   numbers, counts = np.unique([int(row["number"]) for row in rows], return_counts=True)
   groups = {int(row["number"]): row["group"].decode() for row in rows}
   return {**{each: np.stack([row[each] for row in rows]) for each in names},

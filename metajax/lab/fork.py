@@ -1,5 +1,6 @@
 """A fork: a new workdir that continues from another run's checkpoint with different settings."""
 
+import json
 from pathlib import Path
 import shutil
 from typing import Any, Callable, Mapping
@@ -10,6 +11,8 @@ from metajax.lab import workdir as workdirs
 from metajax.lab.checkpoints import Checkpoints, Damaged
 from metajax.lab.recipe import Recipe
 from metajax.lab.session import first_state, restore
+
+_NOT_OF_DATA = frozenset({"training", "test", "contrast", "conml", "seed"})  # settings that leave the data as they are
 
 
 def fork(source: Path | str, workdir: Path | str, recipe: Recipe, path: str, config: Mapping[str, Any],
@@ -27,12 +30,17 @@ def fork(source: Path | str, workdir: Path | str, recipe: Recipe, path: str, con
     say: called with messages.
 
   Raises:
-    ValueError: if `source` has no checkpoint that fits, or the workdir is in use.
+    ValueError: if `source` has no checkpoint that fits, or the workdir is in use, or the data have changed although no
+      setting of theirs has.
   """
   source, workdir = Path(source), Path(workdir)
   if (workdir / "run.json").exists():
     return workdirs.claim(workdir, path, config, about, say)
-  workdirs.read(source)
+  before = workdirs.read(source)["config"]
+  changed = workdirs.data_changed(source, about["data"]) if "data" in about else ""
+  others = {name for name in {*before, *config} if before.get(name) != json.loads(json.dumps(config.get(name)))}
+  if changed and others <= _NOT_OF_DATA:
+    raise ValueError(changed)
   if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
     raise ValueError(f"a fork needs a new or empty workdir, but {workdir} is not empty; name another.")
   try:
@@ -44,6 +52,9 @@ def fork(source: Path | str, workdir: Path | str, recipe: Recipe, path: str, con
   if restored.step >= recipe.training.steps:
     raise ValueError(f"workdir {source} is already at step {restored.step}, so there is nothing left to do in "
                      f"{recipe.training.steps} steps; give more with --config.training.steps.")
+  if changed:
+    say(f"The fork has other data than its source ({', '.join(sorted(others - _NOT_OF_DATA))} changed), so classes of "
+        "the source's training may be classes of its test.")
   partial = workdir.absolute().with_name(workdir.absolute().name + ".forking")
   shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted fork
   workdirs.claim(partial, path, config, {**about, "forked": {"from": str(source), "step": restored.step}})

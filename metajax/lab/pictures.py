@@ -1,6 +1,6 @@
 """Figures of a trained learner: it is run on a few tasks, and `reports` draws the results."""
 
-from typing import Mapping
+from typing import Mapping, NamedTuple, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,12 @@ from metajax.objectives.solve import solve
 from metajax.objectives.views import Views
 from metajax.tasks.sampling import sample_tasks
 from metajax.types import Learner, Params, PerExample, PRNGKey, TaskDistribution
+
+
+class Named(NamedTuple):
+  """What tells the classes of an episode."""
+  tasks: TaskDistribution  # the same tasks on the numbers of classes instead of images, from `class_data.numbered`
+  names: Sequence[str]  # the name of each number
 
 
 def fit_picture(before: Learner, after: Mapping[str, Learner], params: Params, tasks: TaskDistribution, key: PRNGKey,
@@ -50,13 +56,25 @@ def fit_picture(before: Learner, after: Mapping[str, Learner], params: Params, t
       curve(before), np.stack([curve(learner) for learner in after.values()], axis=1), list(after))
 
 
-def image_picture(learner: Learner, loss: PerExample, params: Params, tasks: TaskDistribution, key: PRNGKey) -> Figure:
-  """Returns a figure of one episode of images: its support set, its queries, and the predictions of the learner."""
-  episode = jax.tree.map(lambda leaf: leaf[0], sample_tasks(tasks, tasks.data, key, jnp.arange(1)))
+def image_picture(learner: Learner, loss: PerExample, params: Params, tasks: TaskDistribution, key: PRNGKey,
+                  named: Named | None = None) -> Figure:
+  """Returns a figure of one episode of images: its support set, its queries, and the predictions of the learner.
+
+  With `named`, classes are called by their names; otherwise by their labels in this episode. Padding is not drawn.
+  """
+  draw = lambda some: jax.tree.map(lambda leaf: leaf[0], sample_tasks(some, some.data, key, jnp.arange(1)))
+  episode = draw(tasks)
   outputs = jax.jit(lambda params, episode: solve(learner, loss, {}, params, episode, key).outputs)(params, episode)
-  support, query = jax.tree.map(np.asarray, tuple(episode))
+  probabilities = np.asarray(jax.nn.softmax(outputs))
+  shown = lambda part: jax.tree.map(lambda leaf: np.asarray(leaf)[np.asarray(part.mask)], part)
+  support, query = shown(episode.support), shown(episode.query)
+  names: list[str] = []
+  if named is not None:
+    told = shown(draw(named.tasks).support)
+    number_of = dict(zip(told.targets.tolist(), np.asarray(told.inputs, int).ravel().tolist()))
+    names = [named.names[number_of[label]] if label in number_of else "" for label in range(probabilities.shape[1])]
   return episodes.image_episode(support.inputs, support.targets, query.inputs, query.targets,
-                                np.asarray(jax.nn.softmax(outputs)))
+                                probabilities[np.asarray(episode.query.mask)], names)
 
 
 def map_picture(learner: Learner, params: Params, tasks: TaskDistribution, views: Views, key: PRNGKey, title: str,

@@ -25,8 +25,13 @@ def provenance(data: PyTree, recipe: Path | str) -> dict[str, Any]:
   return {
       "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
       "commit": {"metajax": commit(Path(__file__)), "recipe": commit(Path(recipe))},
-      "data": f"sha256:{digest(data)}",
+      "data": data_digest(data),
       "devices": {"kind": devices[0].device_kind, "count": len(devices), "processes": jax.process_count()}}
+
+
+def data_digest(data: PyTree) -> str:
+  """Returns the digest of the arrays that tasks are drawn from, as a word."""
+  return f"sha256:{digest(data)}"
 
 
 def commit(file: Path) -> str | None:

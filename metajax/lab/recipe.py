@@ -11,7 +11,7 @@ from metajax.contrast.distances import Distance
 from metajax.objectives.views import Views
 from metajax.serving.inputs import Raw
 from metajax.training.pipeline import Reading
-from metajax.types import Estimator, Learner, Objective, Params, PerExample, PerSet, PRNGKey, TaskDistribution
+from metajax.types import Estimator, Learner, Objective, Params, PerExample, PerSet, PRNGKey, PyTree, TaskDistribution
 
 
 @dataclass
@@ -46,6 +46,11 @@ def tasks_at_a_time(training: Training) -> int:
   if training.task_chunk >= 0:
     return training.task_chunk
   return 1 if jax.default_backend() == "cpu" else 0  # one task fits into a CPU's cache; many fill an accelerator
+
+
+def data_of(recipe: "Recipe") -> list[PyTree]:
+  """Returns the data of training, validation and test tasks."""
+  return [tasks.data for tasks in (recipe.train_tasks, recipe.val_tasks, recipe.test_tasks) if tasks is not None]
 
 
 class Models(NamedTuple):

@@ -64,6 +64,17 @@ def read(workdir: Path | str) -> dict[str, Any]:
   return {"recipe": run["recipe"], "config": run["config"]}
 
 
+def data_changed(workdir: Path | str, now: str) -> str:
+  """Returns a sentence if the run was begun on other data than those with the digest `now`, otherwise ''.
+
+  Classes that it was trained on may then be classes of the test. Errors as in `read`.
+  """
+  was = _load(Path(workdir))["about"].get("data", now)
+  return "" if was == now else (
+      f"the data of workdir {workdir} have changed: their digest was {was} and is now {now}, so that classes of the "
+      "training may now be classes of the test; give it the data it was trained on, or train again.")
+
+
 def write_text(path: Path, text: str) -> None:
   """Writes a text file atomically: on failure, the previous file is kept."""
   _replace(path, lambda file: file.write(text.encode("utf-8")))

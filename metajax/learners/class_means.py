@@ -1,5 +1,7 @@
 """The mean of each class's features: the task model of metric-based learners, and their psi."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -21,6 +23,20 @@ def class_means(examples: Examples, num_classes: int) -> tuple[Array, Array]:
   members = one_hot(examples, num_classes, examples.inputs.dtype)
   counts = jnp.sum(members, axis=0)
   return members.T @ examples.inputs / jnp.maximum(counts, 1)[:, None], counts > 0
+
+
+def without_absent(logits: Array, present: Array) -> Array:
+  """Returns logits `[Q, C]` in which classes that are not `present [C]` take no part in the softmax.
+
+  Their probability is set to 1e-9, less than float32 resolves, so the losses of all other classes are those of a
+  softmax without them. A query of an absent class cannot be answered: its loss is 20.7 nats, `-log(1e-9)`, and its
+  gradient is zero. Without any class, all are equally likely.
+  """
+  some = jnp.any(present)
+  known = jnp.where(present[None, :] & some, logits, jnp.full_like(logits, -jnp.inf))
+  total = jax.nn.logsumexp(jnp.where(some, known, jnp.zeros_like(known)), axis=1, keepdims=True)
+  absent = total.astype(logits.dtype) + jnp.full((), math.log(1e-9), logits.dtype)
+  return jnp.where(present[None, :], logits, absent)
 
 
 def check_num_classes(num_classes: int) -> None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from metajax.examples import masked_mean
 from metajax.learners import positive_definite
-from metajax.learners.class_means import check_num_classes, class_means, one_hot
+from metajax.learners.class_means import check_num_classes, class_means, one_hot, without_absent
 from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
 from metajax.types import Array, Examples, FilmNetwork, Learner, Network, PyTree
@@ -65,7 +65,7 @@ def mahalanobis_logits(head: Mahalanobis, features: Array) -> Array:
   """Returns logits `[Q, C]` in nats: minus half the squared Mahalanobis distance of features `[Q, D]` to each class."""
   gaps = features[:, None, :] - head.means[None]
   squares = jnp.einsum("qcd,cde,qce->qc", gaps, head.precision, gaps)
-  return jnp.where(head.present[None, :], -squares / 2, jnp.full_like(squares, -1e9))
+  return without_absent(-squares / 2, head.present)
 
 
 @trains_its_networks
@@ -115,7 +115,7 @@ def cnaps(backbone: FilmNetwork, set_encoder: Network, generator: Network, class
     del params
     weights, present = head
     outputs = features @ weights[:, :-1].T + weights[:, -1][None, :]
-    return jnp.where(present[None, :], outputs, jnp.full_like(outputs, -1e9))
+    return without_absent(outputs, present)
 
   return _film_learner(backbone, set_encoder, generator, num_classes, represent_embedding,
                        classifier.init, make_head, logits)

@@ -32,8 +32,8 @@ def adapt(apply, loss: PerExample, params: Params, examples: Examples, *, optimi
     loss: `(outputs [N, ...], targets [N, ...]) -> [N]`.
     params: the weights to start from.
     examples: the task's examples.
-    optimizer: any optax optimizer. Adam needs `eps_root > 0`; otherwise its meta-gradient is NaN where a gradient is
-      zero.
+    optimizer: any optax optimizer. Where a gradient is zero, as after a perfect fit, the meta-gradient is NaN of Adam
+      unless `eps_root > 0`, and of `optax.clip_by_global_norm`; `optax.clip` by value is finite there.
     num_steps: at least 0. One step is unrolled; more are scanned with rematerialisation.
     first_order: treat the gradient as a constant when differentiating through the step (FOMAML, section 5.2).
     first_gradient: the gradient of the first step, if it is already known.

@@ -10,12 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from metajax.contrast import distances
-from metajax.learners.class_means import check_num_classes, class_means
+from metajax.learners.class_means import check_num_classes, class_means, without_absent
 from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
 from metajax.types import Array, Examples, Learner, Network
-
-_ABSENT = -1e9  # the logit of a class without examples: never predicted, and finite
 
 
 class Prototypes(NamedTuple):
@@ -33,12 +31,12 @@ def predict(prototypes: Prototypes, features: Array, distance: distances.Distanc
             ) -> Array:
   """Returns logits `[Q, C]` in nats: the negative distance of each query's features `[Q, D]` to each prototype.
 
-  Distances are divided by the temperature.
+  Distances are divided by the temperature. Absent classes are left out, as in `without_absent`.
   """
   to_all = jax.vmap(distance, in_axes=(None, 0))
   # Distances are accumulated in float32 or wider; the logits have the features' dtype.
   logits = -jax.vmap(to_all, in_axes=(0, None))(features, prototypes.means).astype(features.dtype) / temperature
-  return jnp.where(prototypes.present[None, :], logits, jnp.full_like(logits, _ABSENT))
+  return without_absent(logits, prototypes.present)
 
 
 @trains_its_networks

@@ -7,7 +7,7 @@ concatenated with the query's, and scored by a relation module. psi is the class
 import jax
 import jax.numpy as jnp
 
-from metajax.learners.class_means import check_num_classes
+from metajax.learners.class_means import check_num_classes, without_absent
 from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
 from metajax.learners.protonet import Prototypes, adapt
@@ -51,7 +51,7 @@ def relationnet(network: Network, relation: Network, *, num_classes: int) -> Lea
         jnp.broadcast_to(features[:, None, :], (queries, num_classes, size))], axis=-1)
     scores = relation.apply(params["relation"], pairs.reshape(queries * num_classes, 2 * size),
                             jnp.repeat(mask, num_classes)).reshape(queries, num_classes)
-    return jnp.where(prototypes.present[None, :], scores, jnp.full_like(scores, -1e9))
+    return without_absent(scores, prototypes.present)
 
   def represent(params, prototypes, key):
     del params, key

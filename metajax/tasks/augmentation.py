@@ -72,25 +72,33 @@ def flip(key: PRNGKey, image: Array) -> Array:
   return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
 
 
-def jitter(brightness: float = 0.4, contrast: float = 0.4, saturation: float = 0.4) -> Transform:
-  """Returns a transform of an image in [0, 1] that scales brightness, contrast and saturation by `1 +- strength`.
+def jitter(brightness: float = 0.4, contrast: float = 0.4, saturation: float = 0.4,
+           span: tuple[float, float] = (0.0, 1.0)) -> Transform:
+  """Returns a transform of an image that scales brightness, contrast and saturation by `1 +- strength`.
 
-  Saturation has no effect on images of one channel. Values stay in [0, 1].
+  Saturation has no effect on images of one channel. Values stay in `span`, the range of the images' values, from black
+  to white.
 
   Raises:
-    ValueError: if a strength is outside [0, 1].
+    ValueError: if a strength is outside [0, 1], or the range is empty.
   """
   for name, strength in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
     if not 0 <= strength <= 1:
       raise ValueError(f"the strength of {name} must be in [0, 1], but it is {strength}.")
+  low, high = span
+  if not low < high:
+    raise ValueError(f"the range of the images' values must go from low to high, but it is [{low}, {high}].")
 
   def transform(key, image):
     ranges = jnp.asarray([brightness, contrast, saturation], image.dtype)
     factors = 1 + ranges * jax.random.uniform(key, (3,), image.dtype, -1, 1)
+    if span != (0.0, 1.0):
+      image = (image - low) / (high - low)
     image = image * factors[0]
     image = jnp.mean(image) * (1 - factors[1]) + image * factors[1]
     grey = jnp.mean(image, axis=-1, keepdims=True)
-    return jnp.clip(grey * (1 - factors[2]) + image * factors[2], 0, 1)
+    image = jnp.clip(grey * (1 - factors[2]) + image * factors[2], 0, 1)
+    return image if span == (0.0, 1.0) else low + (high - low) * image
 
   return transform
 

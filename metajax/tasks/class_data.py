@@ -40,12 +40,20 @@ def from_arrays(inputs: np.ndarray, targets: np.ndarray, source: str = "Arrays."
   if targets.dtype.kind not in "iuUS":
     raise ValueError(f"the targets must be integers or strings that name the classes, but they are {targets.dtype}; "
                      "for real targets group the rows by task instead (metajax.data.tables).")
+  if targets.dtype.kind in "US" and (empty := np.char.str_len(np.char.strip(targets)) == 0).any():
+    raise ValueError(f"each target must name a class, but target {int(np.argmax(empty))} (from 0) is empty; name it, "
+                     "or drop such examples.")
   if inputs.dtype != np.uint8:
     if inputs.dtype.kind not in "fiub":
       raise ValueError(f"the inputs must be numbers, but they are {inputs.dtype}.")
-    inputs = inputs.astype(np.float32)
+    exact, inputs = inputs, inputs.astype(np.float32)
     if not np.isfinite(inputs).all():
       raise ValueError("the inputs must be finite, but some are NaN or Inf; fill or drop those examples.")
+    if exact.ndim < 3 and exact.dtype.itemsize > 4:
+      rounded = np.abs(exact - inputs.astype(np.float64)).max(axis=0) > 1e-2 * exact.std(axis=0)
+      if rounded.any():
+        raise ValueError(f"the inputs must differ in float32, but the numbers of column {int(np.argmax(rounded))} "
+                         "(from 0) are large and almost equal; subtract their mean first.")
   classes, numbers, counts = np.unique(targets, return_inverse=True, return_counts=True)
   if names is not None:
     if classes.dtype.kind not in "iu" or classes[0] < 0 or classes[-1] >= len(names):
@@ -60,6 +68,15 @@ def from_arrays(inputs: np.ndarray, targets: np.ndarray, source: str = "Arrays."
   return ClassData(inputs[order], counts.astype(np.int32), class_names, source, tuple(groups))
 
 
+def numbered(data: ClassData) -> ClassData:
+  """Returns the data with images `[1, 1, 1]` float32 that hold the number of their class.
+
+  Tasks on it draw the same classes with the same keys, so they tell which class, such as `names[number]`, a label is.
+  """
+  numbers = np.repeat(np.arange(len(data.counts), dtype=np.float32), data.counts)
+  return data._replace(examples=numbers[:, None, None, None])
+
+
 def take_classes(data: ClassData, classes: Sequence[int]) -> ClassData:
   """Returns the data of the given class numbers, in that order."""
   starts = np.concatenate([[0], np.cumsum(data.counts)])
@@ -71,7 +88,7 @@ def take_classes(data: ClassData, classes: Sequence[int]) -> ClassData:
 
 
 def split_classes(data: ClassData, split: str, *, shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
-                  seed: int = 0) -> ClassData:
+                  seed: int = 0, fewest: int = 1) -> ClassData:
   """Returns the classes of one split (train, val or test) of a random, disjoint partition.
 
   The partition depends only on the class names and the seed, not on the order of the examples.
@@ -79,8 +96,10 @@ def split_classes(data: ClassData, split: str, *, shares: tuple[float, float, fl
   Args:
     data: all classes.
     split: train, val or test.
-    shares: the fractions of classes for train, val and test; rounding errors go to test.
+    shares: the fractions of classes for train, val and test; rounding errors go to test, but a split with a positive
+      share gets `fewest` classes at least if there are enough.
     seed: seed of the partition.
+    fewest: the least number of classes of a split; 1, or 2 for splits that classification tasks are drawn from.
 
   Raises:
     ValueError: for another split, or if the split would have no class.
@@ -90,7 +109,13 @@ def split_classes(data: ClassData, split: str, *, shares: tuple[float, float, fl
     raise ValueError(f"the shares of train, val and test must be at least 0 and sum to 1, but they are {shares}.")
   order = np.random.default_rng(seed).permutation(len(data.names))
   by_name = np.argsort(np.asarray(data.names))
-  edges = np.rint(np.cumsum((0.0, *shares)) * len(order)).astype(int)
+  sizes = np.diff(np.rint(np.cumsum((0.0, *shares)) * len(order)).astype(int))
+  wanted = np.asarray(shares) > 0
+  least = fewest if fewest * wanted.sum() <= len(order) else 1
+  for short in np.flatnonzero(wanted):
+    while sizes[short] < least < sizes.max():
+      sizes[[np.argmax(sizes), short]] += [-1, 1]
+  edges = np.cumsum([0, *sizes])
   index = SPLITS.index(split)
   chosen = sorted(by_name[order[edges[index]:edges[index + 1]]].tolist())
   if not chosen:

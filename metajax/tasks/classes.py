@@ -25,8 +25,8 @@ class ClassArrays(NamedTuple):
 
 
 def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotations: bool = False,
-                one_turn: bool = False, prepare: Callable[[Array], Array] | None = None, on_host: bool = False
-                ) -> TaskDistribution:
+                one_turn: bool = False, prepare: Callable[[Array], Array] | None = None, on_host: bool = False,
+                unequal: bool = False) -> TaskDistribution:
   """Returns the distribution of `ways`-way `shots`-shot tasks with `queries` queries per class.
 
   An episode's inputs are `[ways * shots, ...]` and `[ways * queries, ...]`, sorted by class. Its targets are integers
@@ -41,14 +41,19 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
     prepare: maps stored examples to network inputs; by default uint8 in [0, 255] becomes float32 in [0, 1].
     on_host: leave the examples on the host, for data that does not fit on the device. The episodes are the same; their
       examples are fetched by each step, or read ahead (`training.pipeline`).
+    unequal: a class with fewer examples than shots and queries has fewer queries, and the rest is padding; otherwise
+      such a class is an error.
 
   Raises:
-    ValueError: if there are more ways than classes, or more shots and queries than the smallest class has examples.
+    ValueError: if there are more ways than classes, or more shots and queries than the smallest class has examples; if
+      `unequal`, more shots than leave it one query.
   """
   if one_turn and not rotations:
     raise ValueError("one_turn rotates the classes of a task by the same angle and needs rotations=True.")
   num_classes = len(source.counts) * (4 if rotations and not one_turn else 1)
-  _check(source, num_classes, ways, shots, queries, rotations)
+  _check(source, num_classes, ways, shots, min(queries, 1) if unequal else queries, rotations)
+  check_integers(queries=queries)
+  padded = int(np.min(source.counts)) < shots + queries
   prepare = unit_range if prepare is None else prepare
 
   def sample(data, key):
@@ -61,14 +66,16 @@ def class_tasks(source: ClassData, *, ways: int, shots: int, queries: int, rotat
       turns, classes = jnp.divmod(choose(key_classes, jnp.int32(num_classes), ways), len(source.counts))
     keys = jax.random.split(key_rows, ways)
     rows = jax.vmap(choose, in_axes=(0, 0, None))(keys, data.counts[classes], shots + queries)
-    rows = data.starts[classes][:, None] + rows
+    there = jnp.arange(shots + queries, dtype=jnp.int32)[None, :] < data.counts[classes][:, None] if padded else None
+    rows = data.starts[classes][:, None] + (rows if there is None else jnp.where(there, rows, 0))
     images = prepare(data.examples[rows])
     if rotations:
       images = jax.vmap(_turn)(images, turns)
     labels = jnp.broadcast_to(jnp.arange(ways)[:, None], rows.shape)
     flat = lambda array: array.reshape(-1, *array.shape[2:])
     return Episode(examples(flat(images[:, :shots]), flat(labels[:, :shots])),
-                   examples(flat(images[:, shots:]), flat(labels[:, shots:])))
+                   examples(flat(images[:, shots:]), flat(labels[:, shots:]),
+                            None if there is None else flat(there[:, shots:])))
 
   return TaskDistribution(sample, class_arrays(source, on_host))
 

@@ -11,7 +11,10 @@ import numpy as np
 
 from metajax.checks import check_integers
 from metajax.examples import examples
+from metajax.tasks.classes import choose
 from metajax.types import Array, Episode, PyTree, TaskDistribution
+
+_SHUFFLED = 8  # all rows of a group are shuffled unless it has more than this times the rows of a task
 
 
 class GroupData(NamedTuple):
@@ -29,6 +32,7 @@ class GroupArrays(NamedTuple):
   targets: Array
   starts: Array
   counts: Array
+  strata: PyTree = ()  # of large groups: rows sorted by class within groups [n], and each class's start and size there
 
 
 def group_tasks(source: GroupData, *, shots: int, queries: int, stratified: bool = False,
@@ -57,10 +61,12 @@ def group_tasks(source: GroupData, *, shots: int, queries: int, stratified: bool
     raise ValueError("only classes can be stratified, but the targets are real numbers; give stratified=False.")
   largest = int(source.counts.max())
   total = min(shots + queries, largest)
+  large = largest > _SHUFFLED * total
   classes = int(source.targets.max()) + 1 if stratified else 1
   starts = np.concatenate([[0], np.cumsum(source.counts)[:-1]]).astype(np.int32)
+  strata = _strata(source, classes) if large and stratified else ()
   data = GroupArrays(*jax.tree.map(jnp.asarray, (source.inputs, source.targets, starts,
-                                                 source.counts.astype(np.int32))))
+                                                 source.counts.astype(np.int32), strata)))
 
   def order(key, labels, valid):
     """Returns the indices of the group's rows in random order, classes interleaved if stratified, padding last."""
@@ -81,20 +87,52 @@ def group_tasks(source: GroupData, *, shots: int, queries: int, stratified: bool
   def listed(data, key, index):
     return draw(data, index % len(source.counts), key)
 
-  def draw(data, group, key_rows):
+  def shuffled(data, group, key):
+    """Returns rows `[total]` and which of them there are, from a random order of all rows of the group."""
     indices = jnp.arange(largest, dtype=jnp.int32)
     valid = indices < data.counts[group]
     rows = data.starts[group] + jnp.where(valid, indices, 0)
-    chosen = order(key_rows, data.targets[rows] if stratified else None, valid)[:total]
-    taken = rows[chosen]
+    chosen = order(key, data.targets[rows] if stratified else None, valid)[:total]
+    return rows[chosen], valid[chosen]
+
+  def chosen(data, group, key):
+    """Returns the same in another order, at a cost that does not grow with the group."""
+    valid = jnp.arange(total, dtype=jnp.int32) < data.counts[group]
+    if not stratified:
+      return data.starts[group] + jnp.where(valid, choose(key, data.counts[group], total), 0), valid
+    by_class, class_starts, class_counts = data.strata
+    key_rows, key_ties = jax.random.split(key)
+    sizes = class_counts[group][:, None]
+    places = jax.vmap(choose, (0, 0, None))(jax.random.split(key_rows, classes), sizes[:, 0], total)
+    at = jnp.broadcast_to(jnp.arange(total, dtype=jnp.int32), (classes, total))
+    # As in `order`: the i-th drawn of a class's m rows has the rank (i + 1/2) / m.
+    spread = (at.astype(jnp.float32) + 0.5) / jnp.maximum(sizes, 1).astype(jnp.float32)
+    ranks = jnp.where(at < sizes, spread + 1e-4 * jax.random.uniform(key_ties, at.shape), 3.0)
+    first = jnp.argsort(ranks.ravel())[:total]
+    rows = by_class[class_starts[group][:, None] + jnp.where(at < sizes, places, 0)]
+    return jnp.where(valid, rows.ravel()[first], data.starts[group]), valid
+
+  def draw(data, group, key_rows):
+    taken, there = (chosen if large else shuffled)(data, group, key_rows)
     inputs = jax.tree.map(lambda leaf: leaf[taken], data.inputs)
     if prepare is not None:
       inputs = prepare(inputs)
-    whole = examples(inputs, data.targets[taken], valid[chosen])
+    whole = examples(inputs, data.targets[taken], there)
     part = lambda where: jax.tree.map(lambda leaf: leaf[where], whole)
     return Episode(part(slice(None, shots)), part(slice(shots, None)))
 
   return TaskDistribution(sample, data, listed=listed if in_turn else None)
+
+
+def _strata(source: GroupData, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Rows sorted by group and class `[n]`; the start and the number of each class of each group `[groups, classes]`."""
+  group = np.repeat(np.arange(len(source.counts)), source.counts)
+  counts = np.zeros((len(source.counts), classes), np.int32)
+  np.add.at(counts, (group, source.targets), 1)
+  starts = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape)
+  # A class that is not in a group may start beyond the last row.
+  return (np.lexsort((source.targets, group)).astype(np.int32),
+          np.minimum(starts, len(group) - 1).astype(np.int32), counts)
 
 
 def at_least(source: GroupData, rows: int) -> GroupData:

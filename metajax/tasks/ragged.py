@@ -19,7 +19,7 @@ from metajax.types import Array, Episode, TaskDistribution
 
 def ragged_tasks(source: ClassData, *, ways: tuple[int, int], shots: tuple[int, int], queries: int,
                  balanced: bool = True, one_group: bool = False, prepare: Callable[[Array], Array] | None = None,
-                 on_host: bool = False) -> TaskDistribution:
+                 on_host: bool = False, unequal: bool = False) -> TaskDistribution:
   """Returns the distribution of tasks with ways and shots drawn uniformly from ranges, both ends included.
 
   An episode's inputs are `[W * S, ...]` and `[W * queries, ...]`, where `W` and `S` are the maximum ways and shots. Its
@@ -35,6 +35,8 @@ def ragged_tasks(source: ClassData, *, ways: tuple[int, int], shots: tuple[int, 
       Small groups limit the ways.
     prepare: maps stored examples to network inputs; by default uint8 in [0, 255] becomes float32 in [0, 1].
     on_host: leave the examples on the host, as in `class_tasks`.
+    unequal: a class with fewer examples than the most shots and the queries has fewer of both, at least `shots[0]` and
+      1, and the rest is padding; otherwise such a class is an error.
 
   Raises:
     ValueError: if a range is empty or starts too low, if there are too few classes or examples, or if `one_group` is
@@ -42,9 +44,12 @@ def ragged_tasks(source: ClassData, *, ways: tuple[int, int], shots: tuple[int, 
   """
   check_integers(fewest_ways=ways[0], most_ways=ways[1], fewest_shots=shots[0], most_shots=shots[1], queries=queries)
   members, starts_of_group, sizes = _groups(source, one_group)
-  _check(source, sizes, ways, shots, queries, one_group)
+  _check(source, sizes, ways, (shots[0], shots[0]) if unequal and shots[0] <= shots[1] else shots,
+         min(queries, 1) if unequal else queries, one_group)
+  check_integers(queries=queries)
   usable = np.flatnonzero(sizes >= ways[0])
   most, deepest = ways[1], shots[1]
+  padded = int(np.min(source.counts)) < deepest + queries
   prepare = unit_range if prepare is None else prepare
   data = class_arrays(source, on_host), *(jnp.asarray(part, jnp.int32) for part in (
       members, starts_of_group[usable], sizes[usable]))
@@ -60,11 +65,19 @@ def ragged_tasks(source: ClassData, *, ways: tuple[int, int], shots: tuple[int, 
     drawn_shots = jax.random.randint(key_shots, (1 if balanced else most,), shots[0], shots[1] + 1)
     rows = jax.vmap(choose, in_axes=(0, 0, None))(jax.random.split(key_rows, most), arrays.counts[classes],
                                                   deepest + queries)
-    inputs = prepare(arrays.examples[arrays.starts[classes][:, None] + rows])
     used_classes = (jnp.arange(most, dtype=jnp.int32) < drawn_ways)[:, None]
-    used_shots = used_classes & (jnp.arange(deepest, dtype=jnp.int32)[None, :] < drawn_shots[:, None])
-    labels = jnp.broadcast_to(jnp.arange(most, dtype=jnp.int32)[:, None], rows.shape)
+    own_shots = drawn_shots[:, None]
     used_queries = jnp.broadcast_to(used_classes, (most, queries))
+    if padded:  # a class without enough rows keeps one or more for queries, which follow its shots
+      own = arrays.counts[classes][:, None]
+      own_shots = jnp.minimum(own_shots, own - 1)
+      after = jnp.where(own < deepest + queries, own_shots, deepest) + jnp.arange(queries, dtype=jnp.int32)[None, :]
+      places = jnp.concatenate([jnp.broadcast_to(jnp.arange(deepest, dtype=jnp.int32), (most, deepest)), after], axis=1)
+      rows = jnp.where(places < own, jnp.take_along_axis(rows, places, axis=1), 0)
+      used_queries = used_queries & (after < own)
+    inputs = prepare(arrays.examples[arrays.starts[classes][:, None] + rows])
+    used_shots = used_classes & (jnp.arange(deepest, dtype=jnp.int32)[None, :] < own_shots)
+    labels = jnp.broadcast_to(jnp.arange(most, dtype=jnp.int32)[:, None], rows.shape)
     flat = lambda array: array.reshape(-1, *array.shape[2:])
     return Episode(examples(flat(inputs[:, :deepest]), flat(labels[:, :deepest]), flat(used_shots)),
                    examples(flat(inputs[:, deepest:]), flat(labels[:, deepest:]), flat(used_queries)))

@@ -4,6 +4,7 @@ Every process runs the same program with the same arguments; it sees all devices
 process, the writer, writes files and prints.
 """
 
+import os
 import time
 from typing import Any, Callable, NamedTuple
 
@@ -96,3 +97,14 @@ def to_host(tree: Any) -> Any:
     return multihost_utils.process_allgather(leaf, tiled=True)
 
   return jax.tree.map(lambda leaf: whole(leaf) if isinstance(leaf, jax.Array) else np.asarray(leaf), tree)
+
+
+def lacking_platform() -> str:
+  """Returns a sentence if jax has no devices, otherwise ''."""
+  try:
+    jax.devices()
+    return ""
+  except (RuntimeError, AssertionError) as error:
+    named = os.environ.get("JAX_PLATFORMS", "")
+    return (f"JAX_PLATFORMS={named} names a platform that this machine or this installation of jax lacks; give "
+            "JAX_PLATFORMS=cpu, or unset it." if named else f"jax finds no devices ({error}); give JAX_PLATFORMS=cpu.")

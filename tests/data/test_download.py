@@ -5,6 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import os
 from pathlib import Path
 import socket
+import tempfile
 import threading
 import time
 
@@ -261,3 +262,15 @@ def test_failed_build_leaves_no_cache(tmp_path):
   with pytest.raises(ZeroDivisionError):
     cached_arrays(tmp_path / "some.npz", ("a",), lambda: {"a": np.array(1 // 0)})
   assert os.listdir(tmp_path) == []
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch, tmp_path):
+  for name in ("METAJAX_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+    monkeypatch.delenv(name, raising=False)
+
+  def homeless():
+    raise RuntimeError("Could not determine home directory.")
+
+  monkeypatch.setattr(Path, "home", homeless)
+  monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+  assert cache_dir() == tmp_path / f"metajax-cache-{os.getuid()}"

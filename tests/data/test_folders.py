@@ -87,3 +87,54 @@ def test_a_folder_that_holds_no_classes_is_refused(tmp_path):
     folders.load(tmp_path / "empty", "train")
   with pytest.raises(ValueError, match="image_size must be at least 1"):
     folders.load(tmp_path / "empty", "train", image_size=0)
+
+
+RAMP = np.arange(1, 65).reshape(8, 8)
+DEEP = {"16 bits": (RAMP * 1000, "uint16", "png", RAMP * 1000 / 65535), "12 bits": (RAMP * 60, "uint16", "tiff",
+                                                                                RAMP * 60 / 4095),
+        "big endian": (RAMP * 1000, ">u2", "tiff", RAMP * 1000 / 65535), "31 bits": (RAMP << 24, "int32", "tiff",
+                                                                                      (RAMP << 24) / (2 ** 31 - 1)),
+        "signed": (RAMP * 100 - 3000, "int32", "tiff", RAMP * 100 - 3000), "reals": (RAMP / 7 - 3, "float32", "tiff",
+                                                                                       RAMP / 7 - 3),
+        "10 bits": (RAMP * 15, "uint16", "png", RAMP * 15 / 1023)}
+
+
+@pytest.mark.parametrize("grey", [True, False])
+@pytest.mark.parametrize("raw, dtype, suffix, expected", DEEP.values(), ids=DEEP)
+def test_images_of_more_than_8_bits_keep_their_levels(tmp_path, raw, dtype, suffix, expected, grey):
+  for name in "abcde":
+    (tmp_path / "p" / name).mkdir(parents=True)
+    image = raw if name == "c" else raw // 2  # one split only has the largest number
+    if dtype == ">u2":
+      Image.frombytes("I;16B", (8, 8), image.astype(dtype).tobytes()).save(tmp_path / "p" / name / "0.tiff")
+    else:
+      Image.fromarray(image.astype(dtype)).save(tmp_path / "p" / name / f"0.{suffix}")
+  parts = [folders.load(tmp_path / "p", split, image_size=8, grey=grey) for split in ("train", "val", "test")]
+  part = next(part for part in parts if "c" in part.names)
+  assert all(each.examples.dtype == np.float32 for each in parts)
+  for channel in range(1 if grey else 3):
+    np.testing.assert_allclose(part.examples[part.names.index("c"), :, :, channel], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_splits_of_ones_own_are_scaled_alike(tmp_path):
+  for name, scale in (("train", 50), ("val", 1000), ("test", 200)):
+    (tmp_path / name / name).mkdir(parents=True)
+    Image.fromarray((RAMP * scale).astype(np.uint16)).save(tmp_path / name / name / "0.png")
+  for name, scale in (("train", 50), ("val", 1000), ("test", 200)):
+    part = folders.load(tmp_path, name, image_size=8, grey=True)
+    np.testing.assert_allclose(part.examples[0, :, :, 0], RAMP * scale / 65535, rtol=1e-5)
+
+
+def test_deep_images_among_others_and_broken_ones(tmp_path):
+  write(tmp_path / "p", "abcde")
+  Image.fromarray((RAMP * 1000).astype(np.uint16)).save(tmp_path / "p" / "a" / "0.png")
+  parts = [folders.load(tmp_path / "p", split, image_size=8) for split in ("train", "val", "test")]
+  for part in parts:
+    for name, image in zip(part.names, part.examples[1::2]):
+      np.testing.assert_allclose(image[0, 0], np.asarray([10 * "abcde".index(name), 20, 5]) / 255, rtol=1e-6)
+    if "a" in part.names:
+      deep = part.examples[2 * part.names.index("a"), :, :, 1]
+      np.testing.assert_allclose(deep, RAMP * 1000 / 65535, rtol=1e-5)
+  Image.fromarray(np.where(RAMP > 9, RAMP, np.nan).astype(np.float32)).save(tmp_path / "p" / "b" / "0.tiff")
+  with pytest.raises(ValueError, match="b/0.tiff .* pixels that are not finite"):
+    folders.load(tmp_path / "p", "train", image_size=8)

@@ -44,3 +44,26 @@ def test_other_files_are_rejected(tmp_path):
     (tmp_path / "c.npz").write_bytes(contents)
     with pytest.raises(ValueError, match="c.npz must be an .npz of plain arrays"):
       npz.load(tmp_path / "c.npz", "train")
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (15, 4, 4, 2))
+
+
+@pytest.mark.parametrize("inputs, expected", [
+    (PIXELS, PIXELS.astype(np.uint8)), (PIXELS.astype(np.uint16), PIXELS.astype(np.uint8)),
+    (PIXELS * 16, PIXELS * 16 / 4095), (PIXELS.astype(np.uint16) * 257, PIXELS * 257 / 65535),
+    (PIXELS % 2, PIXELS % 2), (PIXELS - 100, PIXELS - 100), (PIXELS * 1.0, PIXELS * 1.0),
+    (PIXELS / 70 - 2, PIXELS / 70 - 2)])
+def test_pixels_of_any_type_are_bytes_or_kept(tmp_path, inputs, expected):
+  """Scaled by the largest of the file, not of a split."""
+  path = save(tmp_path / "a.npz", inputs=inputs, targets=np.arange(15) % 5)
+  for split in ("train", "val", "test"):
+    part = npz.load(path, split)
+    rows = [row for name in part.names for row in range(int(name), 15, 5)]
+    np.testing.assert_allclose(part.examples, expected[rows], rtol=1e-6)
+    assert part.examples.dtype == (np.uint8 if expected.dtype == np.uint8 else np.float32)
+
+
+def test_counts_of_words_are_not_pixels(tmp_path):
+  path = save(tmp_path / "a.npz", inputs=PIXELS.reshape(15, -1), targets=np.arange(15) % 5)
+  assert npz.load(path, "train").examples.dtype == np.float32

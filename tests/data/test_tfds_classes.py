@@ -1,6 +1,8 @@
 """Labelled images to tensorflow-datasets and back, without TensorFlow."""
 
 import io
+import json
+import shutil
 import sys
 
 from PIL import Image
@@ -121,3 +123,85 @@ def test_omniglot_through_tfds_is_the_native_readers(data_dir, tmp_path, monkeyp
   for part in parts:
     same(take_classes(native, [native.names.index(name) for name in part.names]), part)
   assert sum(len(part.names) for part in parts) == 172
+
+
+def written(folder, labels, feature, *, splits=("train",), name="own", size=8):
+  """Writes images whose pixels are the number of the example, with the given labels, in each split."""
+
+  def examples():
+    for row, label in enumerate(labels):
+      file = io.BytesIO()
+      Image.new("RGB", (size, size), (row, row, row)).save(file, format="png")
+      yield str(row), {"image": file.getvalue(), "label": label}
+
+  return tfds_classes.write(name, {split: examples for split in splits}, {
+      "image": tfds.features.Image(shape=(size, size, 3)), "label": feature}, "Ours.", folder)
+
+
+@pytest.mark.parametrize("labels, feature, classes, missing", [
+    ([-1, 0, 1, 2, 3, 4] * 2, np.int64, "01234", 2), (["", "wren", "tit", "owl"] * 3, tfds.features.Text(),
+                                                     ("owl", "tit", "wren"), 3),
+    ([0, 1, -1, 2] * 2, tfds.features.ClassLabel(names=["p", "q", "r"]), "pqr", 2)])
+def test_examples_without_a_label_are_left_out_and_counted(tmp_path, labels, feature, classes, missing):
+  written(tmp_path, labels, feature)
+  parts = [tfds_classes.load("own", split, image_size=8, data_dir=tmp_path) for split in ("train", "val", "test")]
+  assert sorted(name for part in parts for name in part.names) == sorted(classes)
+  assert sum(len(part.examples) for part in parts) == len(labels) - missing
+  assert all(part.source.endswith(f" {missing} examples without a label are left out.") for part in parts)
+
+
+def test_a_data_set_of_no_labels_is_refused(tmp_path):
+  written(tmp_path, [-1] * 4, np.int64)
+  with pytest.raises(ValueError, match="all 4 are without a label"):
+    tfds_classes.load("own", "train", image_size=8, data_dir=tmp_path)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("label, feature", [
+    (0.5, np.float32), ([0, 1], tfds.features.Sequence(np.int64)), ([1.0, 0.0], tfds.features.Tensor(
+        shape=(2,), dtype=np.float32))])
+def test_a_label_that_is_no_class_is_named(tmp_path, label, feature):
+  written(tmp_path, [label] * 6, feature)
+  with pytest.raises(ValueError, match="the feature label of .* own/1.0.0 must be a class"):
+    tfds_classes.load("own", "train", image_size=8, data_dir=tmp_path)
+
+
+def test_words_and_truths_are_classes(tmp_path):
+  written(tmp_path, ["wren", "tit", "owl"] * 2, tfds.features.Text(), name="words")
+  written(tmp_path, [True, False] * 2, np.bool_, name="truths")
+  parts = [tfds_classes.load("words", split, image_size=8, data_dir=tmp_path) for split in ("train", "val", "test")]
+  row = {"wren": 0, "tit": 1, "owl": 2}
+  for part in parts:
+    assert [sorted(map(int, part.examples[2 * i:2 * i + 2, 0, 0, 0])) for i in range(len(part.names))] == [
+        [row[name], row[name] + 3] for name in part.names]
+  shares = (0.5, 0.0, 0.5)
+  assert tfds_classes.load("truths", "train", image_size=8, data_dir=tmp_path, shares=shares).counts.tolist() == [2]
+
+
+def _version(folder, version, count):
+  made = written(folder / "made", range(count), np.int64)
+  to = folder / "own" / version
+  shutil.copytree(made, to)
+  shutil.rmtree(folder / "made")
+  facts = json.loads((to / "dataset_info.json").read_text())
+  facts["version"] = version.rpartition("/")[2]
+  (to / "dataset_info.json").write_text(json.dumps(facts))
+
+
+def test_versions_are_numbers_and_can_be_named(tmp_path):
+  for count, version in ((3, "2.0.9"), (4, "2.0.10"), (5, "1.11.12")):
+    _version(tmp_path, version, count)
+  assert tfds_classes.find("own", tmp_path).info.full_name == "own/2.0.10"
+  for name in ("own:1.11.12", "own/1.11.12"):
+    assert tfds_classes.find(name, tmp_path).info.full_name == "own/1.11.12"
+  with pytest.raises(FileNotFoundError, match="there is own/1.11.12, own/2.0.10, own/2.0.9; or run once"):
+    tfds_classes.find("own:3.0.0", tmp_path)
+
+
+def test_of_several_configs_one_is_named(tmp_path):
+  for config in ("small", "large"):
+    _version(tmp_path, f"{config}/1.0.0", 3)
+  with pytest.raises(ValueError, match="own in .* has several configs; name one of own/large, own/small"):
+    tfds_classes.find("own", tmp_path)
+  for name in ("own/small", "own/small:1.0.0"):
+    assert tfds_classes.find(name, tmp_path).data_path.parent.name == "small"

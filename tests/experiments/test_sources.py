@@ -65,6 +65,48 @@ def test_a_folder_is_tasks_and_pictures(pictures):
   assert set(figures) == {"episode.png", "task_map.png"}
 
 
+PIXELS = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3))
+
+
+@pytest.mark.parametrize("inputs, spread", [
+    (PIXELS, 0.29), (PIXELS.astype(np.uint16) * 257, 0.29), (PIXELS.astype(np.float32), 74),
+    (PIXELS / 60 - 2, 1.23), (-PIXELS / 255, 0.29), (PIXELS / 255, 0.29)])
+def test_training_and_test_images_are_scaled_alike_and_not_clipped(tmp_path, inputs, spread):
+  np.savez(tmp_path / "a.npz", inputs=inputs, targets=np.arange(60) % 15)
+  shape = {**SHAPE, "shots": 1, "train_ways": 3}
+  built = few_shot.build(small(few_shot.get_config("protonet"), data=f"npz:{tmp_path / 'a.npz'}", **shape))
+  for tasks in (built.train_tasks, built.test_tasks):
+    keys = jax.random.split(jax.random.key(0), 4)
+    drawn = np.asarray(jax.jit(jax.vmap(tasks.sample, (None, 0)))(tasks.data, keys).support.inputs)
+    np.testing.assert_allclose(drawn.std(), spread, rtol=0.25)
+    assert np.mean((drawn == drawn.max()) | (drawn == drawn.min())) < 0.25
+
+
+@pytest.mark.parametrize("channels", [2, 4, 13])
+def test_images_of_other_channels_have_pictures(tmp_path, channels):
+  pixels = np.random.default_rng(0).integers(0, 256, (60, 16, 16, channels)).astype(np.uint8)
+  np.savez(tmp_path / "a.npz", inputs=pixels, targets=np.arange(60) % 15)
+  shape = {**SHAPE, "shots": 1, "train_ways": 3}
+  built = check(few_shot.build(small(few_shot.get_config("protonet"), data=f"npz:{tmp_path / 'a.npz'}", **shape)))
+  params = jax.jit(built.learner.init)(jax.random.key(0), np.zeros((2, 16, 16, channels), np.float32))
+  assert set(built.pictures(params, jax.random.key(0))) == {"episode.png", "task_map.png"}
+
+
+def test_pictures_name_the_classes_that_are_shown(pictures, monkeypatch):
+  for number in range(15):  # each class has its own grey
+    for path in (pictures / f"kind{number:02}").iterdir():
+      Image.new("RGB", (20, 24), (16 * number,) * 3).save(path)
+  built = few_shot.build(small(few_shot.get_config("protonet"), data=f"folder:{pictures}", image_size=16,
+                               **{**SHAPE, "train_ways": 3}))
+  params = jax.jit(built.learner.init)(jax.random.key(0), np.zeros((2, 16, 16, 3), np.float32))
+  figure = built.pictures(params, jax.random.key(5))["episode.png"]
+  left = figure.axes[0]
+  for row, text in enumerate(left.texts):
+    greys = {round(float(np.max(image.get_array())) * 255) // 16 for image in left.images
+             if int(image.get_extent()[3]) == row}
+    assert greys == {int(text.get_text().removeprefix("kind"))}
+
+
 def test_training_images_are_augmented_and_test_images_are_not(pictures):
   config = small(few_shot.get_config("ridge"), data=f"folder:{pictures}", image_size=16, **SHAPE)
   draw = lambda built, part: np.asarray(jax.jit(getattr(built, part).sample)(

@@ -1,6 +1,7 @@
 """A fork continues another run with other settings; it is created atomically, and the source is unchanged."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -90,3 +91,30 @@ def test_nothing_to_fork_from(tmp_path, name, words):
   with pytest.raises(ValueError, match=words):
     _fork(tmp_path / name, tmp_path / "fork")
   assert not (tmp_path / "fork").exists()
+
+
+@pytest.fixture
+def on_data(source, tmp_path):
+  """The same run, with the digest of its data."""
+  shutil.copytree(source, tmp_path / "source")
+  run = json.loads((source / "run.json").read_text())
+  run["about"] = {"data": "sha256:0"}
+  (tmp_path / "source" / "run.json").write_text(json.dumps(run))
+  return tmp_path / "source"
+
+
+@pytest.mark.parametrize("config", [{"steps": 8}, {"steps": 8, "training": {"steps": 12}},
+                                    {"steps": 8, "seed": 1, "test": {"episodes": 9}, "conml": False}])
+def test_a_fork_onto_data_that_have_changed_is_refused(on_data, tmp_path, config):
+  with pytest.raises(ValueError, match="data of .* have changed: their digest was sha256:0 and is now sha256:1"):
+    fork(on_data, tmp_path / "fork", build_sinusoid(steps=12), "a.py", config, _ABOUT)
+  assert not (tmp_path / "fork").exists()
+  fork(on_data, tmp_path / "fork", build_sinusoid(steps=12), "a.py", config, {"data": "sha256:0"})
+
+
+def test_a_fork_onto_other_data_by_ones_own_choice_says_so(on_data, tmp_path):
+  said = []
+  config = {"steps": 8, "data": "b"}
+  fork(on_data, tmp_path / "fork", build_sinusoid(steps=12), "a.py", config, _ABOUT, say=said.append)
+  assert said[0] == ("The fork has other data than its source (data changed), so classes of the source's training may "
+                     "be classes of its test.")

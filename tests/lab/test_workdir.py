@@ -155,3 +155,12 @@ def test_a_crash_while_claiming_leaves_no_half_run(tmp_path, monkeypatch):
   assert not (tmp_path / "run" / "run.json").exists()
   workdir.claim(tmp_path / "run", "a.py", _CONFIG)
   assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"] == "a.py"
+
+
+@pytest.mark.parametrize("about, now, changed", [
+    ({"data": "sha256:1"}, "sha256:1", False), ({"data": "sha256:1"}, "sha256:2", True), ({}, "sha256:2", False)])
+def test_a_run_knows_whether_its_data_have_changed(tmp_path, about, now, changed):
+  workdir.claim(tmp_path, "a.py", _CONFIG, about)
+  sentence = workdir.data_changed(tmp_path, now)
+  assert bool(sentence) == changed
+  assert not changed or "was sha256:1 and is now sha256:2" in sentence

@@ -119,6 +119,7 @@ _EVALUATE = {
     "a damaged run": (["--workdir={folder}/torn"], ["run.json is damaged"]),
     "a run of another version": (["--workdir={folder}/old"], ["config.test.lists is not a field", "test.seed"]),
     "a setting": (["--workdir={folder}/taken", "--config.seed=1"], ["config.seed"]),
+    "data that have changed": (["--workdir={folder}/elsewhere"], ["elsewhere have changed", "digest was sha256:0"]),
     "not a number of episodes": (["--workdir={folder}/taken", "--episodes=two"], ["episodes=two"]),
     "too few episodes": (["--workdir={folder}/taken", "--episodes=1"], ["episodes=1", ">= 2"]),
     "stray argument": (["--workdir={folder}/taken", "now"], ["'now'"]),
@@ -188,6 +189,7 @@ def outcomes(tmp_path_factory, cache):
   (folder / "torn" / "run.json").write_text('{"recipe": ')
   settings = {"seed": 0, "shots": 10, "hidden": [4], "training": {"steps": 2}}
   workdir.claim(folder / "taken", "experiments/sinusoid_maml.py", settings)
+  workdir.claim(folder / "elsewhere", "experiments/sinusoid_maml.py", settings, {"data": "sha256:0"})
   workdir.claim(folder / "old", "experiments/sinusoid_maml.py", {"test": {"lists": 1}})
   cases = [(module, name, [argument.replace("{folder}", str(folder)) for argument in arguments])
            for module, table in (("launch.train", _BAD), ("launch.evaluate", _EVALUATE), ("launch.replay", _REPLAY),

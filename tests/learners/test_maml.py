@@ -1,5 +1,7 @@
 """MAML: inner steps, gradient orders, loops."""
 
+import importlib
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,8 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from metajax import learners, losses, objectives
+from metajax import learners, losses, networks, objectives
 from metajax.descent import descend
+from metajax.types import Episode
 from tests import reference
 from tests.helpers import regression_episodes, tanh_network
 
@@ -94,3 +97,18 @@ def test_any_inner_optimizer(optimizer):
 def test_negative_steps_are_refused():
   with pytest.raises(ValueError, match="0 or more, but it is -1"):
     setting(num_steps=-1)
+
+
+@pytest.mark.parametrize("optimizer, word", [
+    (optax.sgd(0.1, momentum=0.9), ""), (optax.rmsprop(0.1), ""), (optax.adam(0.1, eps_root=1e-8), ""),
+    (optax.chain(optax.clip(1.0), optax.sgd(0.1)), ""), (optax.adam(0.1), "Adam"),
+    (optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)), "clip_by_global_norm")])
+def test_at_a_zero_gradient_the_meta_gradient_is_finite_or_the_docstring_warns(compiled_quickly, optimizer, word):
+  episodes = jax.tree.map(jnp.zeros_like, regression_episodes())
+  episodes = Episode(*(part._replace(mask=jnp.ones_like(part.mask)) for part in episodes))
+  learner = learners.maml(networks.mlp((4,), 1), losses.squared_error, optimizer=optimizer, num_steps=2)
+  params = jax.tree.map(jnp.zeros_like, learner.init(jax.random.key(0), episodes.support.inputs[0]))
+  gradient = jax.grad(lambda params: objectives.conml(learner, losses.squared_error)(
+      params, episodes, jax.random.key(0))[0])(params)
+  finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+  assert finite != bool(word) and word in importlib.import_module("metajax.learners.maml").adapt.__doc__

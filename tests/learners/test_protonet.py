@@ -25,7 +25,8 @@ def test_prototypes_are_masked_means():
   np.testing.assert_allclose(prototypes.means, [[2, 1], [0, 0], [5, 5], [0, 0]])
   np.testing.assert_array_equal(prototypes.present, [True, False, True, False])
   logits = predict(prototypes, jnp.array([[2.0, 2.0]]), distances.squared_euclidean)
-  np.testing.assert_allclose(logits, [[-1, -1e9, -18, -1e9]])
+  absent = -1 + np.log1p(np.exp(-17.0)) + np.log(1e-9)
+  np.testing.assert_allclose(logits, [[-1, absent, -18, absent]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("distance", [distances.squared_euclidean, distances.cosine], ids=["euclidean", "cosine"])

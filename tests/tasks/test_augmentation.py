@@ -54,6 +54,12 @@ def test_jitter_changes_what_it_is_told_to_and_stays_in_range():
   assert wild.min() >= 0 and wild.max() <= 1
 
 
+@pytest.mark.parametrize("low, high", [(0.0, 255.0), (-2.5, 2.5), (-1.0, 0.0)])
+def test_jitter_in_another_range_is_the_same_jitter(low, high):
+  np.testing.assert_allclose(many(jitter(span=(low, high)), low + (high - low) * IMAGE),
+                             low + (high - low) * many(jitter()), rtol=1e-4, atol=1e-4 * (high - low))
+
+
 def test_each_example_has_its_own_draw_and_labels_are_kept():
   data = from_arrays(np.tile(IMAGE, (12, 1, 1, 1)), np.repeat(np.arange(3), 4))
   plain = class_tasks(data, ways=3, shots=2, queries=2)
@@ -68,6 +74,7 @@ def test_each_example_has_its_own_draw_and_labels_are_kept():
 
 @pytest.mark.parametrize("make, sentence", [
     (lambda: crop(0), "at least 1 pixel"), (lambda: jitter(brightness=2), r"brightness must be in \[0, 1\]"),
+    (lambda: jitter(span=(1.0, 1.0)), "from low to high"),
     (lambda: augmented(None), "at least one transform"), (lambda: many(crop(6)), "margin 6 .* less than")])
 def test_invalid_arguments_are_rejected(make, sentence):
   with pytest.raises(ValueError, match=sentence):

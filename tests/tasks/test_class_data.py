@@ -42,11 +42,25 @@ def test_splits_do_not_overlap_for_any_order_of_classes():
   check_disjoint({split: part.names for split, part in zip(("train", "val", "test"), parts)}, "made up")
 
 
+@pytest.mark.parametrize("classes, shares, sizes", [
+    (3, (0.6, 0.2, 0.2), [1, 1, 1]), (4, (0.6, 0.2, 0.2), [2, 1, 1]), (3, (0.9, 0.05, 0.05), [1, 1, 1]),
+    (10, (0.98, 0.01, 0.01), [8, 1, 1]), (6, (0.6, 0.2, 0.2), [4, 1, 1])])
+def test_few_classes_are_shared_by_all_splits(classes, shares, sizes):
+  data = from_arrays(np.zeros(classes), np.arange(classes))
+  parts = [split_classes(data, split, shares=shares) for split in ("train", "val", "test")]
+  assert [len(part.names) for part in parts] == sizes
+  assert {name for part in parts for name in part.names} == set(data.names)
+
+
 @pytest.mark.parametrize("inputs, targets, options, sentence", [
     (np.zeros((3, 1)), np.zeros(2, int), {}, r"same length.*\[3, 1\] and \[2\]"),
     (np.zeros((0, 1)), np.zeros(0, int), {}, "at least 1"),
     (np.zeros((2, 1)), np.zeros(2), {}, "integers or strings"),
     (np.asarray(["a", "b"]), np.zeros(2, int), {}, "inputs must be numbers"),
+    (np.zeros(3), np.asarray(["a", " ", "b"]), {}, "target 1 .* is empty"),
+    (np.zeros(2), np.asarray([b"", b"b"]), {}, "target 0 .* is empty"),
+    (1.7e9 + np.arange(8.0)[:, None], np.arange(8) // 2, {}, "column 0 .* large and almost equal; subtract their mean"),
+    (np.stack([np.arange(8), 2 ** 40 + np.arange(8)], 1), np.arange(8) // 2, {}, "column 1 .* almost equal"),
     (np.asarray([0, np.nan]), np.zeros(2, int), {}, "finite"),
     (np.zeros(2), np.asarray([0, 3]), {"names": ("a", "b")}, r"integers in \[0, 2\), but they go from 0 to 3"),
     (np.zeros(2), np.asarray([0, 3]), {"groups": ("a",)}, "2 classes must have a group"),

@@ -5,10 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metajax.tasks import groups
 from metajax.tasks.groups import GroupData, at_least, by_group, group_tasks
 from metajax.tasks.sampling import listed_task
 
 COUNTS = (4, 9, 6)
+
+
+@pytest.fixture(autouse=True, params=[groups._SHUFFLED, 0], ids=["shuffled", "chosen"])
+def _both_ways_to_draw(request, monkeypatch):
+  """All groups are small, and then all are large."""
+  monkeypatch.setattr(groups, "_SHUFFLED", request.param)
 
 
 def source(classes=False):
@@ -91,3 +98,47 @@ def test_a_test_list_cycles_through_the_groups():
   plain = group_tasks(source(), shots=3, queries=6)
   drawn = [int(listed_task(plain, plain.data, jax.random.key(0), place).support.inputs[0, 0]) for place in range(9)]
   assert drawn != [0, 1, 2] * 3
+
+
+@pytest.mark.parametrize("classes", [False, True])
+@pytest.mark.parametrize("largest", [2_000, 10_000, 50_000])
+def test_the_cost_of_a_draw_does_not_grow_with_the_largest_group(classes, largest):
+  counts = np.asarray([10, largest, 30], np.int32)
+  targets = np.arange(counts.sum(), dtype=np.int32) % 5 if classes else np.zeros((counts.sum(), 1), np.float32)
+  data = GroupData(np.zeros((counts.sum(), 2), np.float32), targets, counts, ("a", "b", "c"), "made up.")
+  tasks = group_tasks(data, shots=3, queries=6, stratified=classes)
+  sizes = [out.aval.size for equation in jax.make_jaxpr(tasks.sample)(tasks.data, jax.random.key(0)).eqns
+           for out in equation.outvars]
+  assert max(sizes) < 1000
+
+
+def test_strata_of_a_large_group_are_drawn_from_all_of_its_rows():
+  counts = np.asarray([600, 2, 900], np.int32)
+  place = np.concatenate([np.arange(count) for count in counts])
+  targets = (place % 3 == 0).astype(np.int32)
+  inputs = np.stack([np.repeat(np.arange(3), counts), place], axis=1).astype(np.float32)
+  tasks = group_tasks(GroupData(inputs, targets, counts, ("a", "b", "c"), "made up."), shots=1, queries=5,
+                      stratified=True)
+  support, query = sample(tasks, 2000)
+  small = support.inputs[:, 0, 0] == 1
+  assert query.mask[~small].all() and (query.mask[small].sum(1) == 1).all()
+  both = np.concatenate([support.targets, query.targets], axis=1)
+  np.testing.assert_array_equal(both[~small].sum(1), 2)  # a third of six
+  rows = np.concatenate([support.inputs, query.inputs], axis=1)[~small]
+  assert all(len({(*row,) for row in task}) == 6 and len(set(task[:, 0])) == 1 for task in rows)
+  np.testing.assert_array_equal(both[~small], rows[..., 1] % 3 == 0)
+  for group, count in ((0, 600), (2, 900)):
+    seen = rows[rows[:, 0, 0] == group][..., 1]
+    assert len(np.unique(seen)) > 0.98 * count
+    np.testing.assert_allclose(seen.mean(), (count - 1) / 2, rtol=0.05)
+
+
+def test_a_class_that_a_large_group_lacks_is_not_drawn():
+  counts = np.asarray([8, 400], np.int32)  # the small one is used up
+  group = np.repeat(np.arange(2), counts)
+  data = GroupData(group[:, None].astype(np.float32), (2 * group).astype(np.int32), counts, ("a", "b"), "made up.")
+  support, query = sample(group_tasks(data, shots=2, queries=6, stratified=True), 50)
+  for part in (support, query):
+    assert part.mask.all()
+    np.testing.assert_array_equal(part.targets, 2 * part.inputs[..., 0])
+    assert (part.inputs == part.inputs[:, :1]).all()

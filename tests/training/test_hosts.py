@@ -62,3 +62,19 @@ def test_a_missing_cluster_is_reported(monkeypatch):
   monkeypatch.setattr(jax.distributed, "initialize", initialize)  # what it does before the first device is touched
   with pytest.raises(ValueError, match="no cluster was recognised.*--hosts="):
     hosts.connect(None)
+
+
+@pytest.mark.parametrize("platforms, error, words", [
+    ("cuda", AssertionError(), "JAX_PLATFORMS=cuda names a platform that this machine"),
+    ("tpu", RuntimeError("no libtpu"), "JAX_PLATFORMS=tpu names a platform"),
+    ("rocm,cuda", RuntimeError("not known"), "JAX_PLATFORMS=rocm,cuda names a platform"),
+    ("", RuntimeError("no driver"), "jax finds no devices (no driver); give JAX_PLATFORMS=cpu")])
+def test_a_platform_that_is_not_there_is_a_sentence(monkeypatch, platforms, error, words):
+  assert hosts.lacking_platform() == ""
+
+  def devices():
+    raise error
+
+  monkeypatch.setenv("JAX_PLATFORMS", platforms)
+  monkeypatch.setattr(hosts.jax, "devices", devices)
+  assert words in hosts.lacking_platform()

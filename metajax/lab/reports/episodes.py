@@ -50,14 +50,15 @@ def regression_fit(support_x: np.ndarray, support_y: np.ndarray, grid_x: np.ndar
 
 
 def image_episode(support_images: np.ndarray, support_labels: np.ndarray, query_images: np.ndarray,
-                  query_labels: np.ndarray, probabilities: np.ndarray) -> Figure:
+                  query_labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str] = ()) -> Figure:
   """One image classification task: left, its support set, one row per class; right, its queries with predictions.
 
-  support_images: [N, H, W, ch], ch 1 or 3; uint8, or reals of any range
+  support_images: [N, H, W, ch], uint8, or reals of any range; other channels than 1 or 3 are drawn as their mean
   support_labels: [N] integers in [0, C)
   query_images:   [Q, H, W, ch]
   query_labels:   [Q] integers in [0, C)
   probabilities:  [Q, C], rows that sum to 1
+  names:          of classes 0, 1, ..., C - 1; by default their numbers
 
   Raises ValueError if a set is empty or shapes disagree.
   """
@@ -66,9 +67,11 @@ def image_episode(support_images: np.ndarray, support_labels: np.ndarray, query_
       or len(query_images) != len(query_labels) or np.shape(probabilities) != (len(query_images), classes)):
     raise ValueError("an image episode needs support and query images, each with a label, and one row of "
                      "probabilities per query.")
-  if support_images.shape[1:] != query_images.shape[1:] or support_images.shape[-1] not in (1, 3):
-    raise ValueError(f"images must all be [H, W, 1] or all be [H, W, 3], not {support_images.shape[1:]} and "
+  if support_images.shape[1:] != query_images.shape[1:] or support_images.ndim != 4:
+    raise ValueError(f"images must all be [H, W, channels], of one shape, not {support_images.shape[1:]} and "
                      f"{query_images.shape[1:]}.")
+  if names and len(names) != classes:
+    raise ValueError(f"each of the {classes} classes must have a name, but there are {len(names)}.")
   support, query = _displayable(support_images, query_images)
 
   shots = max(np.bincount(support_labels, minlength=classes))
@@ -79,13 +82,20 @@ def image_episode(support_images: np.ndarray, support_labels: np.ndarray, query_
   # Wide enough that the height determines the scale, which is then the same on both sides.
   figure = new_figure(_CELL * (shots + columns) + 1.8, _CELL * height + 0.8)
   left, right = figure.subplots(1, 2, width_ratios=[shots, columns])
-  _draw_support(left, support, support_labels, classes, shots, height)
-  _draw_query(right, query, query_labels, probabilities, columns, height)
+  rows_named = [_cut(name, 14) for name in names] or [f"class {number}" for number in range(classes)]
+  queries_named = [_cut(name, 9) for name in names] or [str(number) for number in range(classes)]
+  _draw_support(left, support, support_labels, rows_named, shots, height)
+  _draw_query(right, query, query_labels, probabilities, queries_named, columns, height)
 
   frames = [Patch(fill=False, edgecolor=GREEN, linewidth=2, label="correct"),
             Patch(fill=False, edgecolor=VERMILION, linewidth=2, linestyle=(0, (2, 1)), label="wrong")]
   figure.legend(handles=frames, loc="outside lower right", ncols=2, fontsize=8, frameon=False)
   return figure
+
+
+def _cut(name: str, most: int) -> str:
+  """A name of at most so many letters, without its middle."""
+  return name if len(name) <= most else f"{name[:most // 2 - 1]}…{name[-(most - most // 2):]}"
 
 
 def _blues(count: int) -> list[tuple[float, ...]]:
@@ -103,20 +113,21 @@ def _displayable(support: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np
   else:
     low, high = min(support.min(), query.min(), 0.0), max(support.max(), query.max(), 1.0)
   scaled = [(np.asarray(images, np.float64) - low) / (high - low) for images in (support, query)]
-  return np.broadcast_to(scaled[0], (*support.shape[:3], 3)), np.broadcast_to(scaled[1], (*query.shape[:3], 3))
+  grey = [images if images.shape[-1] == 3 else images.mean(axis=-1, keepdims=True) for images in scaled]
+  return np.broadcast_to(grey[0], (*support.shape[:3], 3)), np.broadcast_to(grey[1], (*query.shape[:3], 3))
 
 
-def _draw_support(axes: Axes, images: np.ndarray, labels: np.ndarray, classes: int, shots: int,
+def _draw_support(axes: Axes, images: np.ndarray, labels: np.ndarray, names: Sequence[str], shots: int,
                   height: float) -> None:
   _mosaic(axes, "Support", shots, height)
-  for number in range(classes):
-    axes.text(-0.12, number + 0.5, f"class {number}", ha="right", va="center", fontsize=8)
+  for number, name in enumerate(names):
+    axes.text(-0.12, number + 0.5, name, ha="right", va="center", fontsize=8)
     for shot, image in enumerate(images[np.asarray(labels) == number]):
       _draw_image(axes, image, shot, number)
 
 
-def _draw_query(axes: Axes, images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, columns: int,
-                height: float) -> None:
+def _draw_query(axes: Axes, images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str],
+                columns: int, height: float) -> None:
   predicted = np.argmax(probabilities, axis=-1)
   accuracy = np.mean(predicted == labels)
   _mosaic(axes, f"Queries, {accuracy:.0%} correct", columns, height)
@@ -126,7 +137,7 @@ def _draw_query(axes: Axes, images: np.ndarray, labels: np.ndarray, probabilitie
     correct = guess == label
     axes.add_patch(Rectangle((x + _GAP, y + _GAP), 1 - 2 * _GAP, 1 - 2 * _GAP, fill=False, linewidth=2,
                              edgecolor=GREEN if correct else VERMILION, linestyle="-" if correct else (0, (2, 1))))
-    text = f"{guess}: {probabilities[i, guess]:.0%}" + ("" if correct else f"\ntrue {label}")
+    text = f"{names[guess]}: {probabilities[i, guess]:.0%}" + ("" if correct else f"\ntrue {names[label]}")
     axes.text(x + 0.5, y + 1.0, text, ha="center", va="top", fontsize=7, linespacing=1.05,
               color=BLACK if correct else VERMILION)
 

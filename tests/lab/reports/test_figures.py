@@ -133,8 +133,27 @@ def test_image_episode_refuses_misfits():
   support, support_labels, query, labels, probabilities = _episode(5, 1, 4, 1)
   with pytest.raises(ValueError, match="one row of probabilities per query"):
     image_episode(support, support_labels, query, labels, probabilities[:2])
-  with pytest.raises(ValueError, match=r"\[H, W, 1\]"):
+  with pytest.raises(ValueError, match=r"of one shape, not \(14, 14, 1\) and \(14, 14, 3\)"):
     image_episode(support, support_labels, np.repeat(query, 3, axis=-1), labels, probabilities)
+  with pytest.raises(ValueError, match="each of the 5 classes must have a name, but there are 2"):
+    image_episode(support, support_labels, query, labels, probabilities, ["a", "b"])
+
+
+@pytest.mark.parametrize("channels", [2, 4, 13])
+def test_image_episode_draws_the_mean_of_other_channels(tmp_path, channels):
+  support, *rest = _episode(2, 1, 3, channels, np.uint8)
+  figure = image_episode(support, *rest)
+  shown = np.asarray(figure.axes[0].images[0].get_array())
+  np.testing.assert_allclose(shown, np.repeat(support[0].mean(-1, keepdims=True) / 255, 3, axis=-1), atol=1e-12)
+  _saved(figure, tmp_path)
+
+
+def test_image_episode_calls_classes_by_their_names(tmp_path):
+  figure = image_episode(*_episode(3, 1, 3, 1), ["wren", "a house sparrow of Kent", "n0153282"])
+  left, right = figure.axes
+  assert [text.get_text() for text in left.texts] == ["wren", "a hous…of Kent", "n0153282"]
+  assert [text.get_text() for text in right.texts] == ["wren: 87%", "a h… Kent: 87%", "n0153282: 87%"]
+  _saved(figure, tmp_path)
 
 
 @pytest.mark.parametrize("with_full", [True, False])
