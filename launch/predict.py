@@ -32,12 +32,13 @@ def main(_: list[str]) -> None:
   for flag in (_WORKDIR, _SUPPORT, _QUERY):
     if not flag.value:
       raise ValueError(f"--{flag.name} is missing; give --workdir=<run> --support=<examples> --query=<examples>.")
-  model = serving.load(_WORKDIR.value)
+  workdir, support, query = (Path(str(flag.value)) for flag in (_WORKDIR, _SUPPORT, _QUERY))
+  model = serving.load(workdir)
   if not isinstance(model, serving.Learned):
-    raise ValueError(f"--workdir={_WORKDIR.value} is a task that was learned already; name the workdir of a run.")
-  read = _table if _SUPPORT.value.endswith(".csv") else _folder
-  inputs, targets, _ = read(model, Path(_SUPPORT.value), labelled=True)
-  queries, _, names = read(model, Path(_QUERY.value), labelled=False)
+    raise ValueError(f"--workdir={workdir} is a task that was learned already; name the workdir of a run.")
+  read = _table if support.suffix == ".csv" else _folder
+  inputs, targets, _ = read(model, support, labelled=True)
+  queries, _, names = read(model, query, labelled=False)
   predictor = model.adapt(inputs, targets)
   predictions = predictor(queries)
   labels = predictor.labels

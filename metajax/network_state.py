@@ -53,8 +53,8 @@ def check_stateless(params: PyTree, learner: str) -> None:
   """Raises ValueError if a learner that adapts all parameters is given a network with a state."""
   if has_state(params):
     raise ValueError(f"{learner} adapts all parameters of its network, which therefore cannot keep running averages; "
-                     "use another normalisation, such as normalisation.group(8), or a learner that adapts a head only, "
-                     "such as anil.")
+                     "use another normalisation, such as normalisation.group(8), a learner that adapts a head only, "
+                     "or features that all tasks share.")
 
 
 @jax.custom_vjp

@@ -22,6 +22,7 @@ from experiments.settings import Training, changed, check_at_least, choose
 from metajax import losses
 from metajax.data import tables
 from metajax.lab.recipe import Recipe
+from metajax.serving.inputs import Raw
 from metajax.tasks.groups import GroupData, at_least, group_tasks
 from metajax.training.hosts import is_writer
 
@@ -76,13 +77,17 @@ def build(config: Config) -> Recipe:
   config, parts, fitted = _fitted(config, table)
   tasks = lambda data: group_tasks(data, shots=config.shots, queries=config.queries, stratified=classes)
   after = f" after {config.test_inner_steps} inner step(s)" if row.descends else ""
+  raw = Raw(centre=tuple(table.inputs.mean.tolist()), scale=tuple(table.inputs.spread.tolist()), columns=table.columns,
+            classes=table.classes)
+  if table.target is not None:
+    raw = raw._replace(target_centre=float(table.target.mean[0]), target_scale=float(table.target.spread[0]))
   unit = "" if classes else (f"; loss is the mean squared error in units of the training groups' variance, "
-                             f"{table.target_scale ** 2:.4g} in the table's units")
+                             f"{raw.target_scale ** 2:.4g} in the table's units")
   return Recipe(
       learner=trained, test_learner=tested, objective=row.objective(config, trained, loss, scores),
       optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=tasks(parts["train"]),
       val_tasks=tasks(parts["val"]), test_tasks=tasks(parts["test"]), training=config.training, test=config.test,
-      seed=config.seed, pictures=lambda params, key: {},
+      seed=config.seed, pictures=lambda params, key: {}, raw=raw,
       notes=f"{table.splits['test'].source} {_said(parts)} {config.target} from {len(table.columns)} column(s), "
             f"{config.shots} shots{after}, predictions are inductive{unit}.{fitted}")
 

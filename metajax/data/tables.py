@@ -17,12 +17,19 @@ from metajax.tasks.groups import GroupData, by_group
 _MISSING = frozenset(csv.ConvertOptions().null_values)  # the words for a missing number in a CSV file; with ""
 
 
+class Standard(NamedTuple):
+  """How columns were standardised: `(x - mean) / spread`."""
+  mean: np.ndarray  # [columns]
+  spread: np.ndarray  # [columns], 1 for a constant column
+
+
 class Table(NamedTuple):
   """The groups of each split, and the meaning of their columns."""
   splits: dict[str, GroupData]  # train, val and test
   columns: tuple[str, ...]  # the names of the inputs, in order
   classes: tuple[str, ...]  # the classes of the target; empty for a regression
-  target_scale: float  # standard deviation that the targets of a regression were divided by
+  inputs: Standard
+  target: Standard | None  # of a regression
   left_out: tuple[str, ...] = ()  # columns without numbers, which are no inputs unless they are named
 
 
@@ -71,18 +78,19 @@ def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (
   for name in SPLITS:
     if not (split_of == name).any():
       raise ValueError(f"{path} has no row in its {name} split; give it more groups or other shares.")
-  scale = 1.0
   train = split_of == "train"
-  features, _ = _standardised(features, train)
-  if not classification:
-    targets, scale = _standardised(targets, train)
+  standard = _standard(features[train])
+  target_standard = None if classification else _standard(targets[train])
+  features = _standardised(features, standard)
+  if target_standard is not None:
+    targets = _standardised(targets, target_standard)
   splits = {}
   for name in SPLITS:
     rows = split_of == name
     splits[name] = by_group(features[rows], targets[rows], groups[rows],
                             f"Table {path.name}, one task per {group}, the {name} groups.")
   left_out = () if inputs else tuple(name for name in others if name not in chosen)
-  return Table(splits, chosen, classes, scale, left_out)
+  return Table(splits, chosen, classes, standard, target_standard, left_out)
 
 
 def _read(path: Path) -> pyarrow.Table:
@@ -152,10 +160,12 @@ def _splits(table: pyarrow.Table, groups: np.ndarray, column: str, shares: tuple
   return np.asarray([split_of[name] for name in groups])
 
 
-def _standardised(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]:
-  """Values `[n, columns]` standardised by the training rows; and the standard deviation of the last column."""
-  known = values[train]
+def _standard(known: np.ndarray) -> Standard:
+  """Returns the mean and standard deviation of the columns of `known [n, columns]`."""
   mean, spread = known.mean(axis=0), known.std(axis=0)
   varies = known.max(axis=0) > known.min(axis=0)  # a constant has a tiny spread, by rounding
-  spread = np.where(varies & (spread > 0), spread, 1.0)
-  return ((values - mean) / spread).astype(np.float32), float(spread[-1])
+  return Standard(mean, np.where(varies & (spread > 0), spread, 1.0))
+
+
+def _standardised(values: np.ndarray, standard: Standard) -> np.ndarray:
+  return ((values - standard.mean) / standard.spread).astype(np.float32)

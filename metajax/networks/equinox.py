@@ -55,6 +55,7 @@ def from_equinox(make: Callable[[PRNGKey], Any], *, independent: bool = True) ->
     kept = state is not None
     module = eqx.combine(params["weights"] if kept else params, eqx.filter(module, eqx.is_inexact_array, inverse=True))
     if kept:
+      structure: Any
       leaves, structure = jax.tree.flatten(state)
       state = structure.unflatten(_back(new, old) for new, old in zip(params["state"].values, leaves, strict=True))
     return module, state

@@ -1,12 +1,12 @@
 """Turns a Flax NNX module into the pure functions of a `Network`."""
 
 import inspect
-from typing import Callable
+from typing import Any, Callable
 
 from flax import nnx
 import jax
 
-from metajax.network_state import is_state, new_state, proposing
+from metajax.network_state import has_state, new_state, proposing
 from metajax.types import Network
 
 
@@ -43,10 +43,10 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module], *, independent: bool = Fals
 
   def module_of(params, key):
     graph, weights, random, rest = split(key)  # the compiler drops the weights, which are replaced
-    state = params.get("state") if isinstance(params, dict) else None
-    nnx.replace_by_pure_dict(weights, params["weights"] if is_state(state) else params)
-    if is_state(state):
-      nnx.replace_by_pure_dict(rest, state.values)
+    kept = has_state(params)
+    nnx.replace_by_pure_dict(weights, params["weights"] if kept else params)
+    if kept:
+      nnx.replace_by_pure_dict(rest, params["state"].values)
     return nnx.merge(graph, weights, random, rest)
 
   def call(module, inputs, mask):
@@ -64,11 +64,10 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module], *, independent: bool = Fals
       module = module_of(params, key)
       module.train()
       outputs = call(module, inputs, mask)
-      state = params.get("state") if isinstance(params, dict) else None
-      if not is_state(state):
+      if not has_state(params):
         return outputs
-      *_, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
-      return proposing(outputs, state, nnx.to_pure_dict(rest))
+      rest: Any = nnx.split(module, nnx.Param, nnx.RngState, ...)[-1]
+      return proposing(outputs, params["state"], nnx.to_pure_dict(rest))
 
     return Network(init, apply)
 

@@ -13,6 +13,7 @@ class Raw(NamedTuple):
   centre, scale: of vectors, `(x - centre) / scale`; () for none
   target_centre, target_scale: of real targets, likewise
   columns: the names of the entries of a vector, for messages
+  classes: the names of the classes if they are the same in every task, as in a table; () if each task has its own
   """
   image: tuple[int, ...] = ()
   ink: bool = False
@@ -21,6 +22,7 @@ class Raw(NamedTuple):
   target_centre: float = 0.0
   target_scale: float = 1.0
   columns: tuple[str, ...] = ()
+  classes: tuple[str, ...] = ()
 
 
 def prepared(raw: Raw, shape: tuple[int, ...], given: Any) -> tuple[np.ndarray, bool]:
@@ -84,11 +86,11 @@ def _fitted(array: np.ndarray, height: int, width: int, channels: int) -> np.nda
   return np.asarray(image).reshape(height, width, channels)
 
 
-def classes_of(labels: Any, most: int) -> tuple[np.ndarray, list[Any]]:
-  """Returns labels `[N]` of any kind as integers, and the labels in order of appearance.
+def classes_of(raw: Raw, labels: Any, most: int) -> tuple[np.ndarray, list[Any]]:
+  """Returns labels `[N]` of any kind as integers, and the labels in that order.
 
   Raises:
-    ValueError: if they are not `[N]`, or there are more than `most`.
+    ValueError: if they are not `[N]`, there are more than `most`, or the run does not know one of `raw.classes`.
   """
   array = np.asarray(labels)
   if array.ndim != 1:
@@ -97,5 +99,11 @@ def classes_of(labels: Any, most: int) -> tuple[np.ndarray, list[Any]]:
   if len(names) > most:
     raise ValueError(f"the model learns tasks of up to {most} classes, but there are {len(names)} labels: "
                      f"{', '.join(map(str, names[:10]))}; train with as many ways (config.ways={len(names)}).")
+  if raw.classes:
+    given = {str(name): name for name in names}
+    if unknown := [name for name in given if name not in raw.classes]:
+      raise ValueError(f"the classes of this run are {', '.join(raw.classes)}, but there are labels "
+                       f"{', '.join(unknown)}.")
+    names = [given.get(name, name) for name in raw.classes]
   index = {name: number for number, name in enumerate(names)}
   return np.asarray([index[name] for name in array.tolist()], np.int32), list(names)

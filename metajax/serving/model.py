@@ -38,8 +38,9 @@ def load(path: Path | str) -> "Learned | Predictor":
         f"{path} has no {FILE}: it is written when a run ends; train to the end, or name another folder."
         if path.is_dir() else f"expected the workdir of a finished run, or a model file, but there is no {path}.")
   about, numbers, programs = store.read(file)
-  about["raw"] = Raw(**{name: tuple(value) if isinstance(value, list) else value
-                        for name, value in about["raw"].items()})
+  raw: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                         for name, value in about["raw"].items()}
+  about["raw"] = Raw(**raw)
   return Learned(about, numbers, programs) if about["kind"] == "learner" else Predictor(about, numbers, programs)
 
 
@@ -76,7 +77,7 @@ class Learned(_Stored):
       raise ValueError(f"the model learns from up to {about['most']} examples, but there are {len(ready)}.")
     labels: list[Any] = []
     if about["classes"]:
-      known, labels = classes_of(targets, about["classes"])
+      known, labels = classes_of(raw, targets, about["classes"])
     else:
       known = _reals(raw, tuple(about["target"]), targets)
     if len(known) != len(ready):

@@ -41,10 +41,11 @@ def write(path: Path | str, learner: Learner, params: Params, task: Examples, *,
   Raises:
     ValueError: if the learner cannot be exported for any number of examples.
   """
-  shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (params, task))
+  shapes: tuple[Params, Examples] = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (params, task))
   leaves, structure = jax.tree.flatten(params)
   try:
-    programs = _programs(learner, structure, *shapes, most)
+    programs = _programs(learner, structure, *shapes, most=most)
   except Exception as error:  # whatever a learner's functions do with a symbolic number
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     raise ValueError(f"the learner cannot be exported for any number of examples ({reason}).") from error
@@ -90,7 +91,7 @@ def read(path: Path | str) -> tuple[dict[str, Any], list[np.ndarray], dict[str, 
   return about, numbers, programs
 
 
-def _programs(learner: Learner, structure: Any, params: Params, task: Examples, most: int) -> dict[str, Any]:
+def _programs(learner: Learner, structure: Any, params: Params, task: Examples, *, most: int) -> dict[str, Any]:
   like = lambda size, leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype)
   whole = lambda x: jnp.ones(x.shape[:1], bool)
   leaves = jax.tree.leaves(params)
@@ -107,7 +108,8 @@ def _programs(learner: Learner, structure: Any, params: Params, task: Examples, 
     return sizes, support, jax.eval_shape(adapt, leaves, *support)
 
   _, support, learned = shapes("n")
-  adapted, keeps_examples = jax.tree.structure(learned), any(
+  adapted: Any = jax.tree.structure(learned)
+  keeps_examples = any(
       export.is_symbolic_dim(size) for leaf in jax.tree.leaves(learned) for size in leaf.shape)
 
   def predict(leaves, learned, inputs):

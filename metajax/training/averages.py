@@ -1,5 +1,7 @@
 """Running averages of networks in the outer loop: replaced by what the step proposes, while weights are descended."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -24,6 +26,7 @@ def keeping_averages(optimizer: optax.GradientTransformation) -> optax.GradientT
 
   def update(gradient, opt_state, params=None):
     updates, opt_state = optimizer.update(weights(gradient), opt_state, weights(params))
+    structure: Any
     nodes, structure = jax.tree.flatten(gradient, is_leaf=is_state)
     descended = structure.flatten_up_to(updates)
     return structure.unflatten(

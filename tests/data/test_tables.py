@@ -35,7 +35,7 @@ def test_one_task_a_group_standardised_by_the_training_groups(tmp_path, suffix):
   raw = columns()
   of_train = np.isin(raw["patient"], train.names)
   mean, spread = raw["pressure"][of_train].mean(), raw["pressure"][of_train].std()
-  np.testing.assert_allclose(table.target_scale, spread, rtol=1e-6)
+  np.testing.assert_allclose(table.target.spread[0], spread, rtol=1e-6)
   for data in table.splits.values():
     expected = [raw["pressure"][[name == patient for patient in raw["patient"]]] for name in data.names]
     np.testing.assert_allclose(data.targets[:, 0] * spread + mean, np.concatenate(expected), rtol=1e-4)
@@ -46,7 +46,7 @@ def test_one_task_a_group_standardised_by_the_training_groups(tmp_path, suffix):
 def test_a_word_or_number_can_be_the_class(tmp_path):
   path = write(tmp_path / "study.csv")
   table = tables.load(path, group="patient", target="ill", classification=True, inputs=("dose",))
-  assert table.classes == ("no", "yes") and table.target_scale == 1
+  assert table.classes == ("no", "yes") and table.target is None
   assert table.splits["test"].targets.dtype == np.int32 and set(table.splits["test"].targets) == {0, 1}
   assert len(tables.load(path, group="patient", target="age", classification=True, inputs=("dose",)).classes) == 7
 

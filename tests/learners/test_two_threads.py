@@ -1,6 +1,6 @@
 """Learners that solve linear systems finish a step of ConML on a machine of two cores.
 
-XLA:CPU can stop for ever there (`kernels.one_after_another`), so each trains in a process of its own, with a time limit.
+XLA:CPU can stop for ever there (`kernels.one_after_another`), so each trains in its own process, with a time limit.
 """
 
 import os
