@@ -5,6 +5,7 @@ validation and 157 for the test, which cycles through them. A molecule is repres
 and query sets keep the assay's share of actives. The test measure is delta-AUPRC, as in the paper; for the baseline
 without learning, see python -m benchmarks.fsmol <workdir>.
 --help lists the learners.
+Needs: FS-Mol (fs-mol-smiles.tar.xz, smiles.txt.gz and fingerprints.npz), in METAJAX_DATA_DIR.
 ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=fsmol:protonet
 Common flags: --config.shots=64

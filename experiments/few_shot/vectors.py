@@ -2,6 +2,7 @@
 
 A fully connected network on inputs [n, features]; texts are represented by counts of hashed n-grams.
 --help lists the learners.
+Needs: the data of --config.data: your arrays, or CLINC150 or Banking77, in METAJAX_DATA_DIR or downloaded.
 ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=vectors:protonet --config.data=npz:arrays.npz
 Common flags: --config.ways=10 --config.shots=5

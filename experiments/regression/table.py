@@ -4,6 +4,7 @@ A row is an example, and a group (a patient, a shop, an assay) is a task. The gr
 and test, so the test measures learning a new group from a few of its rows. Inputs and real targets are standardised
 with the statistics of the training groups.
 --help lists the learners.
+Needs: your table, a .csv or .parquet file.
 ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=table:ridge --config.data=visits.csv --config.group=patient
   --config.target=pressure

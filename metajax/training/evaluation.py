@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 import numpy as np
 
 from metajax.checks import check_integers
+from metajax.kinds import checked
 from metajax.objectives.solve import solve
 from metajax.tasks.sampling import listed_task
 from metajax.training.hosts import wait
@@ -33,6 +34,7 @@ class Estimate(NamedTuple):
     return str(self)
 
 
+@checked
 def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], tasks: TaskDistribution, *,
                   num_episodes: int, key: PRNGKey, chunk: int = 32, mesh: Mesh | None = None,
                   measures: Mapping[str, PerSet] | None = None) -> Callable[[Params], dict[str, Estimate]]:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 import sys
 import time
-from typing import Callable, Mapping, TextIO
+from typing import Any, Callable, Mapping, TextIO
 
 import jax
 from rich.console import Console, Group
@@ -17,7 +17,7 @@ from rich.text import Text
 _WINDOW_SECONDS = 30.0
 _LINE_SECONDS = 5.0
 _FRAME_SECONDS = 0.1
-_FIRST_NAMES = ("loss", "accuracy", "mse", "d_in", "d_out")
+_FIRST_NAMES = ("loss", "accuracy", "mse", "val_accuracy", "val_loss", "d_in", "d_out")  # narrow terminals cut the rest
 
 
 class Progress:
@@ -83,13 +83,14 @@ class Progress:
 
   def _bar(self) -> Group:
     line = Table.grid(padding=(0, 2))
-    # Fixed widths, so that the bar does not move as the numbers change.
-    for width in (20, 4, 2 * len(str(self._total)) + 1, 12, 8, 12):
-      line.add_column(width=width, justify="right", no_wrap=True)
-    bar = ProgressBar(total=self._total, completed=self._step, width=20)
+    # Fixed widths, so that the bar does not move as the numbers change; 80 columns are enough for a million steps.
+    bar = ProgressBar(total=self._total, completed=self._step, width=14)
     percent = f"{100 * self._step // self._total}%"
-    line.add_row(bar, Text(percent, "bold"), f"{self._step}/{self._total}", self._speed(),
-                 _size(self._memory()), self._time())
+    cells: list[tuple[int, Any]] = [(14, bar), (4, Text(percent, "bold")), (2 * len(str(self._total)) + 1, f"{self._step}/{self._total}"),
+             (13, self._time()), (12, self._speed()), (8, _size(self._memory()))]
+    for width, _ in cells:
+      line.add_column(width=width, justify="right", no_wrap=True)
+    line.add_row(*(cell for _, cell in cells))
     return Group(line, Text(_metrics(self._values), "cyan", no_wrap=True, overflow="ellipsis"))
 
   def _steps_per_second(self) -> float | None:
