@@ -11,13 +11,13 @@ _SYNONYMS: Mapping[str, str] = MappingProxyType({
     "meta_batch": "training.tasks_per_step", "meta_batch_size": "training.tasks_per_step",
     "batch_size": "training.tasks_per_step", "batch": "training.tasks_per_step", "tasks": "training.tasks_per_step",
     "lr": "training.learning_rate", "meta_lr": "training.learning_rate", "outer_lr": "training.learning_rate",
-    "step": "training.steps", "iterations": "training.steps", "num_steps": "training.steps", "epochs": "training.steps",
-    "inner_lr": "inner_rate", "update_lr": "inner_rate", "alpha": "inner_rate", "num_inner_steps": "inner_steps",
-    "adaptation_steps": "inner_steps", "n_way": "ways", "way": "ways", "num_classes": "ways", "k_shot": "shots",
-    "shot": "shots", "k": "shots", "lambda": "contrast.weight", "lambda_": "contrast.weight",
-    "phi": "contrast.distance", "clip": "training.clip_gradient", "grad_clip": "training.clip_gradient", "dataset": "data", "width": "filters",
-    "wd": "training.weight_decay", "momentum": "training.optimizer", "eval_episodes": "test.episodes",
-    "early_stopping": "training.patience"})
+    "step": "training.steps", "iterations": "training.steps", "num_steps": "training.steps",
+    "epochs": "training.steps", "inner_lr": "inner_rate", "update_lr": "inner_rate", "alpha": "inner_rate",
+    "num_inner_steps": "inner_steps", "adaptation_steps": "inner_steps", "n_way": "ways", "way": "ways",
+    "num_classes": "ways", "k_shot": "shots", "shot": "shots", "k": "shots", "lambda": "contrast.weight",
+    "lambda_": "contrast.weight", "phi": "contrast.distance", "clip": "training.clip_gradient",
+    "grad_clip": "training.clip_gradient", "dataset": "data", "width": "filters", "wd": "training.weight_decay",
+    "momentum": "training.optimizer", "eval_episodes": "test.episodes", "early_stopping": "training.patience"})
 
 
 def check_setting(config: Any, field: str, value: str | None) -> None:

@@ -11,10 +11,8 @@ Common flags: --config.ways=10 --config.shots=5
 from dataclasses import dataclass
 from typing import Any, Mapping
 
-import optax
-
 from experiments import vector_learners
-from experiments.settings import changed, check_at_least, choose
+from experiments.settings import changed, check_at_least, choose, make_optimizer
 from experiments.sources import vector_reader
 from metajax import losses
 from metajax.lab.recipe import Recipe
@@ -70,7 +68,7 @@ def build(config: Config) -> Recipe:
   steps = f"{config.test_inner_steps} inner step(s), " if row.descends else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=objective,
-      optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores,
+      optimizer=make_optimizer(config.training), loss=loss, scores=scores,
       train_tasks=tasks("train", train_ways, config.train_queries),
       val_tasks=tasks("val", config.ways, config.test_queries),
       test_tasks=tasks("test", config.ways, config.test_queries), training=config.training, test=config.test,

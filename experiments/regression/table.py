@@ -14,10 +14,8 @@ Common flags: --config.classification=True --config.inputs="('age','dose')" --co
 from dataclasses import dataclass, field
 from typing import Any, Mapping
 
-import optax
-
 from experiments import vector_learners
-from experiments.settings import Training, changed, check_at_least, choose
+from experiments.settings import Training, changed, check_at_least, choose, make_optimizer
 from metajax import losses
 from metajax.data import tables
 from metajax.lab.recipe import Recipe
@@ -78,7 +76,7 @@ def build(config: Config) -> Recipe:
                              f"{table.target_scale ** 2:.4g} in the table's units")
   return Recipe(
       learner=trained, test_learner=tested, objective=row.objective(config, trained, loss, scores),
-      optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=tasks(parts["train"]),
+      optimizer=make_optimizer(config.training), loss=loss, scores=scores, train_tasks=tasks(parts["train"]),
       val_tasks=tasks(parts["val"]), test_tasks=tasks(parts["test"]), training=config.training, test=config.test,
       seed=config.seed, pictures=lambda params, key: {},
       notes=f"{_said(parts)} {config.target} from {len(table.columns)} column(s), {config.shots} shots{after}, "

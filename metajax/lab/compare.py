@@ -120,6 +120,9 @@ def check(arms: Sequence[Arm], seeds: Sequence[int], sweeps: Sequence[Sweep] = (
   if len({_file_name(arm.name) for arm in arms}) < len(arms):
     raise ValueError(f"arms need different names, but they are {', '.join(arm.name for arm in arms)}.")
   recipes = [arm.build({}) for arm in arms]
+  if any(recipe.training.patience for recipe in recipes):
+    raise ValueError("a comparison trains all arms and seeds for the same number of steps; leave "
+                     "config.training.patience at 0.")
   for arm, recipe in zip(arms[1:], recipes[1:]):
     _check_episodes(arm.name, recipe, recipes[0])
   for sweep in sweeps:

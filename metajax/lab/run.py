@@ -22,6 +22,7 @@ import jax
 
 from metajax.lab import session as session_lib
 from metajax.lab.checkpoints import Checkpoints, Keep
+from metajax.lab.patience import Patience
 from metajax.lab.preemption import Preempted
 from metajax.lab.recipe import Recipe
 from metajax.lab.reports import html
@@ -83,6 +84,14 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
   return results
 
 
+class _Enough(Exception):
+  """Training stopped early, with a state that is saved."""
+
+  def __init__(self, state: TrainState):
+    self.state = state
+    super().__init__()
+
+
 def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
           stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
           ) -> TrainState:
@@ -105,6 +114,7 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
       say(f"No checkpoint yet in {workdir}; starting again from step 0.")
     say(f"{'Resuming after step ' + str(start) if start else 'Training'}: {recipe.training.steps} steps of "
         f"{recipe.training.tasks_per_step} tasks on {session.mesh.size} device{'s' if session.mesh.size > 1 else ''}.")
+    patience = Patience.of(recipe.training, workdir / "metrics.csv", start)
     writer = combine()
     if is_writer():
       further = [opened(start) for opened in writers]  # first, because they may be refused
@@ -125,11 +135,18 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
         if due:
           writer.flush()
           checkpoints.save(step, state, values)
+          if patience.over_after(values):
+            raise _Enough(state)
 
       try:
+        if patience.over():
+          raise _Enough(state)
         state = fit(state, tasks, advance, num_steps=recipe.training.steps,
                     steps_per_dispatch=recipe.training.steps_per_dispatch, steps_per_row=recipe.training.steps_per_row,
                     hooks=[report], row=row, stop_requested=stop_requested, feed=session.feed)
+      except _Enough as enough:
+        state = enough.state
+        say(f"Stopped early after step {int(state.step)}: {patience}.")
       except Stopped as stopped:
         if stopped.step not in (0, *checkpoints.steps()):
           writer.flush()

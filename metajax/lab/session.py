@@ -145,6 +145,9 @@ def check(recipe: Recipe) -> None:
   session = open_session(recipe, read_ahead=False)
   _, metrics = jax.eval_shape(session.program(1), session.shapes(), recipe.train_tasks.data)
   known = [*metrics, *(f"val_{name}" for name in ("loss", *recipe.scores) if recipe.val_tasks is not None)]
+  if recipe.training.patience and not recipe.training.keep_best:
+    raise ValueError(f"config.training.patience={recipe.training.patience} needs a metric to watch; give "
+                     f"config.training.keep_best, such as -val_loss, one of {', '.join(known)}.")
   if recipe.training.keep_best.removeprefix("-") not in ("", *known):
     raise ValueError(f"config.training.keep_best={recipe.training.keep_best!r} is not measured; choose one of "
                      f"{', '.join(known)}.")

@@ -169,6 +169,19 @@ def test_a_run_without_a_checkpoint_says_that_it_starts_again(tmp_path, whole):
   assert not any("No checkpoint yet" in each for each in whole[1])
 
 
+def test_training_stops_early_and_stays_stopped(tmp_path):
+  built = build_sinusoid(steps=40, keep_best="-val_loss", patience=2, rows_per_checkpoint=1, learning_rate=0.0)
+  said, _ = run(built, tmp_path)  # nothing is learned, so the first validation stays the best
+  assert [row["step"] for row in rows(tmp_path)] == ["2", "4", "6"]
+  assert any(each.startswith("Stopped early after step 6: no better val_loss than") for each in said)
+  before = (tmp_path / "metrics.csv").read_bytes()
+  said, _ = run(built, tmp_path)
+  assert (tmp_path / "metrics.csv").read_bytes() == before
+  assert any("Stopped early after step 6" in each for each in said)
+  with pytest.raises(ValueError, match="config.training.patience=2 needs a metric"):
+    check(build_sinusoid(patience=2))
+
+
 def test_a_longer_run_continues_a_shorter_one(whole, tmp_path):
   unbroken, _, _ = whole
   run(build_sinusoid(steps=4), tmp_path)

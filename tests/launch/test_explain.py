@@ -78,7 +78,7 @@ def test_help_on_the_command_line(tmp_path):
   done = subprocess.run([sys.executable, "-m", "launch.train", "--config=omniglot:ridge", "--help"],
                         capture_output=True, text=True, cwd=tmp_path, timeout=60,
                         env={**os.environ, "PYTHONPATH": str(_ROOT), "JAX_PLATFORMS": "cpu"})
-  explained = r"--config.training.learning_rate=[\d.]+\n      learning rate of the outer optimizer, Adam"
+  explained = r"--config.training.learning_rate=[\d.]+\n      learning rate of the outer optimizer; the largest"
   assert re.search(explained, done.stdout), done.stderr
   assert "Its learners, after a colon: maml, fomaml, " in done.stdout
   assert "--config.learner=ridge" in done.stdout and "--[no]dry_run" in done.stdout

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 import sys
 import time
-from typing import Any, Callable, Mapping, TextIO
+from typing import Callable, Mapping, TextIO
 
 import jax
 from rich.console import Console, Group
@@ -84,13 +84,12 @@ class Progress:
   def _bar(self) -> Group:
     line = Table.grid(padding=(0, 2))
     # Fixed widths, so that the bar does not move as the numbers change; 80 columns are enough for a million steps.
-    bar = ProgressBar(total=self._total, completed=self._step, width=14)
+    bar = ProgressBar(total=self._total, completed=self._step, width=12)
     percent = f"{100 * self._step // self._total}%"
-    cells: list[tuple[int, Any]] = [(14, bar), (4, Text(percent, "bold")), (2 * len(str(self._total)) + 1, f"{self._step}/{self._total}"),
-             (13, self._time()), (12, self._speed()), (8, _size(self._memory()))]
-    for width, _ in cells:
+    steps = f"{self._step}/{self._total}"
+    for width in (12, 4, 2 * len(str(self._total)) + 1, 13, 12, 8):
       line.add_column(width=width, justify="right", no_wrap=True)
-    line.add_row(*(cell for _, cell in cells))
+    line.add_row(bar, Text(percent, "bold"), steps, self._time(), self._speed(), _size(self._memory()))
     return Group(line, Text(_metrics(self._values), "cyan", no_wrap=True, overflow="ellipsis"))
 
   def _steps_per_second(self) -> float | None:
