@@ -18,7 +18,7 @@ import jax
 from ml_collections import config_flags
 
 from experiments import learner_table
-from launch import explain, find
+from launch import explain, find, interrupted
 from launch.fields import check_setting
 from metajax.data.download import cache_dir
 from metajax.lab import memory, workdir
@@ -52,6 +52,7 @@ def run(main: Callable[[list[str]], Any], *, in_pods: bool = False) -> NoReturn:
   """
 
   def guarded(arguments):
+    interrupted.as_usual()
     if arguments[1:]:
       fail(f"unexpected argument {arguments[1]!r}; settings are given as --config.<field>=<value>.")
     if not any(argument.lstrip("-").startswith("verbosity") for argument in sys.argv[1:]):

@@ -5,8 +5,10 @@ import json
 import os
 from pathlib import Path
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -106,7 +108,7 @@ _BAD = {
     "nothing kept": ([_SINUSOID, "--config.training.keep_newest=0"], ["config.training.keep_newest=0", "1 or more"]),
     "a negative norm": ([_SINUSOID, "--config.training.clip_gradient=-1"], ["clip_gradient=-1.0", "0 or more"]),
     "unknown data": ([*_GLYPHS[:1], "--config.data=mnist"], ["config.data='mnist'", "omniglot, glyphs, cifar-fs"]),
-    "unknown norm": ([*_GLYPHS, "--config.norm=layer"], ["config.norm='layer'", "batch, group, none"]),
+    "unknown norm": ([*_GLYPHS, "--config.norm=layer"], ["config.norm='layer'", "batch, running, group, none"]),
     "one way": ([*_GLYPHS, "--config.ways=1"], ["config.ways=1", "2 or more"]),
     "negative filters": ([*_GLYPHS, "--config.filters=-4"], ["config.filters=-4", "1 or more"]),
     "more ways than classes": ([*_GLYPHS, "--config.ways=3000"], ["ways=3000", "available classes", "or fewer"]),
@@ -251,6 +253,15 @@ def test_no_refusal_touches_the_disk(outcomes):
   assert after == before
 
 
+def test_ctrl_c_before_training_is_a_sentence(tmp_path, cache):
+  command = [sys.executable, "-m", "launch.train", _SINUSOID, "--workdir=run"]
+  started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=_environment(cache))
+  time.sleep(2.0)  # it imports
+  started.send_signal(signal.SIGINT)
+  _, err = started.communicate(timeout=100)
+  assert started.returncode == 130 and re.fullmatch(r"\nStopped by Ctrl-C[^\n]*\n", err), err
+
+
 def test_a_run_and_its_test(tmp_path, cache):
   arguments, run = [f"{_LEARNERS}:ridge", *_TINY], "runs/sinusoid_ridge"
   dry, train, again, other, tested, shots, wide, step = _commands([
@@ -284,5 +295,5 @@ def test_a_run_and_its_test(tmp_path, cache):
   written = json.loads((tmp_path / run / "test_2_0_test_shots=7_test_shift=0.5.json").read_text())
   assert written["settings"] == {"test_shots": 7, "test_shift": 0.5} and written["step"] == 2
   assert "tested at 7 shots" in written["notes"]
-  _check_sentence({**wide, "out": ""}, ["do not fit the trained parameters", "would be [1, 5], but is [1, 4]"])
+  _check_sentence({**wide, "out": ""}, ["do not fit the trained parameters", "would be [5], but is [4]"])
   assert step["code"] == 0 and f"{run}/test_2_0_step2.json" in step["files"], step["err"]

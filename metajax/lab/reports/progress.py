@@ -87,7 +87,7 @@ class Progress:
     bar = ProgressBar(total=self._total, completed=self._step, width=12)
     percent = f"{100 * self._step // self._total}%"
     steps = f"{self._step}/{self._total}"
-    for width in (12, 4, 2 * len(str(self._total)) + 1, 13, 12, 8):
+    for width in (12, 4, 2 * len(str(self._total)) + 1, 13, 13, 8):
       line.add_column(width=width, justify="right", no_wrap=True)
     line.add_row(bar, Text(percent, "bold"), steps, self._time(), self._speed(), _size(self._memory()))
     return Group(line, Text(_metrics(self._values), "cyan", no_wrap=True, overflow="ellipsis"))
