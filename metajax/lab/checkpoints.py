@@ -111,10 +111,11 @@ class Checkpoints:
     return step if value > -math.inf else None
 
   def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of the arrays of a checkpoint by path, such as `params/kernel`; for readers only."""
-    state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore())).state
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+    """Returns the shapes of the arrays of a checkpoint by path, such as `params/kernel`; the arrays are not read."""
+    about: Any = ocp.StandardCheckpointHandler().metadata(self._folder / str(step) / "state")
+    has_shape = lambda leaf: hasattr(leaf, "shape")
+    leaves = jax.tree_util.tree_leaves_with_path(getattr(about, "tree", about), is_leaf=has_shape)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
   def save(self, step: int, state: PyTree, metrics: Mapping[str, float] | None = None, notes: PyTree = None) -> None:
     """Saves the state of a step in the background; its arrays may be donated immediately.

@@ -4,8 +4,6 @@ import math
 from pathlib import Path
 from typing import Mapping
 
-import numpy as np
-
 from metajax.lab.recipe import Training
 from metajax.lab.reports.writers import read_csv
 
@@ -28,7 +26,7 @@ class Patience:
     columns = read_csv(metrics)
     period = training.rows_per_checkpoint * training.steps_per_row
     validated = (columns["step"] <= step) & (columns["step"] % period == 0)
-    for value in columns.get(patience._metric, np.zeros(0))[validated]:
+    for value in columns[patience._metric][validated] if patience._metric in columns else ():
       patience.over_after({patience._metric: float(value)})
     return patience
 
