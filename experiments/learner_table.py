@@ -194,6 +194,13 @@ def merged(*each: Settings) -> Settings:
   return result
 
 
+def unread(config: Any) -> list[str]:
+  """Returns the fields of a recipe's settings that `config.learner` does not read; none if there is no learner."""
+  row = TABLE.get(getattr(config, "learner", ""))
+  return [] if row is None else [field for field, reads in _READ_BY.items()
+                                 if hasattr(config, field) and not reads(row)]
+
+
 def check(config: Any, kind: str) -> Row:
   """Returns the row of `config.learner`, after checking that no setting is changed that the learner does not read.
 

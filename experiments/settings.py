@@ -6,7 +6,9 @@ Words on the command line become functions here.
 from dataclasses import dataclass, replace
 import functools
 from operator import attrgetter
-from typing import Any, Collection, Mapping, TypeVar
+from typing import Any, Callable, Collection, Mapping, TypeVar
+
+import optax
 
 from metajax import objectives
 from metajax.contrast import distances, info_nce
@@ -91,6 +93,49 @@ def changed(config: T, changes: Mapping[str, Any]) -> T:
   new = {name: changed(getattr(config, name), value) if isinstance(value, Mapping) else value
          for name, value in changes.items()}
   return replace(config, **new)  # type: ignore[type-var]
+
+
+def make_optimizer(training: Training) -> optax.GradientTransformation:
+  """Returns the outer optimizer of a recipe.
+
+  Raises:
+    ValueError: for an unknown word, a number out of range, or a setting that the optimizer does not read.
+  """
+  for field, lowest in (("weight_decay", 0), ("warmup_steps", 0), ("accumulate", 1), ("momentum", 0), ("patience", 0)):
+    if not getattr(training, field) >= lowest:  # also true for NaN
+      raise ValueError(f"config.training.{field}={getattr(training, field)} is too small; it must be {lowest} or more.")
+  rate, decay = _learning_rate(training), training.weight_decay
+  sgd = lambda: optax.sgd(rate, momentum=training.momentum or None)
+  makers: Mapping[str, Callable[[], optax.GradientTransformation]] = {
+      "adam": lambda: optax.adam(rate), "adamw": lambda: optax.adamw(rate, weight_decay=decay),
+      "lamb": lambda: optax.lamb(rate, weight_decay=decay),
+      "sgd": lambda: optax.chain(optax.add_decayed_weights(decay), sgd()) if decay else sgd()}
+  made = choose("training.optimizer", training.optimizer, makers)
+  if decay and training.optimizer == "adam":
+    raise ValueError(f"config.training.weight_decay={decay} has no effect on adam; give "
+                     "config.training.optimizer=adamw.")
+  if training.momentum != Training.momentum and training.optimizer != "sgd":
+    raise ValueError(f"config.training.momentum={training.momentum} has no effect on {training.optimizer}; it is read "
+                     "by sgd.")
+  if training.accumulate == 1:
+    return made()
+  return optax.MultiSteps(made(), every_k_schedule=training.accumulate).gradient_transformation()
+
+
+def _learning_rate(training: Training) -> optax.ScalarOrSchedule:
+  """Returns the learning rate, as a function of the number of updates if it changes."""
+  rate, updates = training.learning_rate, max(1, training.steps // max(1, training.accumulate))
+  warmup = -(-training.warmup_steps // training.accumulate)
+  if warmup >= updates:
+    raise ValueError(f"config.training.warmup_steps={training.warmup_steps} must be fewer than the "
+                     f"{training.steps} steps of training.")
+  schedules: Mapping[str, Callable[[], optax.ScalarOrSchedule]] = {
+      "constant": lambda: rate, "cosine": lambda: optax.cosine_decay_schedule(rate, updates - warmup)}
+  then = choose("training.schedule", training.schedule, schedules)()
+  if not warmup:
+    return then
+  after = then if callable(then) else optax.constant_schedule(then)
+  return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup])
 
 
 def make_objective(config: Any, learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]) -> Objective:

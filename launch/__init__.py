@@ -2,6 +2,7 @@
 
 import sys
 
+from launch import interrupted as interrupted
 from metajax.checks import check_installed
 
 try:

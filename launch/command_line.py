@@ -9,6 +9,7 @@ import inspect
 import os
 from pathlib import Path
 import shutil
+import signal
 import sys
 from typing import Any, Callable, Mapping, NoReturn, Sequence
 
@@ -16,11 +17,13 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
-from launch import explain, find
+from experiments import learner_table
+from launch import explain, find, interrupted
 from launch.fields import check_setting
 from metajax.data.download import cache_dir
 from metajax.lab import memory, workdir
 from metajax.lab.checkpoints import Damaged, Unsaved
+from metajax.lab.preemption import INTERRUPTED
 from metajax.lab.recipe import Recipe
 from metajax.lab.session import check
 from metajax.training import hosts
@@ -49,6 +52,7 @@ def run(main: Callable[[list[str]], Any], *, in_pods: bool = False) -> NoReturn:
   """
 
   def guarded(arguments):
+    interrupted.as_usual()
     if arguments[1:]:
       fail(f"unexpected argument {arguments[1]!r}; settings are given as --config.<field>=<value>.")
     if not any(argument.lstrip("-").startswith("verbosity") for argument in sys.argv[1:]):
@@ -63,6 +67,12 @@ def run(main: Callable[[list[str]], Any], *, in_pods: bool = False) -> NoReturn:
         raise ValueError("this command runs in one process, so --hosts is not allowed; only launch.train, "
                          "launch.evaluate and launch.replay run in several.")
       main(arguments)
+    except KeyboardInterrupt:
+      print("\nStopped by Ctrl-C; the same command starts again, or resumes from the last checkpoint.", file=sys.stderr)
+      raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:  # the reader has seen enough, as in `| head`
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+      raise SystemExit(_FAILED) from None
     except (ValueError, OSError, Damaged, Unsaved, FloatingPointError) as error:
       logging.debug("The error comes from here.", exc_info=True)
       fail(str(error), _USAGE if isinstance(error, (ValueError, FileNotFoundError)) else _FAILED)
@@ -92,8 +102,10 @@ def define_config(default: str) -> Callable[[], tuple[str, Any]]:
   try:
     recipe = _check_settings(sys.argv[1:], default)
     if any(argument in ("-h", "-help", "--help") for argument in sys.argv[1:]):
+      signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` ends like any other command
       width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
-      print(explain.text(recipe, find.load(recipe).__doc__ or "", default_config(recipe), width, learners(recipe)),
+      print(explain.text(recipe, find.load(recipe).__doc__ or "", default_config(recipe), width, learners(recipe),
+                         learner_table.unread(default_config(recipe))),
             end="\n\n")
     name = find.name(recipe)
   except ValueError as error:
@@ -102,6 +114,17 @@ def define_config(default: str) -> Callable[[], tuple[str, Any]]:
                                          "colon and its argument if it takes one; set its fields with "
                                          "--config.<field>=<value>")
   return lambda: (name, flag.value)
+
+
+def take_settings() -> dict[str, str | None]:
+  """Removes `--config.<field>=<value>` from the arguments and returns them by field; for commands without a recipe."""
+  taken: dict[str, str | None] = {}
+  for argument in sys.argv[1:]:
+    name, equals, value = argument.lstrip("-").partition("=")
+    if argument.startswith("-") and name.startswith("config."):
+      taken[name.removeprefix("config.")] = value if equals else None
+      sys.argv.remove(argument)
+  return taken
 
 
 def run_name(recipe: str) -> str:

@@ -27,7 +27,8 @@ def fields(config: Any, prefix: str = "") -> Iterator[Field]:
       yield Field(prefix + name, value, comments.get(name, ""))
 
 
-def text(recipe: str, page: str, config: Any, width: int, learners: Sequence[str] = ()) -> str:
+def text(recipe: str, page: str, config: Any, width: int, learners: Sequence[str] = (),
+         unread: Sequence[str] = ()) -> str:
   """Returns the help text of a recipe in lines of `width` characters.
 
   Args:
@@ -35,14 +36,20 @@ def text(recipe: str, page: str, config: Any, width: int, learners: Sequence[str
     page: its docstring.
     config: its default settings.
     learners: its possible arguments.
+    unread: fields that its learner does not read; they are only named, at the end.
   """
   lines = [f"The recipe {recipe}:", "", *textwrap.indent(inspect.cleandoc(page), "  ").splitlines(), ""]
   if learners:
     lines += [*textwrap.wrap(f"Its learners, after a colon: {', '.join(learners)}.", width), ""]
   lines.append("Its fields, with their defaults:")
   for field in fields(config):
+    if field.name in unread:
+      continue
     lines.append(f"  --config.{field.name}={_typed(field.default)}")
     lines += textwrap.wrap(field.about, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+  if unread:
+    said = ", ".join(f"config.{name}" for name in unread)
+    lines += ["", *textwrap.wrap(f"The learner {config.learner} does not read {said}.", width)]
   return "\n".join(lines)
 
 

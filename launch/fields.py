@@ -3,7 +3,21 @@
 import ast
 import dataclasses
 import difflib
-from typing import Any, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Iterator, Mapping, Sequence
+
+# Other names of fields, as papers and other libraries have them.
+_SYNONYMS: Mapping[str, str] = MappingProxyType({
+    "meta_batch": "training.tasks_per_step", "meta_batch_size": "training.tasks_per_step",
+    "batch_size": "training.tasks_per_step", "batch": "training.tasks_per_step", "tasks": "training.tasks_per_step",
+    "lr": "training.learning_rate", "meta_lr": "training.learning_rate", "outer_lr": "training.learning_rate",
+    "step": "training.steps", "iterations": "training.steps", "num_steps": "training.steps",
+    "epochs": "training.steps", "inner_lr": "inner_rate", "update_lr": "inner_rate", "alpha": "inner_rate",
+    "num_inner_steps": "inner_steps", "adaptation_steps": "inner_steps", "n_way": "ways", "way": "ways",
+    "num_classes": "ways", "k_shot": "shots", "shot": "shots", "k": "shots", "lambda": "contrast.weight",
+    "lambda_": "contrast.weight", "phi": "contrast.distance", "clip": "training.clip_gradient",
+    "grad_clip": "training.clip_gradient", "dataset": "data", "width": "filters", "wd": "training.weight_decay",
+    "momentum": "training.optimizer", "eval_episodes": "test.episodes", "early_stopping": "training.patience"})
 
 
 def check_setting(config: Any, field: str, value: str | None) -> None:
@@ -75,10 +89,20 @@ def _type_name(default: Any) -> str:
 
 def _unknown(field: str, config: Any, prefix: str = "") -> str:
   names = list(_names(config))
-  close = difflib.get_close_matches(field, names, n=3, cutoff=0.5)
+  close = _close(field, names)
   hint = " or ".join(f"config.{prefix}{name}" for name in close)
   hint = f"did you mean {hint}?" if close else f"there are {', '.join(prefix + name for name in names)}."
   return f"config.{prefix}{field} is not a field of this recipe; {hint}"
+
+
+def _close(field: str, names: Sequence[str]) -> list[str]:
+  """Returns the fields that may be meant: by another name, by the last part of the name, or by similar letters."""
+  last = field.rpartition(".")[2].lower()
+  named = [name for name in names if name == _SYNONYMS.get(last)]
+  by_last = {name.rpartition(".")[2]: name for name in reversed(names)}
+  similar = [by_last[each] for each in difflib.get_close_matches(last, by_last, n=3, cutoff=0.75)]
+  similar += difflib.get_close_matches(field, names, n=3, cutoff=0.5)
+  return list(dict.fromkeys([*named, *similar]))[:3]
 
 
 def _names(config: Any, prefix: str = "") -> Iterator[str]:

@@ -6,7 +6,8 @@
   python -m launch.train --config=mine.py                                   a recipe file of yours
   python -m launch.train --config.training.steps=900 --fork=runs/quickstart --workdir=runs/longer
 
-The same command resumes an interrupted run. On SIGTERM, the run saves and exits with code 75, to be started again.
+The same command resumes an interrupted run, and with more --config.training.steps it continues a finished one.
+On SIGTERM, the run saves and exits with code 75, to be started again.
 """
 
 import dataclasses
@@ -52,7 +53,8 @@ def main(_: list[str]) -> None:
     if _FORK.value:
       fork(_FORK.value, folder, built, name, settings, about)
     else:
-      workdir.claim(folder, name, settings, about)
+      workdir.claim(folder, name, settings, about, may_lengthen=True,
+                    defaults=dataclasses.asdict(command_line.default_config(name)))
   hosts.wait("the workdir is claimed")
   with stop_on_signals() as stop:
     try:

@@ -115,6 +115,7 @@ class Objective:
   function:  (params, tasks, key, axis_name) -> (loss, metrics)
   init:      (key, inputs [N, ...])          -> the learner's params; None if the objective has no learner
   axis_name: the mapped axis over which tasks are sharded, if any; `training` sets it
+  learner:   the learner, if there is one; training then checks the labels of a task before anything is compiled
 
   If tasks are sharded over devices, the loss averaged over devices must equal the loss of all tasks. A plain mean over
   tasks does; anything else, such as the contrast, must communicate over the axis.
@@ -122,6 +123,7 @@ class Objective:
   function: Callable[[Params, Any, PRNGKey, str | None], tuple[Array, Metrics]]
   init: Callable[[PRNGKey, PyTree], Params] | None = None
   axis_name: str | None = None
+  learner: Learner | None = None
 
   def __call__(self, params: Params, tasks: Any, key: PRNGKey) -> tuple[Array, Metrics]:
     return self.function(params, tasks, key, self.axis_name)

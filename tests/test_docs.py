@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import inspect
 import os
 import pathlib
 import re
@@ -15,6 +16,13 @@ import metajax
 
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = sorted((ROOT / "metajax").rglob("*.py"))
+
+
+class _Finder(doctest.DocTestFinder):
+  """Finds the examples of decorated functions too."""
+
+  def _from_module(self, module, object):
+    return super()._from_module(module, inspect.unwrap(object) if callable(object) else object)
 
 
 def undocumented(text):
@@ -37,9 +45,10 @@ def test_examples_in_docstrings_say_what_is_true():
   for path in MODULES:
     if ">>> " in path.read_text(encoding="utf-8"):
       module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-      failed, tried = doctest.testmod(module)
-      assert failed == 0, path
-      ran += tried
+      for example in _Finder().find(module):
+        failed, tried = doctest.DocTestRunner().run(example)
+        assert failed == 0, (path, example.name)
+        ran += tried
   assert ran >= 40
 
 

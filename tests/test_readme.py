@@ -11,7 +11,9 @@ import numpy as np
 import optax
 import pytest
 
+from launch import command_line, explain
 from metajax.descent import descend
+from metajax.lab import run as runs
 from tests.helpers import classification_episodes
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -80,10 +82,15 @@ def test_a_learner_of_ones_own(everyday_jax):
 
 def test_the_guide_to_learners(everyday_jax):
   guide = ROOT / "docs" / "own_learner.md"
-  block, = re.findall(r"^```python\n(.*?)^```", guide.read_text(encoding="utf-8"), re.M | re.S)
-  assert len([line for line in block.splitlines() if line.strip()]) <= 40
+  block, *further = re.findall(r"^```python\n(.*?)^```", guide.read_text(encoding="utf-8"), re.M | re.S)
+  assert len([line for line in block.splitlines() if line.strip()]) <= 41
   names = {}
   exec(block, names)
+  for each in further:
+    exec(re.sub(r"steps=\d+", "steps=60", each).replace("losses.accuracy})", "losses.accuracy}, episodes=20)"), names)
+  assert names["results"]["accuracy"].mean > 0.4 and len(further) == 3
+  losses = names["trained_regressor"].metrics["episodic_loss"]
+  assert losses[-1] < losses[0]
   learner, objective = names["learner"], names["objective"]
   episodes = classification_episodes(num_tasks=8, ways=5, shots=3, padding=1)
   params = learner.init(jax.random.key(0), episodes.support.inputs[0])
@@ -100,6 +107,17 @@ def test_the_guide_to_learners(everyday_jax):
   rubbish = episodes._replace(support=support._replace(
       inputs=jnp.where(support.mask[..., None], support.inputs, 77.0)))
   assert step(params, rubbish, jax.random.key(1))[0][0] == step(params, episodes, jax.random.key(1))[0][0]
+
+
+def test_the_guide_to_recipes(tmp_path):
+  guide = (ROOT / "docs" / "own_recipe.md").read_text(encoding="utf-8")
+  block, = re.findall(r"^```python\n(.*?)^```", guide, re.M | re.S)
+  (tmp_path / "parabolas.py").write_text(block, encoding="utf-8")
+  config = command_line.default_config(str(tmp_path / "parabolas.py"))
+  config.training.steps, config.test.episodes, config.test.val_episodes = 20, 20, 4
+  built = command_line.build(str(tmp_path / "parabolas.py"), config)
+  assert runs.run(built, tmp_path / "run", say=lambda _: None)["loss"].mean < 2.0
+  assert all(each.about for each in explain.fields(config))
 
 
 def test_links_of_the_readme_work():

@@ -8,6 +8,7 @@ https://arxiv.org/abs/1904.03758, Table 2): MAML 58.9 / 71.5 % (32 filters), Pro
 (R2-D2) 65.3 / 79.4 % with a wider network. Nearest class mean of raw pixels (python -m benchmarks.pixels):
 30.2 / 40.0 %.
 --help lists the learners.
+Needs: CIFAR-100, in METAJAX_DATA_DIR or downloaded.
 ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=cifar_fs:ridge
 Common flags: --config.shots=5 --config.data=fc100 --config.augment=False

@@ -4,6 +4,7 @@ CLINC150 (Larson et al., 2019, https://aclanthology.org/D19-1131): 105 intents o
 travel for validation, 30 of banking and credit cards for the test. A text is represented by counts of hashed n-grams,
 without any pre-training.
 --help lists the learners.
+Needs: CLINC150, in METAJAX_DATA_DIR or downloaded.
 ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=clinc150:ridge
 Common flags: --config.shots=5 --config.data=banking77

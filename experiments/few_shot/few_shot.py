@@ -3,6 +3,7 @@
 The network is a Conv4 with 64 filters, or 32 if all weights are adapted. Training images are shifted, mirrored and
 recoloured on the device.
 --help lists the learners.
+Needs: the data of --config.data: your images, or CIFAR-100 for cifar-fs and fc100, in METAJAX_DATA_DIR or downloaded.
 ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=few_shot:protonet --config.data=folder:pictures
 where pictures/<class>/ are folders of images, or pictures/{train,val,test}/<class>/ for your own splits.

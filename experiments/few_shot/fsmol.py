@@ -5,6 +5,7 @@ validation and 157 for the test, which cycles through them. A molecule is repres
 and query sets keep the assay's share of actives. The test measure is delta-AUPRC, as in the paper; for the baseline
 without learning, see python -m benchmarks.fsmol <workdir>.
 --help lists the learners.
+Needs: FS-Mol (fs-mol-smiles.tar.xz, smiles.txt.gz and fingerprints.npz), in METAJAX_DATA_DIR.
 ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=fsmol:protonet
 Common flags: --config.shots=64
@@ -14,10 +15,8 @@ from dataclasses import dataclass, field
 import functools
 from typing import Any, Callable, Mapping
 
-import optax
-
 from experiments import vector_learners
-from experiments.settings import Training, changed, check_at_least, choose
+from experiments.settings import Training, changed, check_at_least, choose, make_optimizer
 from metajax import losses
 from metajax.data import fsmol, tfds_groups
 from metajax.lab.recipe import Recipe
@@ -91,7 +90,7 @@ def build(config: Config) -> Recipe:
   steps = f", {config.test_inner_steps} inner step(s)" if row.descends else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=objective,
-      optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=train, val_tasks=val,
+      optimizer=make_optimizer(config.training), loss=loss, scores=scores, train_tasks=train, val_tasks=val,
       test_tasks=test, training=config.training, test=config.test, seed=config.seed,
       pictures=lambda params, key: {},
       notes=f"{loaded['test'].source} {len(parts['test'].names)} assays in cyclic order, {test_shots} shots{steps}, at "

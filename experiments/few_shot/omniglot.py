@@ -12,14 +12,12 @@ Common flags: --config.shots=5 --config.data=glyphs (needs no Omniglot)
 from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping
 
-import optax
-
 from experiments import inner_loop, learner_table, own_classes
 from experiments.few_shot import image_learners
 from experiments.images import Tasks, image_pictures, image_tasks, whole_tasks
 from experiments.learner_table import Row
 from experiments.settings import (Contrast, Test, Training, changed, check_at_least, check_positive, choose,
-                                  make_distance, make_normalisation)
+                                  make_distance, make_normalisation, make_optimizer)
 from metajax import losses
 from metajax.lab.recipe import Models, Recipe
 from metajax.tasks.class_data import SPLITS
@@ -52,7 +50,8 @@ class Config(inner_loop.Descent):
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(
-      steps=10_000, tasks_per_step=16, learning_rate=3e-3, steps_per_row=100, rows_per_checkpoint=10, task_chunk=-1))
+      steps=10_000, tasks_per_step=16, learning_rate=3e-3, schedule="cosine", steps_per_row=100, rows_per_checkpoint=10,
+      task_chunk=-1))
   test: Test = field(default_factory=lambda: Test(episodes=600))
 
 
@@ -101,7 +100,7 @@ def build_on(config: Config, tasks: Callable[[], Callable[[str], Tasks]], defaul
   steps = f"{config.test_inner_steps} inner step(s), " if row.descends else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=objective,
-      optimizer=optax.adam(optax.cosine_decay_schedule(config.training.learning_rate, config.training.steps)),
+      optimizer=make_optimizer(config.training),
       loss=loss, scores=scores,
       train_tasks=train(ways=config.train_ways or config.ways, shots=config.shots, queries=config.train_queries),
       val_tasks=val(ways=config.ways, shots=config.shots, queries=config.test_queries),

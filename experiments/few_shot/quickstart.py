@@ -15,11 +15,9 @@ The end of its log on two idle cores, with glyphs (a minute, with cached compile
 
 from dataclasses import dataclass, field
 
-import optax
-
 from experiments.images import image_pictures, image_tasks, whole_tasks
 from experiments.settings import (Contrast, Test, Training, check_at_least, make_distance, make_normalisation,
-                                  make_objective)
+                                  make_objective, make_optimizer)
 from metajax import learners, losses, networks
 from metajax.lab.recipe import Models, Recipe
 
@@ -37,7 +35,8 @@ class Config:
   conml: bool = True  # whether the contrastive term is on
   contrast: Contrast = field(default_factory=Contrast)
   training: Training = field(default_factory=lambda: Training(
-      steps=500, tasks_per_step=8, learning_rate=2e-3, steps_per_row=10, steps_per_dispatch=1, rows_per_checkpoint=10))
+      steps=500, tasks_per_step=8, learning_rate=2e-3, schedule="cosine", steps_per_row=10, steps_per_dispatch=1,
+      rows_per_checkpoint=10))
   test: Test = field(default_factory=lambda: Test(episodes=600))
 
 
@@ -59,7 +58,7 @@ def build(config: Config) -> Recipe:
   shape = {"ways": config.ways, "shots": config.shots, "queries": config.queries}
   return Recipe(
       learner=learner, test_learner=learner, objective=objective,
-      optimizer=optax.adam(optax.cosine_decay_schedule(config.training.learning_rate, config.training.steps)),
+      optimizer=make_optimizer(config.training),
       loss=loss, scores=scores,
       train_tasks=train(**shape), val_tasks=val(**shape), test_tasks=test(**shape),
       training=config.training, test=config.test, seed=config.seed,

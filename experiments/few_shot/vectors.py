@@ -2,6 +2,7 @@
 
 A fully connected network on inputs [n, features]; texts are represented by counts of hashed n-grams.
 --help lists the learners.
+Needs: the data of --config.data: your arrays, or CLINC150 or Banking77, in METAJAX_DATA_DIR or downloaded.
 ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=vectors:protonet --config.data=npz:arrays.npz
 Common flags: --config.ways=10 --config.shots=5
@@ -10,10 +11,8 @@ Common flags: --config.ways=10 --config.shots=5
 from dataclasses import dataclass
 from typing import Any, Mapping
 
-import optax
-
 from experiments import own_classes, vector_learners
-from experiments.settings import changed, check_at_least, choose
+from experiments.settings import changed, check_at_least, choose, make_optimizer
 from experiments.sources import vector_reader
 from metajax import losses
 from metajax.lab.recipe import Recipe
@@ -78,7 +77,7 @@ def build(config: Config) -> Recipe:
   steps = f"{config.test_inner_steps} inner step(s), " if row.descends else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=objective,
-      optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores,
+      optimizer=make_optimizer(config.training), loss=loss, scores=scores,
       train_tasks=tasks("train", config.train_ways or config.ways, config.train_queries),
       val_tasks=tasks("val", config.ways, config.test_queries),
       test_tasks=tasks("test", config.ways, config.test_queries), training=config.training, test=config.test,

@@ -7,10 +7,10 @@ from typing import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from experiments.in_context import references
-from experiments.settings import Contrast, Test, Training, check_at_least, choose, make_autoregressive, make_distance
+from experiments.settings import (Contrast, Test, Training, check_at_least, choose, make_autoregressive, make_distance,
+                                  make_optimizer)
 from metajax import learners, losses
 from metajax.examples import union
 from metajax.lab.recipe import Models, Recipe
@@ -90,7 +90,7 @@ def build(config: Config, name: str, function: functions.FunctionClass, compared
   return Recipe(
       learner=learner, test_learner=learner,
       objective=make_autoregressive(config, along, losses.squared_error),
-      optimizer=optax.adam(config.training.learning_rate), loss=losses.squared_error, scores={},
+      optimizer=make_optimizer(config.training), loss=losses.squared_error, scores={},
       train_tasks=functions.function_tasks(function, dimensions=config.dimensions, points=config.points,
                                            curriculum=growth if config.curriculum else None),
       val_tasks=tasks,

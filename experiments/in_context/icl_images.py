@@ -12,10 +12,8 @@ Command: python -m launch.train --config=icl_images --workdir=runs/icl_images
 
 from dataclasses import dataclass, field
 
-import optax
-
 from experiments.images import image_tasks
-from experiments.settings import Test, Training, check_at_least, choose
+from experiments.settings import Test, Training, check_at_least, choose, make_optimizer
 from metajax import learners, losses, objectives
 from metajax.lab.recipe import Recipe
 from metajax.learners.class_means import one_hot
@@ -76,7 +74,7 @@ def build(config: Config) -> Recipe:
       learner=learner, test_learner=learner,
       objective=objectives.autoregressive(along, losses.softmax_cross_entropy, scores,
                                           weight=config.weight if config.conml else 0.0, axis_name=TASKS),
-      optimizer=optax.adam(config.training.learning_rate), loss=losses.softmax_cross_entropy, scores=scores,
+      optimizer=make_optimizer(config.training), loss=losses.softmax_cross_entropy, scores=scores,
       train_tasks=projected(train(ways=config.ways, shots=1, queries=config.pool - 1), config.width, config.points),
       val_tasks=tested(val), test_tasks=tested(test), training=config.training, test=config.test,
       seed=config.seed, pictures=lambda params, key: {},

@@ -14,11 +14,10 @@ from typing import Any, Mapping
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 from experiments import inner_loop, learner_table, settings
 from experiments.learner_table import Parts, Row
-from experiments.settings import Contrast, Test, Training, changed, check_at_least, choose
+from experiments.settings import Contrast, Test, Training, changed, check_at_least, choose, make_optimizer
 from metajax import losses, networks
 from metajax.lab import pictures
 from metajax.lab.recipe import Models, Recipe
@@ -95,7 +94,7 @@ def build(config: Config) -> Recipe:
   after = f" after {config.test_inner_steps} step(s)" if row.descends else ""
   return Recipe(
       learner=trained, test_learner=tested, objective=_make_objective(config, row, trained),
-      optimizer=optax.adam(config.training.learning_rate), loss=losses.squared_error, scores={},
+      optimizer=make_optimizer(config.training), loss=losses.squared_error, scores={},
       train_tasks=sinusoids(config.shots, config.queries),
       val_tasks=sinusoids(config.test_shots, config.test_queries),
       test_tasks=sinusoids(config.test_shots, config.test_queries,

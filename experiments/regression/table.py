@@ -4,6 +4,7 @@ A row is an example, and a group (a patient, a shop, an assay) is a task. The gr
 and test, so the test measures learning a new group from a few of its rows. Inputs and real targets are standardised
 with the statistics of the training groups.
 --help lists the learners.
+Needs: your table, a .csv or .parquet file.
 ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=table:ridge --config.data=visits.csv --config.group=patient
   --config.target=pressure
@@ -15,10 +16,9 @@ import sys
 from typing import Any, Mapping
 
 import numpy as np
-import optax
 
 from experiments import vector_learners
-from experiments.settings import Training, changed, check_at_least, choose
+from experiments.settings import Training, changed, check_at_least, choose, make_optimizer
 from metajax import losses
 from metajax.data import tables
 from metajax.lab.recipe import Recipe
@@ -85,7 +85,7 @@ def build(config: Config) -> Recipe:
                              f"{raw.target_scale ** 2:.4g} in the table's units")
   return Recipe(
       learner=trained, test_learner=tested, objective=row.objective(config, trained, loss, scores),
-      optimizer=optax.adam(config.training.learning_rate), loss=loss, scores=scores, train_tasks=tasks(parts["train"]),
+      optimizer=make_optimizer(config.training), loss=loss, scores=scores, train_tasks=tasks(parts["train"]),
       val_tasks=tasks(parts["val"]), test_tasks=tasks(parts["test"]), training=config.training, test=config.test,
       seed=config.seed, pictures=lambda params, key: {}, raw=raw,
       notes=f"{table.splits['test'].source} {_said(parts)} {config.target} from {len(table.columns)} column(s), "

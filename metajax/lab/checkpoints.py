@@ -77,6 +77,7 @@ class Checkpoints:
     self._folder = Path(folder).absolute()
     self._read_only = read_only
     self._saving: int | None = None
+    self._value: Callable[[Mapping[str, float]], float] | None = value if keep.best else None
     self._manager = ocp.CheckpointManager(self._folder, options=options)
 
   def __enter__(self) -> "Checkpoints":
@@ -94,6 +95,27 @@ class Checkpoints:
   def steps(self) -> list[int]:
     """Returns the steps that have a checkpoint, intact or not, oldest first."""
     return sorted(self._manager.all_steps())
+
+  def best(self) -> int | None:
+    """Returns the step with the best value of the metric that `keep` names, the newest of equals, or None."""
+    values: list[tuple[float, int]] = []
+    if self._value is None:
+      return None
+    for step in self.steps():
+      try:
+        about = self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore())).about
+        values.append((self._value(about["metrics"]), step))
+      except Exception:  # of many types, for a damaged folder
+        continue
+    value, step = max(values, default=(-math.inf, 0))
+    return step if value > -math.inf else None
+
+  def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the arrays of a checkpoint by path, such as `params/kernel`; the arrays are not read."""
+    about: Any = ocp.StandardCheckpointHandler().metadata(self._folder / str(step) / "state")
+    has_shape = lambda leaf: hasattr(leaf, "shape")
+    leaves = jax.tree_util.tree_leaves_with_path(getattr(about, "tree", about), is_leaf=has_shape)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
   def save(self, step: int, state: PyTree, metrics: Mapping[str, float] | None = None, notes: PyTree = None) -> None:
     """Saves the state of a step in the background; its arrays may be donated immediately.
@@ -128,7 +150,7 @@ class Checkpoints:
     """Raises Unsaved if a save in the background has failed; does not wait."""
     self._written(self._manager.check_for_errors)
 
-  def restore(self, like: PyTree, *, at_most: float = math.inf) -> Restored | None:
+  def restore(self, like: PyTree, *, at_most: float = math.inf, at_least: float = 0) -> Restored | None:
     """Returns the newest intact checkpoint, or None if there is no checkpoint.
 
     Unless `read_only`, newer damaged ones are moved to the folder `<folder>-damaged`, so that their steps can be saved
@@ -136,14 +158,14 @@ class Checkpoints:
 
     Args:
       like: a state with the same structure, shapes, dtypes and shardings.
-      at_most: ignore checkpoints of later steps; for readers only.
+      at_most, at_least: ignore checkpoints of later and of earlier steps; for readers only.
 
     Raises:
       Damaged: if there are checkpoints but none is intact; nothing is deleted.
     """
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
     faults = []
-    for step in [step for step in reversed(self.steps()) if step <= at_most]:
+    for step in [step for step in reversed(self.steps()) if at_least <= step <= at_most]:
       arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target), about=ocp.args.JsonRestore())
       try:
         restored = self._manager.restore(step, args=arguments)

@@ -71,7 +71,7 @@ def compare(arms: Sequence[Arm], *, seeds: Sequence[int], folder: Path, sweeps: 
       say(f"Arm {number} of {len(arms)}, {arm.name}: {len(seeds)} seeds.")
       trained = seeds_lib.train(recipe, seeds, place, group=group or seeds_lib.at_once(recipe, len(seeds)), say=say)
       began = time.monotonic()
-      arrays = {"seeds": np.array(seeds), **_measure(arm, recipe, recipes[0], trained, len(seeds), sweeps)}
+      arrays = {"seeds": np.array(seeds), **_measure(arm, recipe, recipes[0], trained, len(seeds), sweeps, say)}
       said = {"minutes": [trained.total / 60, (trained.total + time.monotonic() - began) / 60]}
       write_arrays(place / "arm.npz", {**arrays, **{name: np.array(value) for name, value in said.items()}},
                    compressed=True)
@@ -120,6 +120,9 @@ def check(arms: Sequence[Arm], seeds: Sequence[int], sweeps: Sequence[Sweep] = (
   if len({_file_name(arm.name) for arm in arms}) < len(arms):
     raise ValueError(f"arms need different names, but they are {', '.join(arm.name for arm in arms)}.")
   recipes = [arm.build({}) for arm in arms]
+  if any(recipe.training.patience for recipe in recipes):
+    raise ValueError("a comparison trains all arms and seeds for the same number of steps; leave "
+                     "config.training.patience at 0.")
   for arm, recipe in zip(arms[1:], recipes[1:]):
     _check_episodes(arm.name, recipe, recipes[0])
   for sweep in sweeps:
@@ -129,7 +132,7 @@ def check(arms: Sequence[Arm], seeds: Sequence[int], sweeps: Sequence[Sweep] = (
 
 
 def _measure(arm: Arm, recipe: Recipe, reference: Recipe, trained: seeds_lib.Trained, num_seeds: int,
-             sweeps: Sequence[Sweep]) -> Found:
+             sweeps: Sequence[Sweep], say: Callable[[str], Any]) -> Found:
   """Returns all measurements of a trained arm.
 
   test/<measure> [S, E]; sweep/<field>/<index of the value>/<measure> [S, E]; models/d_in [S, T, K], d_out [S, pairs],
@@ -141,12 +144,15 @@ def _measure(arm: Arm, recipe: Recipe, reference: Recipe, trained: seeds_lib.Tra
   found: Found = {"seconds": np.array(trained.seconds), "memory": np.array(trained.memory),
                   "diverged_trainings": np.array(num_seeds - sum(sound))}
   found |= {f"training/{name}": values for name, values in trained.metrics.items()}
+  say(f"  Testing {num_seeds} models on {recipe.test.episodes} episodes each.")
   found |= {f"test/{name}": values for name, values in _test(recipe, models).items()}
   for sweep in sweeps:
     for place, value in enumerate(sweep.values):
+      say(f"  Testing them with config.{sweep.field}={value}.")
       tested = _test(arm.build({sweep.field: value}), models)
       found |= {f"sweep/{sweep.field}/{place}/{name}": values for name, values in tested.items()}
   if reference.models is not None:  # the first arm's tasks, subsets and distance for all arms, to make them comparable
+    say(f"  Comparing the models of {_NUM_MODELS} unseen tasks.")
     represent = make_task_models(recipe.test_learner, reference.models.tasks, reference.models.views,
                                  jax.random.key(reference.test.seed), _NUM_MODELS)
     geometries = []

@@ -19,7 +19,13 @@ class Training:
   """The outer loop."""
   steps: int = 1000  # total number of meta-steps
   tasks_per_step: int = 32  # tasks in a meta-batch, over all devices
-  learning_rate: float = 1e-3  # learning rate of the outer optimizer, Adam
+  learning_rate: float = 1e-3  # learning rate of the outer optimizer; the largest, with a schedule
+  optimizer: str = "adam"  # the outer optimizer: adam, adamw, lamb or sgd
+  momentum: float = 0.9  # of sgd
+  weight_decay: float = 0.0  # of adamw, lamb and sgd; Adam has none
+  schedule: str = "constant"  # of the learning rate: constant, or cosine (to zero at the last step)
+  warmup_steps: int = 0  # steps in which the learning rate rises from zero, before the schedule
+  accumulate: int = 1  # steps whose gradients are averaged into one update
   steps_per_row: int = 50  # steps in one row of metrics.csv
   steps_per_dispatch: int = 50  # steps in one dispatch to the device; 1 where convolutions must not be in a loop
   rows_per_checkpoint: int = 10  # rows between two checkpoints, and between two validations
@@ -30,7 +36,8 @@ class Training:
   skip_nonfinite: int = 0  # maximum number of consecutive updates skipped for non-finite gradients; 0: the run stops
   keep_newest: int = 2  # number of newest checkpoints to keep
   keep_every: int = 0  # also keep checkpoints whose step is a multiple of this; 0: none
-  keep_best: str = ""  # also keep the best by a metric: val_accuracy for the largest, -val_loss for the smallest
+  keep_best: str = ""  # keep and test the best by a metric: val_accuracy for the largest, -val_loss for the smallest
+  patience: int = 0  # validations without a new best, by keep_best, after which training stops; 0: it never does
 
 
 @dataclass

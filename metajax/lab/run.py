@@ -16,13 +16,14 @@ The workdir of a run contains:
 import io
 import json
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import jax
 
 from metajax import serving
 from metajax.lab import session as session_lib
 from metajax.lab.checkpoints import Checkpoints, Keep
+from metajax.lab.patience import Patience
 from metajax.lab.preemption import Preempted
 from metajax.lab.recipe import Recipe
 from metajax.lab.reports import html
@@ -38,6 +39,10 @@ from metajax.training.loop import Stopped, fit
 from metajax.training.sharding import replicate, task_mesh
 from metajax.training.step import TrainState
 from metajax.types import Params
+
+_ADVICE = ("lower the learning rate (config.training.learning_rate), clip the gradient "
+           "(config.training.clip_gradient), skip such updates (config.training.skip_nonfinite), or look at the tasks "
+           "of that step")
 
 
 def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = print,
@@ -63,10 +68,14 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
   state = train(recipe, workdir, say=say, stop_requested=stop_requested, writers=writers)
   if stop_requested():
     raise Preempted("Stopped on request. Training is finished and saved; the same command runs the test.")
-  results = test(recipe, state.params, workdir, say=say)
+  tested, best = state, recipe.training.keep_best
+  if best:
+    tested = restore(recipe, workdir, "best", like=state)
+    say(f"Testing the best checkpoint by {best}, that of step {int(tested.step)}.")
+  results = test(recipe, tested.params, workdir, step=int(tested.step), say=say)
   if not is_writer():
     return results
-  params = jax.device_put(to_host(state.params), jax.local_devices()[0])  # they may be on all devices of a mesh
+  params = jax.device_put(to_host(tested.params), jax.local_devices()[0])  # they may be on all devices of a mesh
   store(recipe, params, workdir, say=say)
   figures = {"curves.png": learning_curves(read_csv(workdir / "metrics.csv")),
              **recipe.pictures(params, jax.random.key(recipe.test.seed))}
@@ -75,6 +84,14 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
   say(f"Figures: {', '.join(str(workdir / name) for name in figures)}")
   html.write(workdir)
   return results
+
+
+class _Enough(Exception):
+  """Training stopped early, with a state that is saved."""
+
+  def __init__(self, state: TrainState):
+    self.state = state
+    super().__init__()
 
 
 def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
@@ -89,13 +106,17 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
     evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.val_tasks,
                              num_episodes=recipe.test.val_episodes, key=session.keys.val, mesh=session.mesh)
 
+  begun = (workdir / "metrics.csv").exists()
   keep = Keep(recipe.training.keep_newest, recipe.training.keep_every, recipe.training.keep_best)
   with Checkpoints(workdir / "checkpoints", keep=keep) as checkpoints:
     restored = checkpoints.restore(state)
     state, row = (state, None) if restored is None else (restored.state, restored.notes)
     start = int(state.step)
+    if restored is None and begun:
+      say(f"No checkpoint yet in {workdir}; starting again from step 0.")
     say(f"{'Resuming after step ' + str(start) if start else 'Training'}: {recipe.training.steps} steps of "
         f"{recipe.training.tasks_per_step} tasks on {session.mesh.size} device{'s' if session.mesh.size > 1 else ''}.")
+    patience = Patience.of(recipe.training, workdir / "metrics.csv", start)
     writer = combine()
     if is_writer():
       further = [opened(start) for opened in writers]  # first, because they may be refused
@@ -116,11 +137,18 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
         if due:
           writer.flush()
           checkpoints.save(step, state, values)
+          if patience.over_after(values):
+            raise _Enough(state)
 
       try:
+        if patience.over():
+          raise _Enough(state)
         state = fit(state, tasks, advance, num_steps=recipe.training.steps,
                     steps_per_dispatch=recipe.training.steps_per_dispatch, steps_per_row=recipe.training.steps_per_row,
                     hooks=[report], row=row, stop_requested=stop_requested, feed=session.feed)
+      except _Enough as enough:
+        state = enough.state
+        say(f"Stopped early after step {int(state.step)}: {patience}.")
       except Stopped as stopped:
         if stopped.step not in (0, *checkpoints.steps()):
           writer.flush()
@@ -132,16 +160,25 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
         if is_writer():
           write_batch(workdir / f"step_{fault.step}.npz", recipe.train_tasks, session.keys.train, fault.step,
                       recipe.training.tasks_per_step)
-        raise
+        raise NonFinite(fault.step, fault.path, _ADVICE) from None
       finally:
         writer.close()
         session.close()
   return state
 
 
-def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "test", say: Callable[[str], Any] = print
-         ) -> dict[str, Estimate]:
-  """Returns the results on the frozen test episodes, also written to `<name>.json` and `<name>_episodes.npz`."""
+def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "test", step: int | None = None,
+         settings: Mapping[str, Any] | None = None, say: Callable[[str], Any] = print) -> dict[str, Estimate]:
+  """Returns the results on the frozen test episodes, also written to `<name>.json` and `<name>_episodes.npz`.
+
+  Args:
+    recipe, params: the recipe, and the parameters to test.
+    workdir: where the results are written.
+    name: of the files.
+    step: of the parameters, stated with the results.
+    settings: those that differ from the trained run's, stated with the results.
+    say: called with a message.
+  """
   mesh = task_mesh()
   evaluate = make_evaluate(recipe.test_learner, recipe.loss, recipe.scores, recipe.test_tasks,
                            num_episodes=recipe.test.episodes, key=jax.random.key(recipe.test.seed), mesh=mesh,
@@ -151,6 +188,7 @@ def test(recipe: Recipe, params: Params, workdir: Path | str, *, name: str = "te
     return results
   summary = {
       "episodes": recipe.test.episodes, "test_seed": recipe.test.seed, "notes": recipe.notes,
+      **({} if step is None else {"step": step}), **({"settings": dict(settings)} if settings else {}),
       "results": {key: {"mean": value.mean, "interval_95": value.interval} for key, value in results.items()}}
   write_arrays(Path(workdir) / f"{name}_episodes.npz", {key: value.values for key, value in results.items()})
   write_text(Path(workdir) / f"{name}.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -173,13 +211,15 @@ def store(recipe: Recipe, params: Params, workdir: Path | str, *, say: Callable[
   say(f"No model.zip was written, without which metajax.load cannot open this run: {reason}")
 
 
-def restore(recipe: Recipe, workdir: Path | str) -> TrainState:
-  """Returns the newest intact state in a workdir.
+def restore(recipe: Recipe, workdir: Path | str, checkpoint: str = "last", *, like: TrainState | None = None
+            ) -> TrainState:
+  """Returns a state in a workdir: of the `best` checkpoint by `keep_best`, the `last` intact one, or that of a step.
+
+  `like` is a state with the same shapes and places; by default the recipe's first state on the default device.
 
   Raises:
-    ValueError, metajax.lab.checkpoints.Damaged: if there is no checkpoint yet, or none is intact.
+    ValueError, metajax.lab.checkpoints.Damaged: if there is no such checkpoint yet, it does not fit the recipe, or none
+      is intact.
   """
-  restored = session_lib.restore(workdir, first_state(recipe, jax.random.key(recipe.seed)))
-  if restored is None:
-    raise ValueError(f"workdir {workdir} has no checkpoint yet; train first.")
-  return restored.state
+  like = first_state(recipe, jax.random.key(recipe.seed)) if like is None else like
+  return session_lib.restore_chosen(workdir, like, checkpoint, recipe.training.keep_best).state

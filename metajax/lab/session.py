@@ -6,7 +6,7 @@ Runs, several seeds, replays, forks and dry runs all start from a session.
 from dataclasses import dataclass, field
 from pathlib import Path
 import time
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 import numpy as np
 import optax
 
-from metajax.lab.checkpoints import Checkpoints, Restored
+from metajax.lab.checkpoints import Checkpoints, Keep, Restored
 from metajax.lab.recipe import Recipe
 from metajax.lab.workdir import write_arrays
 from metajax.tasks.sampling import meta_batch
@@ -145,6 +145,9 @@ def check(recipe: Recipe) -> None:
   session = open_session(recipe, read_ahead=False)
   _, metrics = jax.eval_shape(session.program(1), session.shapes(), recipe.train_tasks.data)
   known = [*metrics, *(f"val_{name}" for name in ("loss", *recipe.scores) if recipe.val_tasks is not None)]
+  if recipe.training.patience and not recipe.training.keep_best:
+    raise ValueError(f"config.training.patience={recipe.training.patience} needs a metric to watch; give "
+                     f"config.training.keep_best, such as -val_loss, one of {', '.join(known)}.")
   if recipe.training.keep_best.removeprefix("-") not in ("", *known):
     raise ValueError(f"config.training.keep_best={recipe.training.keep_best!r} is not measured; choose one of "
                      f"{', '.join(known)}.")
@@ -161,6 +164,54 @@ def restore(folder: Path | str, like: TrainState, *, at_most: float = float("inf
     return None
   with Checkpoints(folder, read_only=True) as checkpoints:
     return checkpoints.restore(like, at_most=at_most)
+
+
+def restore_chosen(folder: Path | str, like: TrainState, choice: str, keep_best: str = "") -> Restored:
+  """Returns a checkpoint of a workdir: the `best` by the metric `keep_best`, the `last` one, or that of a step.
+
+  Raises:
+    ValueError: if there is no such checkpoint, or its parameters have other shapes than `like`.
+    metajax.lab.checkpoints.Damaged: if it is damaged or, for the last, if none is intact.
+  """
+  place = Path(folder) / "checkpoints"
+  if not place.is_dir():
+    raise ValueError(f"workdir {folder} has no checkpoint yet; train first.")
+  with Checkpoints(place, keep=Keep(best=keep_best), read_only=True) as checkpoints:
+    steps = checkpoints.steps()
+    if not steps:
+      raise ValueError(f"workdir {folder} has no checkpoint yet; train first.")
+    if choice == "best" and not keep_best:
+      raise ValueError("there is no best checkpoint, because the run does not say by which metric "
+                       "(config.training.keep_best); give last, or one of the steps "
+                       f"{', '.join(map(str, steps))}.")
+    step = checkpoints.best() if choice == "best" else None if choice == "last" else _step_of(choice, steps)
+    if choice == "best" and step is None:
+      raise ValueError(f"no checkpoint in {folder} has a value of {keep_best.removeprefix('-')} yet; give last.")
+    _check_shapes(checkpoints, steps[-1] if step is None else step, like)
+    restored = checkpoints.restore(like) if step is None else checkpoints.restore(like, at_least=step, at_most=step)
+    assert restored is not None
+    return restored
+
+
+def _check_shapes(checkpoints: Checkpoints, step: int, like: TrainState) -> None:
+  """Raises ValueError if the parameters of a checkpoint have other shapes; a damaged one is left to `restore`."""
+  try:
+    found = checkpoints.shapes(step)
+  except Exception:  # of many types, for a damaged folder
+    return
+  for path, leaf in jax.tree_util.tree_leaves_with_path({"params": like.params}):
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    if found.get(name) != leaf.shape:
+      there = f"is {list(found[name])}" if name in found else "is absent"
+      raise ValueError(f"these settings do not fit the trained parameters: {name} would be {list(leaf.shape)}, but "
+                       f"{there} in the checkpoint; only settings that leave these shapes alone can be tested.")
+
+
+def _step_of(choice: str, steps: Sequence[int]) -> int:
+  if not choice.isdecimal() or int(choice) not in steps:
+    raise ValueError(f"{choice!r} is not a checkpoint; choose best, last, or one of the steps "
+                     f"{', '.join(map(str, steps))}.")
+  return int(choice)
 
 
 def write_batch(path: Path, tasks: TaskDistribution, key: PRNGKey, step: int, num_tasks: int) -> None:

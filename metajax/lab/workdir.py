@@ -19,7 +19,8 @@ _PARTIAL = _FILE + ".partial"
 
 
 def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any], about: Mapping[str, Any] | None = None,
-          say: Callable[[str], Any] = print) -> Path:
+          say: Callable[[str], Any] = print, *, defaults: Mapping[str, Any] | None = None,
+          may_lengthen: bool = False) -> Path:
   """Claims the workdir for this run, or checks that it already belongs to it; returns it.
 
   Args:
@@ -28,6 +29,8 @@ def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any], about: Ma
     config: its settings, as nested mappings of numbers, strings, booleans, lists and None.
     about: the provenance of the run, of the same form; its `data`, if present, must not change.
     say: called with a message if anything else in it has changed; the run then continues.
+    defaults: values of settings that are absent in a run of an older version.
+    may_lengthen: whether a run may be continued to more steps than it was begun with (`training.steps`).
 
   Raises:
     ValueError: if the folder belongs to a run with another recipe, other settings or other data (each is named), if it
@@ -40,7 +43,17 @@ def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any], about: Ma
   wanted = json.loads(json.dumps({"recipe": recipe, "config": config, "about": about or {}}))
   try:
     if (workdir / _FILE).exists():
-      _check_same(workdir, _load(workdir), wanted, say)
+      before = _load(workdir)
+      before["config"] = _with_defaults(before["config"], json.loads(json.dumps(defaults or {})))
+      longer = may_lengthen and _is_longer(before["config"], wanted["config"])
+      about_before, training = before["about"], before["config"].get("training")
+      if longer:
+        before["config"]["training"] = {**training, "steps": wanted["config"]["training"]["steps"]}
+      _check_same(workdir, before, wanted, say)
+      if longer:
+        say(_said_of_more_steps(training, wanted["config"]["training"]))
+        content = {"recipe": recipe, "config": wanted["config"], "about": about_before}
+        write_text(workdir / _FILE, json.dumps(content, indent=2) + "\n")
       return workdir
     if workdir.exists() and not workdir.is_dir():
       raise ValueError(f"workdir {workdir} is a file; name a folder.")
@@ -119,6 +132,27 @@ def _check_same(workdir: Path, old: dict[str, Any], new: dict[str, Any], say: Ca
   if others:
     say("Resuming in an environment that has changed, so results may not be identical bit for bit: "
         f"{'; '.join(others)}.")
+
+
+def _with_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns settings with those that are absent added; groups are completed field by field."""
+  filled = {name: _with_defaults(value, defaults[name]) if isinstance(value, Mapping) and isinstance(
+      defaults.get(name), Mapping) else value for name, value in config.items()}
+  return filled | {name: value for name, value in defaults.items() if name not in config}
+
+
+def _is_longer(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+  steps = [config.get("training", {}).get("steps") for config in (old, new)]
+  return all(isinstance(number, int) for number in steps) and steps[1] > steps[0]
+
+
+def _said_of_more_steps(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+  steps = f"Continuing to {new['steps']} steps instead of {old['steps']}"
+  if new.get("schedule", "constant") == "constant":
+    return f"{steps}, with the result of a run of {new['steps']} steps."
+  return (f"{steps}: the {new['schedule']} schedule depends on the number of steps, so the learning rate continues on "
+          f"that of {new['steps']} steps, and the result differs from that of a run of {new['steps']} steps from the "
+          "start.")
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

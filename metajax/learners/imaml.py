@@ -12,11 +12,11 @@ from jax.scipy.sparse.linalg import cg
 import optax
 
 from metajax.descent import descend
-from metajax.examples import masked_mean
 from metajax.learners.identity import identity_embed, identity_represent
 from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
 from metajax.network_state import check_stateless
+from metajax.per_example import mean_of
 from metajax.types import Learner, Network, PerExample
 
 
@@ -49,7 +49,7 @@ def imaml(network: Network, loss: PerExample, *, strength: float, optimizer: opt
       def regularised(weights):
         outputs = network.apply(weights, examples.inputs, examples.mask)
         pull = optax.tree.norm(optax.tree.sub(weights, theta), squared=True)
-        return masked_mean(loss(outputs, examples.targets), examples.mask) + strength / 2 * pull
+        return mean_of("the loss of the inner loop", loss, outputs, examples) + strength / 2 * pull
 
       return jax.grad(regularised)(weights)
 

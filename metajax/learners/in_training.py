@@ -5,16 +5,21 @@ from typing import Callable, ParamSpec
 
 import jax
 
+from metajax.kinds import check_arguments
 from metajax.types import Learner
 
 P = ParamSpec("P")
 
 
 def trains_its_networks(make: Callable[P, Learner]) -> Callable[P, Learner]:
-  """Decorates the maker of a learner: if a network differs in training, so does the learner (`in_training`)."""
+  """Decorates the maker of a learner: if a network differs in training, so does the learner (`in_training`).
+
+  Arguments of another kind than annotated raise ValueError (`metajax.kinds`).
+  """
 
   @functools.wraps(make)
   def made(*args: P.args, **options: P.kwargs) -> Learner:
+    check_arguments(make, args, options)
     learner = make(*args, **options)
     parts = [*args, *options.values()]
     if not any(getattr(part, "in_training", None) for part in parts):

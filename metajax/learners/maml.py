@@ -13,12 +13,13 @@ import optax
 
 from metajax.checks import check_integers
 from metajax.descent import descend
-from metajax.examples import masked_mean, union
+from metajax.examples import union
 from metajax.learners.identity import identity_embed, identity_represent
 from metajax.learners.in_training import trains_its_networks
 from metajax.learners.mixed_mode import mixed_gradient
 from metajax.learners.padding import ignore_padding
 from metajax.network_state import check_stateless
+from metajax.per_example import mean_of
 from metajax.types import Examples, Learner, Network, Params, PerExample
 
 
@@ -100,7 +101,7 @@ def task_gradient(apply, loss: PerExample, weights: Params, examples: Examples, 
   check_stateless(weights, "MAML")
 
   def task_loss(weights, examples):
-    return masked_mean(loss(apply(weights, examples.inputs, examples.mask), examples.targets), examples.mask)
+    return mean_of("the loss of the inner loop", loss, apply(weights, examples.inputs, examples.mask), examples)
 
   if mixed_mode:
     return mixed_gradient(task_loss, weights, examples)

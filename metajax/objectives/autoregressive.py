@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from metajax.contrast import distances
-from metajax.examples import check_episodes, masked_mean, union, zero_padding
+from metajax.examples import check_episodes, union, zero_padding
+from metajax.kinds import checked
 from metajax.objectives.conml import Contrast, add_contrast, check_contrast
 from metajax.objectives.solve import task_keys
 from metajax.objectives.task_map import TaskMap, at_once
+from metajax.per_example import mean_of
 from metajax.types import Array, Objective, Params, PerExample
 
 # (params, inputs [N, d], targets [N, ...], mask [N], queries [Q, d], seen [Q])
@@ -23,6 +25,7 @@ from metajax.types import Array, Objective, Params, PerExample
 Read = Callable[[Params, Array, Array, Array, Array, Array], tuple[Array, Array]]
 
 
+@checked
 def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample] | None = None, *,
                    weight: float = 0.0, distance: distances.Distance = distances.sigmoid_squared,
                    align: bool = True, discriminate: bool = True,
@@ -47,7 +50,7 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
       for a prompt that is too long for the network.
   """
   contrast = Contrast(weight, distance, align, discriminate)
-  if weight:
+  if weight:  # of 0: the terms are not read
     check_contrast(contrast)
   scores = dict(scores or {})
 
@@ -63,8 +66,9 @@ def autoregressive(read: Read, loss: PerExample, scores: Mapping[str, PerExample
       count = jnp.sum(whole.mask)  # points in use; fewer early in a curriculum
       seen = jnp.stack([count, count // 2])[:dummies.shape[0]]
       outputs, read_off = read(params, whole.inputs, whole.targets, whole.mask, dummies, seen)
-      mean = lambda measure: masked_mean(measure(outputs, whole.targets), whole.mask)
-      return mean(loss), {name: mean(score) for name, score in scores.items()}, read_off
+      mean_loss = mean_of("loss", loss, outputs, whole)
+      means = {name: mean_of(f"the score {name!r}", score, outputs, whole) for name, score in scores.items()}
+      return mean_loss, means, read_off
 
     if not weight:
       episodic_loss, mean_scores = task_map.mean(lambda *arguments: task(*arguments)[:2], params, episodes)

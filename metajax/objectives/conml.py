@@ -16,6 +16,7 @@ from metajax import contrast as equations
 from metajax.contrast import distances
 from metajax.examples import check_episodes
 from metajax.kernels.apart import apart
+from metajax.kinds import checked
 from metajax.objectives.episodic import episodic, solved_loss
 from metajax.objectives.solve import in_training, solve, task_keys
 from metajax.objectives.task_map import TaskMap, at_once
@@ -37,10 +38,24 @@ class Contrast(NamedTuple):
 
 
 def check_contrast(contrast: Contrast) -> None:
-  """Raises ValueError if neither term is chosen."""
+  """Raises ValueError if neither term is chosen, or the weight is negative."""
+  if contrast.weight < 0:
+    raise ValueError(f"the weight of the contrast must be 0 or more, but it is {contrast.weight}; a negative one would "
+                     "part the models of one task.")
   if not (contrast.align or contrast.discriminate):
     raise ValueError("ConML needs at least one of its two terms, but align and discriminate are both False; "
                      "use objectives.episodic, or weight=0, for the plain objective.")
+
+
+def checked_psi(representation: PyTree) -> PyTree:
+  """Returns a representation of one task model; raises ValueError unless it is a pytree of arrays of reals."""
+  leaves = jax.tree.leaves(representation)
+  types = [str(leaf.dtype) if hasattr(leaf, "dtype") else type(leaf).__name__ for leaf in leaves]
+  if not leaves or not all(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves):
+    raise ValueError("represent must return a pytree of arrays of reals, which ConML compares, but it returned "
+                     f"{' and '.join(sorted(set(types))) or 'no array'}; return the part of the task model that has a "
+                     "gradient.")
+  return representation
 
 
 def add_contrast(contrast: Contrast, axis_name: str | None, plain: Array, full: PyTree, views: PyTree
@@ -71,6 +86,7 @@ def add_contrast(contrast: Contrast, axis_name: str | None, plain: Array, full: 
   return total, {"loss": total, "contrastive_loss": loss, **measured}
 
 
+@checked
 def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] | None = None, *, weight: float = 0.1,
           views: Views | None = None, distance: distances.Distance = distances.cosine, align: bool = True,
           discriminate: bool = True, contrastive: Contrastive | None = None, stop_full_gradient: bool = False,
@@ -98,7 +114,8 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
     An objective whose metrics are `loss`, `episodic_loss`, `contrastive_loss`, `d_in`, `d_out`, the scores and terms.
 
   Raises:
-    ValueError: if neither term is chosen. When called, for malformed episodes, or for D_out of a single task.
+    ValueError: if neither term is chosen, or the weight is negative. When called, for malformed episodes, or for D_out
+      of a single task.
 
   >>> import jax, optax
   >>> from metajax import learners, losses, networks, objectives, tasks
@@ -125,7 +142,7 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
       solved = solve(live, loss, scores, params, episode, key_adapt, whole=True)
 
       def psi(adapted):
-        return live.represent(params, adapted, keys.represent)
+        return checked_psi(live.represent(params, adapted, keys.represent))
 
       if views is None:
         parts = jax.tree.map(lambda leaf: leaf[None], psi(solved.adapted))
@@ -145,4 +162,4 @@ def conml(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] |
     total, contrasted = add_contrast(contrast, axis_name, jnp.mean(losses), full, parts)
     return total, {**jax.tree.map(jnp.mean, all_metrics), **contrasted}
 
-  return Objective(objective, learner.init, axis_name)
+  return Objective(objective, learner.init, axis_name, learner)

@@ -8,12 +8,14 @@ from typing import Mapping
 import jax
 
 from metajax.examples import check_episodes
+from metajax.kinds import checked
 from metajax.objectives.solve import Solved, in_training, solve, task_keys
 from metajax.objectives.task_map import TaskMap, at_once
 from metajax.objectives.terms import Terms, check_terms
 from metajax.types import Array, Learner, Metrics, Objective, Params, PerExample, PRNGKey
 
 
+@checked
 def episodic(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] | None = None, *,
              terms: Terms | None = None, task_map: TaskMap = at_once, axis_name: str | None = None) -> Objective:
   """Returns the plain objective of a learner.
@@ -48,7 +50,7 @@ def episodic(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample
     mean_loss, metrics = task_map.mean(task, params, (episodes, keys.adapt))
     return mean_loss, {"loss": mean_loss, **metrics}
 
-  return Objective(objective, learner.init, axis_name)
+  return Objective(objective, learner.init, axis_name, learner)
 
 
 def solved_loss(terms: Terms, params: Params, solved: Solved, key: PRNGKey) -> tuple[Array, Metrics]:

@@ -14,12 +14,14 @@ import optax
 
 from metajax.contrast import distances
 from metajax.examples import check_episodes
-from metajax.objectives.conml import Contrast, add_contrast
+from metajax.kinds import checked
+from metajax.objectives.conml import Contrast, add_contrast, check_contrast, checked_psi
 from metajax.objectives.solve import in_training, solve, task_keys
 from metajax.objectives.task_map import TaskMap, at_once
 from metajax.types import Learner, Objective, PerExample
 
 
+@checked
 def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample] | None = None, *,
             weight: float = 0.0, distance: distances.Distance = distances.cosine, task_map: TaskMap = at_once,
             axis_name: str | None = None) -> Objective:
@@ -43,8 +45,11 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
     gradient is Reptile's update, plus that of the contrast.
 
   Raises:
-    ValueError: when called, if the learner's adapted state does not have the structure of the parameters.
+    ValueError: if the weight is negative. When called, if the learner's adapted state does not have the structure of
+      the parameters.
   """
+  contrast = Contrast(weight, distance)
+  check_contrast(contrast)
   scores = dict(scores or {})
 
   def objective(params, episodes, key, axis_name):
@@ -75,10 +80,10 @@ def reptile(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample]
       return reptile_loss, {"loss": reptile_loss, **metrics}
 
     def psi(models):
-      return jax.vmap(lambda model: learner.represent(params, model, keys.represent))(models)
+      return jax.vmap(lambda model: checked_psi(learner.represent(params, model, keys.represent)))(models)
 
     views = jax.tree.map(lambda leaf: leaf[:, None], psi(from_support))
-    total, contrasted = add_contrast(Contrast(weight, distance), axis_name, reptile_loss, psi(adapted), views)
+    total, contrasted = add_contrast(contrast, axis_name, reptile_loss, psi(adapted), views)
     return total, {**metrics, **contrasted}
 
-  return Objective(objective, learner.init, axis_name)
+  return Objective(objective, learner.init, axis_name, learner)

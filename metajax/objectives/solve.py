@@ -6,8 +6,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from metajax.examples import masked_mean, union, zero_padding
+from metajax.examples import union, zero_padding
 from metajax.kernels.one_after_another import one_after_another
+from metajax.per_example import mean_of
 from metajax.types import Array, Episode, Examples, Learner, Params, PerExample, PRNGKey, PyTree
 
 _IN_TRAINING = 0  # folded into the key of a task's `adapt`
@@ -32,7 +33,7 @@ def solve(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], 
   published code. With `whole`, a model is also learned from support and query together. Padding is set to zero first.
   """
   both = zero_padding(union(*episode))
-  features = both._replace(inputs=learner.embed(params, both.inputs, both.mask))
+  features = both._replace(inputs=_rows(learner.embed(params, both.inputs, both.mask), both.mask.shape[0]))
   num_support = episode.support.mask.shape[0]
   support = jax.tree.map(lambda leaf: leaf[:num_support], features)
   query = jax.tree.map(lambda leaf: leaf[num_support:], features)
@@ -46,11 +47,18 @@ def solve(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], 
     if whole:
       model_of_all = learner.adapt(params, one_after_another((adapted, outputs), features), key)
 
-  def mean(measure):
-    return masked_mean(measure(outputs, query.targets), query.mask)
+  mean_loss = mean_of("loss", loss, outputs, query)
+  means = {name: mean_of(f"the score {name!r}", score, outputs, query) for name, score in scores.items()}
+  return Solved(support, query, adapted, outputs, mean_loss, means, model_of_all)
 
-  return Solved(support, query, adapted, outputs, mean(loss), {name: mean(score) for name, score in scores.items()},
-                model_of_all)
+
+def _rows(features: PyTree, count: int) -> PyTree:
+  """Returns what a learner embedded; raises ValueError unless every array has a row per example."""
+  shapes = [list(jnp.shape(leaf)) for leaf in jax.tree.leaves(features)]
+  if not shapes or any(shape[:1] != [count] for shape in shapes):
+    raise ValueError(f"embed must return arrays with one row per example, [N, ...] with N={count}, but it returned "
+                     f"{' and '.join(map(str, shapes)) or 'no array'}; return the inputs if nothing is embedded.")
+  return features
 
 
 def predict_alone(learner: Learner, params: Params, episode: Episode, key: PRNGKey) -> Array:

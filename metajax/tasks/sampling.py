@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from metajax.checks import check_integers
+from metajax.kinds import checked
 from metajax.types import Array, Episode, PRNGKey, PyTree, TaskDistribution
 
 
@@ -20,14 +22,20 @@ def sample_tasks(tasks: TaskDistribution, data: PyTree, key: PRNGKey, indices: A
   return jax.vmap(tasks.sample, in_axes=(None, 0))(data, tasks.keys(data, key, indices))
 
 
+@checked
 def sample_batch(tasks: TaskDistribution, key: PRNGKey, num_tasks: int) -> Episode:
   """Returns a batch of `num_tasks` tasks, with leading `T`, to look at or to try an objective on.
+
+  Raises ValueError unless the key is a key, and the number of tasks an integer of at least 1.
 
   >>> import jax
   >>> from metajax import tasks
   >>> tasks.sample_batch(tasks.sinusoids(shots=5, queries=10), jax.random.key(0), 3).query.inputs.shape
   (3, 10, 1)
   """
+  check_integers(num_tasks=num_tasks)
+  if num_tasks < 1:
+    raise ValueError(f"a batch needs at least 1 task, but num_tasks is {num_tasks}.")
   return jax.jit(lambda data: sample_tasks(tasks, data, key, jnp.arange(num_tasks, dtype=jnp.int32)))(tasks.data)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from metajax.checks import check_integers
 from metajax.examples import masked_mean
+from metajax.kinds import checked
 from metajax.objectives.solve import predict_alone, solve
 from metajax.tasks.sampling import listed_task
 from metajax.training.hosts import wait
@@ -34,6 +35,7 @@ class Estimate(NamedTuple):
     return str(self)
 
 
+@checked
 def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerExample], tasks: TaskDistribution, *,
                   num_episodes: int, key: PRNGKey, chunk: int = 32, mesh: Mesh | None = None,
                   measures: Mapping[str, PerSet] | None = None, one_at_a_time: bool = False

@@ -26,14 +26,19 @@ class Checked(NamedTuple):
   params: Params
 
 
+ADVICE = "lower the learning rate, clip the gradient (optax.clip_by_global_norm), or look at the tasks of that step"
+
+
 class NonFinite(FloatingPointError):
   """A step computed a non-finite value. `step` counts from 1; `path` is the first such leaf in order of computation."""
 
-  def __init__(self, step: int, path: str):
+  def __init__(self, step: int, path: str, advice: str = ADVICE):
+    """`advice` is what the message says to do, unless the first loss points to the data."""
     self.step, self.path = step, path
-    super().__init__(f"{path} stopped being finite at step {step}; lower the learning rate, clip the gradient "
-                     "(config.training.clip_gradient), skip such updates (config.training.skip_nonfinite), or look at "
-                     "the tasks of that step.")
+    if step == 1 and path.startswith("metrics/"):
+      advice = ("nothing was learned yet, so the likely cause is the data: labels outside the learner's classes "
+                "(num_classes), or inputs that are not finite; otherwise, " + advice)
+    super().__init__(f"{path} stopped being finite at step {step}; {advice}.")
 
 
 def first_fault(checked: Checked) -> Array:

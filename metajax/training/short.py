@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 import functools
+import shutil
 import sys
 import time
 from typing import Any, Callable, Mapping, NamedTuple
@@ -12,11 +13,16 @@ import optax
 
 from metajax.checks import check_integers
 from metajax.examples import examples
+from metajax.kinds import checked, said
+from metajax.tasks.sampling import sample_batch
 from metajax.training.evaluation import Estimate, make_evaluate
+from metajax.training.fitting import (as_array, as_inputs, as_reals, as_trained, check_finite, check_labels, check_task,
+                                      with_trained_size)
 from metajax.training.loop import fit
 from metajax.training.sharding import replicate, task_mesh, usable_devices
 from metajax.training.step import TrainState, init_state, make_advance
-from metajax.types import Array, Learner, Objective, Params, PerExample, PRNGKey, PyTree, TaskDistribution, Trainable
+from metajax.types import (Array, Episode, Learner, Objective, Params, PerExample, PRNGKey, PyTree, TaskDistribution,
+                           Trainable)
 
 _ROWS = 20  # rows of metrics
 _SMALL = 10_000  # parameters; smaller models have short steps, and many of them go into one dispatch
@@ -40,6 +46,7 @@ class Results(dict[str, Estimate]):
     return "  ".join(f"{name} {estimate}" for name, estimate in self.items())
 
 
+@checked
 def train(objective: Trainable, optimizer: optax.GradientTransformation, tasks: TaskDistribution, *, steps: int,
           tasks_per_step: int = 32, seed: int = 0, init: Callable[[PRNGKey, PyTree], Params] | None = None,
           state: TrainState | None = None, progress: bool = True) -> Trained:
@@ -57,7 +64,8 @@ def train(objective: Trainable, optimizer: optax.GradientTransformation, tasks: 
     progress: whether to print progress to standard error.
 
   Raises:
-    ValueError: if the objective has no learner and `init` is not given, or a number is not positive.
+    ValueError: if an argument is of another kind, the objective has no learner and `init` is not given, a number is not
+      positive, or the labels of a task are out of the learner's range.
     metajax.training.faults.NonFinite: if a step computes a non-finite value.
   """
   check_integers(steps=steps, tasks_per_step=tasks_per_step)
@@ -66,10 +74,13 @@ def train(objective: Trainable, optimizer: optax.GradientTransformation, tasks: 
   init = init or (objective.init if isinstance(objective, Objective) else None)
   if init is None:
     raise ValueError("the objective has no learner to initialise the parameters from; give init=learner.init.")
+  if state is not None and not isinstance(state, TrainState):
+    raise ValueError(f"state must be that of an earlier call, trained.state, but it is {said(state)}.")
   key_init, key_train = jax.random.split(jax.random.key(seed))
   mesh = task_mesh(usable_devices(tasks_per_step))
   if state is None:
     state = init_state(init, optimizer, tasks, key_init, objective, tasks_per_step)
+  _check_first_task(objective, state.params, tasks, key_init)
   state = replicate(jax.tree.map(jnp.copy, state), mesh)  # a copy, since a step donates its arguments
   small = sum(leaf.size for leaf in jax.tree.leaves(state.params)) <= _SMALL
   metrics: dict[str, list[float]] = {"step": []}
@@ -92,13 +103,14 @@ def train(objective: Trainable, optimizer: optax.GradientTransformation, tasks: 
   return Trained(jax.device_put(state.params, jax.local_devices()[0]), state, metrics)
 
 
+@checked
 def evaluate(learner: Learner, params: Params, tasks: TaskDistribution, loss: PerExample,
              scores: Mapping[str, PerExample] | None = None, *, episodes: int = 600, seed: int = 0) -> Results:
   """Tests a learner on a frozen list of episodes; returns means and 95 % confidence intervals of loss and scores.
 
   Args:
     learner: the trained learner, or the same with a different number of inner steps.
-    params: the trained parameters.
+    params: the trained parameters, or what `train` returned.
     tasks: the distribution of test tasks.
     loss: `(outputs [Q, ...], targets [Q, ...]) -> [Q]`.
     scores: further measures of the same form.
@@ -106,7 +118,7 @@ def evaluate(learner: Learner, params: Params, tasks: TaskDistribution, loss: Pe
     seed: seed of the list; with the same seed, every learner is tested on the same episodes.
   """
   run = make_evaluate(learner, loss, scores or {}, tasks, num_episodes=episodes, key=jax.random.key(seed))
-  return Results(run(params))
+  return Results(run(_params_of(learner, params)))
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("params", "adapted"), meta_fields=("learner", "rank"))
@@ -119,16 +131,25 @@ class Model:
   rank: int  # number of axes of one input
 
   def __call__(self, inputs: PyTree) -> Array:
-    """Returns predictions `[Q, ...]` for inputs `[Q, ...]`, or one prediction for one input without a leading axis."""
-    inputs = jax.tree.map(jnp.asarray, inputs)
+    """Returns predictions `[Q, ...]` for inputs `[Q, ...]`, or one prediction for one input without a leading axis.
+
+    Raises ValueError if the inputs are not numbers, or of another size than in training.
+    """
+    inputs = as_inputs(inputs)
     one = jnp.ndim(jax.tree.leaves(inputs)[0]) == self.rank
     queries = jax.tree.map(lambda leaf: leaf[None], inputs) if one else inputs
+    queries = as_trained(self.learner, self.params, queries)
     mask = jnp.ones(jax.tree.leaves(queries)[0].shape[:1], bool)
-    features = self.learner.embed(self.params, queries, mask)
-    outputs = self.learner.predict(self.params, self.adapted, features, mask)
+
+    def predict():
+      features = self.learner.embed(self.params, queries, mask)
+      return self.learner.predict(self.params, self.adapted, features, mask)
+
+    outputs = with_trained_size(self.learner, self.params, queries, predict)
     return outputs[0] if one else outputs
 
 
+@checked
 def adapt(learner: Learner, params: Params, inputs: PyTree, targets: Any, *, key: PRNGKey | None = None) -> Model:
   """Learns one task from examples, and returns a model that predicts.
 
@@ -143,27 +164,57 @@ def adapt(learner: Learner, params: Params, inputs: PyTree, targets: Any, *, key
   ((3, 1), (1,))
 
   Args:
-    learner, params: the trained learner and parameters.
-    inputs: `[N, ...]`.
+    learner, params: the trained learner and parameters (or what `train` returned).
+    inputs: `[N, ...]`, an array or lists. Integers are read as reals, unless the learner was trained on integers.
     targets: `[N]` integers, or `[N, ...]` reals.
     key: for stochastic learners; fixed by default.
 
   Raises:
-    ValueError: if inputs and targets differ in length, or are empty.
+    ValueError: if inputs and targets differ in length, are empty, are not numbers or not finite, if a label is out of
+      the learner's range, or if the inputs have another size than in training.
   """
-  inputs, targets = jax.tree.map(jnp.asarray, inputs), jnp.asarray(targets)
+  params = _params_of(learner, params)
+  inputs, targets = as_inputs(inputs), as_array("targets", targets)
   sizes = {len(leaf) if jnp.ndim(leaf) else 0 for leaf in (*jax.tree.leaves(inputs), targets)}
   if len(sizes) > 1 or 0 in sizes:
     raise ValueError("inputs and targets must have the same length, at least 1, but their shapes are "
                      f"{jax.tree.map(jnp.shape, inputs)} and {jnp.shape(targets)}.")
-  support = examples(inputs, targets)
-  features = learner.embed(params, inputs, support.mask)
-  adapted = learner.adapt(params, support._replace(inputs=features), jax.random.key(0) if key is None else key)
-  return Model(params, adapted, learner, jnp.ndim(jax.tree.leaves(inputs)[0]) - 1)
+  check_finite("inputs", inputs)
+  check_finite("targets", targets)
+  inputs = as_trained(learner, params, inputs)
+  support = examples(inputs, as_reals(targets) if targets.ndim > 1 else targets)
+
+  def adapted():
+    features = learner.embed(params, inputs, support.mask)
+    return learner.adapt(params, support._replace(inputs=features), jax.random.key(0) if key is None else key)
+
+  model = Model(params, with_trained_size(learner, params, inputs, adapted), learner,
+                jnp.ndim(jax.tree.leaves(inputs)[0]) - 1)
+  if jnp.issubdtype(targets.dtype, jnp.integer):
+    check_labels(targets, jax.eval_shape(model, inputs))
+  return model
+
+
+def _params_of(learner: Learner, params: Params) -> Params:
+  """Returns parameters, also of a `Trained`; raises ValueError for what cannot be parameters."""
+  if isinstance(params, Trained):
+    return params.params
+  if isinstance(params, (Learner, Objective, TaskDistribution, TrainState)) or callable(params):
+    raise ValueError(f"params must be trained parameters, such as metajax.train(...).params, but it is {said(params)}.")
+  return params
+
+
+def _check_first_task(objective: Trainable, params: Params, tasks: TaskDistribution, key: PRNGKey) -> None:
+  """Raises ValueError if the labels of one task are out of the range of the objective's learner."""
+  learner = objective.learner if isinstance(objective, Objective) else None
+  drawn = jax.eval_shape(tasks.sample, tasks.data, key)
+  if learner is None or not isinstance(drawn, Episode) or not jnp.issubdtype(drawn.support.targets.dtype, jnp.integer):
+    return
+  check_task(learner, params, jax.tree.map(lambda leaf: leaf[0], sample_batch(tasks, key, 1)))
 
 
 class _Progress:
-  """One line that is overwritten: the step, its metrics, and the remaining time."""
+  """One line that is overwritten: the step, the remaining time, and the metrics, the loss first."""
 
   def __init__(self, steps: int):
     self._steps, self._began = steps, time.monotonic()
@@ -175,5 +226,8 @@ class _Progress:
     done = step - self._first
     left = f"  {(time.monotonic() - self._began) / done * (self._steps - step):.0f} s left" if done else ""
     end = "\n" if step >= self._steps else ""
-    words = "  ".join(f"{name} {means[name]:.4g}" for name in means if name != "gradient_norm")
-    print(f"\rstep {step} of {self._steps}  {words}{left}\x1b[K", end=end, file=sys.stderr, flush=True)
+    names = sorted((name for name in means if name != "gradient_norm"), key=lambda name: name != "loss")
+    words = "".join(f"  {name} {means[name]:.4g}" for name in names)
+    line = f"step {step} of {self._steps}{left}{words}"
+    # A line that wraps could not be overwritten.
+    print(f"\r{line[:shutil.get_terminal_size().columns - 1]}\x1b[K", end=end, file=sys.stderr, flush=True)

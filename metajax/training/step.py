@@ -15,6 +15,7 @@ import optax
 from metajax.checks import check_integers
 from metajax.descent import descend
 from metajax.estimators import differentiate
+from metajax.kinds import checked
 from metajax.tasks.sampling import meta_batch
 from metajax.training.averages import keeping_averages, weights
 from metajax.training.faults import Checked, first_fault, was_skipped
@@ -43,6 +44,7 @@ _WHOLE: Any = PartitionSpec()
 _STATE = TrainState(_WHOLE, _WHOLE, _WHOLE, PartitionSpec(TASKS))
 
 
+@checked
 def init_state(learner: Learner | Callable[[PRNGKey, PyTree], Params], optimizer: optax.GradientTransformation,
                tasks: TaskDistribution, key: PRNGKey, objective: Trainable | None = None, num_tasks: int = 0
                ) -> TrainState:
@@ -70,6 +72,7 @@ def init_state(learner: Learner | Callable[[PRNGKey, PyTree], Params], optimizer
   return jax.jit(init)(tasks.data)
 
 
+@checked
 def make_advance(objective: Trainable, optimizer: optax.GradientTransformation, tasks: TaskDistribution, *,
                  num_tasks: int, num_steps: int, key: PRNGKey, mesh: Mesh,
                  mapped: DeviceMapping = over_tasks, spread_state: bool = False, data_specs: Any = None) -> Advance:

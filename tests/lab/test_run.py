@@ -145,6 +145,43 @@ def test_what_is_kept_and_a_metric_that_is_not_measured(tmp_path):
     check(build_sinusoid(keep_best="val_luck"))
 
 
+def test_the_best_checkpoint_is_tested(tmp_path):
+  said, results = run(build_sinusoid(keep_best="-val_loss", rows_per_checkpoint=1), tmp_path)
+  losses = {int(row["step"]): float(row["val_loss"]) for row in rows(tmp_path)}
+  best = min(losses, key=losses.get)
+  assert json.loads((tmp_path / "test.json").read_text())["step"] == best
+  assert f"Testing the best checkpoint by -val_loss, that of step {best}." in said
+  built = build_sinusoid(keep_best="-val_loss", rows_per_checkpoint=1)
+  state = runs.restore(built, tmp_path, "best")
+  assert int(state.step) == best and int(runs.restore(built, tmp_path).step) == 8
+  again = runs.test(built, state.params, tmp_path, name="again", say=lambda _: None)
+  np.testing.assert_array_equal(again["loss"].values, results["loss"].values)
+  with pytest.raises(ValueError, match="'3' is not a checkpoint; choose best, last, or one of the steps .*8"):
+    runs.restore(built, tmp_path, "3")
+  with pytest.raises(ValueError, match="no best checkpoint"):
+    runs.restore(build_sinusoid(), tmp_path, "best")
+
+
+def test_a_run_without_a_checkpoint_says_that_it_starts_again(tmp_path, whole):
+  (tmp_path / "metrics.csv").write_text("")  # left by a run that was killed before its first checkpoint
+  said, _ = run(build_sinusoid(steps=4), tmp_path)
+  assert f"No checkpoint yet in {tmp_path}; starting again from step 0." in said
+  assert not any("No checkpoint yet" in each for each in whole[1])
+
+
+def test_training_stops_early_and_stays_stopped(tmp_path):
+  built = build_sinusoid(steps=40, keep_best="-val_loss", patience=2, rows_per_checkpoint=1, learning_rate=0.0)
+  said, _ = run(built, tmp_path)  # nothing is learned, so the first validation stays the best
+  assert [row["step"] for row in rows(tmp_path)] == ["2", "4", "6"]
+  assert any(each.startswith("Stopped early after step 6: no better val_loss than") for each in said)
+  before = (tmp_path / "metrics.csv").read_bytes()
+  said, _ = run(built, tmp_path)
+  assert (tmp_path / "metrics.csv").read_bytes() == before
+  assert any("Stopped early after step 6" in each for each in said)
+  with pytest.raises(ValueError, match="config.training.patience=2 needs a metric"):
+    check(build_sinusoid(patience=2))
+
+
 def test_a_longer_run_continues_a_shorter_one(whole, tmp_path):
   unbroken, _, _ = whole
   run(build_sinusoid(steps=4), tmp_path)

@@ -34,6 +34,38 @@ def test_the_same_run_resumes(tmp_path, same):
   assert contents(tmp_path) == before
 
 
+def test_more_steps_continue_a_run_that_may_be_lengthened(tmp_path):
+  said, longer = [], {**_CONFIG, "training": {"steps": 20, "learning_rate": 1e-3}}
+  workdir.claim(tmp_path, "a.py", _CONFIG, {"data": "x"})
+  with pytest.raises(ValueError, match="config.training.steps was 10 and is now 20"):
+    workdir.claim(tmp_path, "a.py", longer)
+  with pytest.raises(ValueError, match="config.seed was 0 and is now 1"):
+    workdir.claim(tmp_path, "a.py", {**longer, "seed": 1}, say=said.append, may_lengthen=True)
+  assert not said
+  workdir.claim(tmp_path, "a.py", longer, say=said.append, may_lengthen=True)
+  assert said == ["Continuing to 20 steps instead of 10, with the result of a run of 20 steps."]
+  content = json.loads((tmp_path / "run.json").read_text())
+  assert content["config"]["training"]["steps"] == 20 and content["about"] == {"data": "x"}
+  with pytest.raises(ValueError, match="config.training.steps was 20 and is now 10"):
+    workdir.claim(tmp_path, "a.py", _CONFIG, may_lengthen=True)
+
+
+def test_more_steps_of_a_schedule_say_what_they_are(tmp_path):
+  of = lambda steps: {"training": {"steps": steps, "schedule": "cosine"}}
+  said = []
+  workdir.claim(tmp_path, "a.py", of(10))
+  workdir.claim(tmp_path, "a.py", of(20), say=said.append, may_lengthen=True)
+  assert "the cosine schedule depends on the number of steps" in said[0]
+
+
+def test_a_run_of_an_older_version_has_the_defaults_of_later_settings(tmp_path):
+  workdir.claim(tmp_path, "a.py", _CONFIG)
+  newer = {**_CONFIG, "training": {**_CONFIG["training"], "patience": 0}}
+  assert workdir.claim(tmp_path, "a.py", newer, defaults=newer) == tmp_path
+  with pytest.raises(ValueError, match="config.training.patience was 0 and is now 3"):
+    workdir.claim(tmp_path, "a.py", {**newer, "training": {**newer["training"], "patience": 3}}, defaults=newer)
+
+
 def test_each_difference_is_named_and_no_file_changed(tmp_path):
   workdir.claim(tmp_path, "a.py", _CONFIG)
   before = contents(tmp_path)

@@ -5,8 +5,10 @@ import json
 import os
 from pathlib import Path
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -29,6 +31,10 @@ _BAD = {
     "nothing like it": ([_SINUSOID, "--config.zzzz=3"], ["config.zzzz ", "; there are ", " learner, seed, shots"]),
     "unknown nested field": ([_SINUSOID, "--config.training.step=3"], ["config.training.step ",
                                                                       "config.training.steps"]),
+    "a meta-batch": (["--config.meta_batch=1"], ["config.meta_batch ", "config.training.tasks_per_step"]),
+    "a step": (["--config.step=3"], ["did you mean config.training.steps"]),
+    "a learning rate": (["--config.lr=3"], ["did you mean config.training.learning_rate"]),
+    "a field of a group without it": (["--config.weigth=3"], ["config.contrast.weight"]),
     "field of a number": ([_SINUSOID, "--config.seed.x=3"], ["config.seed.x "]),
     "not an int": ([_SINUSOID, "--config.shots=ten"], ["config.shots='ten'", "int", "default is 10"]),
     "a float for an int": ([_SINUSOID, "--config.shots=1.5"], ["config.shots='1.5'", "int"]),
@@ -102,7 +108,7 @@ _BAD = {
     "nothing kept": ([_SINUSOID, "--config.training.keep_newest=0"], ["config.training.keep_newest=0", "1 or more"]),
     "a negative norm": ([_SINUSOID, "--config.training.clip_gradient=-1"], ["clip_gradient=-1.0", "0 or more"]),
     "unknown data": ([*_GLYPHS[:1], "--config.data=mnist"], ["config.data='mnist'", "omniglot, glyphs, cifar-fs"]),
-    "unknown norm": ([*_GLYPHS, "--config.norm=layer"], ["config.norm='layer'", "batch, group, none"]),
+    "unknown norm": ([*_GLYPHS, "--config.norm=layer"], ["config.norm='layer'", "batch, running, group, none"]),
     "one way": ([*_GLYPHS, "--config.ways=1"], ["config.ways=1", "2 or more"]),
     "negative filters": ([*_GLYPHS, "--config.filters=-4"], ["config.filters=-4", "1 or more"]),
     "more ways than classes": ([*_GLYPHS, "--config.ways=3000"], ["ways=3000", "available classes", "or fewer"]),
@@ -118,8 +124,12 @@ _EVALUATE = {
     "a run without a checkpoint": (["--workdir={folder}/taken"], ["taken has no checkpoint yet"]),
     "a damaged run": (["--workdir={folder}/torn"], ["run.json is damaged"]),
     "a run of another version": (["--workdir={folder}/old"], ["config.test.lists is not a field", "test.seed"]),
-    "a setting": (["--workdir={folder}/taken", "--config.seed=1"], ["config.seed"]),
     "data that have changed": (["--workdir={folder}/elsewhere"], ["elsewhere have changed", "digest was sha256:0"]),
+    "a setting of training": (["--workdir={folder}/taken", "--config.seed=1"], ["config.seed", "training"]),
+    "a setting of the outer loop": (["--workdir={folder}/taken", "--config.training.steps=1"], ["training.steps"]),
+    "an unknown setting": (["--workdir={folder}/taken", "--config.shot=1"], ["config.shot ", "config.shots"]),
+    "a setting that is not a number": (["--workdir={folder}/taken", "--config.shots=x"], ["config.shots='x'", "int"]),
+    "a setting without a value": (["--workdir={folder}/taken", "--config.shots"], ["config.shots needs a value"]),
     "not a number of episodes": (["--workdir={folder}/taken", "--episodes=two"], ["episodes=two"]),
     "too few episodes": (["--workdir={folder}/taken", "--episodes=1"], ["episodes=1", ">= 2"]),
     "stray argument": (["--workdir={folder}/taken", "now"], ["'now'"]),
@@ -245,13 +255,25 @@ def test_no_refusal_touches_the_disk(outcomes):
   assert after == before
 
 
+def test_ctrl_c_before_training_is_a_sentence(tmp_path, cache):
+  command = [sys.executable, "-m", "launch.train", _SINUSOID, "--workdir=run"]
+  started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=_environment(cache))
+  time.sleep(2.0)  # it imports
+  started.send_signal(signal.SIGINT)
+  _, err = started.communicate(timeout=100)
+  assert started.returncode == 130 and re.fullmatch(r"\nStopped by Ctrl-C[^\n]*\n", err), err
+
+
 def test_a_run_and_its_test(tmp_path, cache):
   arguments, run = [f"{_LEARNERS}:ridge", *_TINY], "runs/sinusoid_ridge"
-  dry, train, again, other, tested = _commands([
+  dry, train, again, other, tested, shots, wide, step = _commands([
       ("launch.train", [*arguments, "--dry_run"]), ("launch.train", arguments),
       ("launch.train", ["--config=experiments/sinusoid.py:ridge", *_TINY]),  # its former name
       ("launch.train", [*arguments, "--config.conml=False"]),
-      ("launch.evaluate", [f"--workdir={run}", "--episodes=3", "--test_seed=5"])], tmp_path, cache)
+      ("launch.evaluate", [f"--workdir={run}", "--episodes=3", "--test_seed=5"]),
+      ("launch.evaluate", [f"--workdir={run}", "--config.test_shots=7", "--config.test_shift=0.5"]),
+      ("launch.evaluate", [f"--workdir={run}", "--config.hidden=(5,)"]),
+      ("launch.evaluate", [f"--workdir={run}", "--checkpoint=2"])], tmp_path, cache)
   assert dry["code"] == 0 and "parameters are trained" in dry["out"] and not dry["files"], dry["err"]
 
   assert train["code"] == 0, train["err"]
@@ -270,3 +292,10 @@ def test_a_run_and_its_test(tmp_path, cache):
   assert "After 2 steps." in tested["out"]
   assert json.loads((tmp_path / run / "test_3_5.json").read_text())["test_seed"] == 5
   assert set(tested["files"]) - set(again["files"]) == {f"{run}/test_3_5.json", f"{run}/test_3_5_episodes.npz"}
+
+  assert shots["code"] == 0, shots["err"]
+  written = json.loads((tmp_path / run / "test_2_0_test_shots=7_test_shift=0.5.json").read_text())
+  assert written["settings"] == {"test_shots": 7, "test_shift": 0.5} and written["step"] == 2
+  assert "tested at 7 shots" in written["notes"]
+  _check_sentence({**wide, "out": ""}, ["do not fit the trained parameters", "would be [5], but is [4]"])
+  assert step["code"] == 0 and f"{run}/test_2_0_step2.json" in step["files"], step["err"]

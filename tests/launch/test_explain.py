@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from experiments import learner_table
 from experiments.few_shot import omniglot, quickstart
 from launch import explain
 
@@ -53,6 +54,20 @@ def test_the_text_can_be_typed():
   assert lines[lines.index("  --config.plain=3") + 1] == "      how many; see `b`"
 
 
+def test_what_the_learner_does_not_read_is_only_named():
+  text = explain.text("omniglot:ridge", "", omniglot.get_config("ridge"), 120, (),
+                      learner_table.unread(omniglot.get_config("ridge")))
+  assert "--config.inner_rate" not in text and "--config.train_ways" in text
+  assert "The learner ridge does not read config.inner_steps, " in text
+
+
+def test_help_into_a_closed_pipe_is_quiet(tmp_path):
+  line = f"{sys.executable} -m launch.train --help | head -n 1"
+  done = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=tmp_path, timeout=60,
+                        env={**os.environ, "PYTHONPATH": str(_ROOT), "JAX_PLATFORMS": "cpu"})
+  assert done.stdout.startswith("The recipe quickstart") and not done.stderr
+
+
 @pytest.mark.parametrize("config", [quickstart.get_config(), omniglot.get_config("ridge")])
 def test_every_field_of_a_recipe_is_explained(config):
   found = list(explain.fields(config))
@@ -63,7 +78,7 @@ def test_help_on_the_command_line(tmp_path):
   done = subprocess.run([sys.executable, "-m", "launch.train", "--config=omniglot:ridge", "--help"],
                         capture_output=True, text=True, cwd=tmp_path, timeout=60,
                         env={**os.environ, "PYTHONPATH": str(_ROOT), "JAX_PLATFORMS": "cpu"})
-  explained = r"--config.training.learning_rate=[\d.]+\n      learning rate of the outer optimizer, Adam"
+  explained = r"--config.training.learning_rate=[\d.]+\n      learning rate of the outer optimizer; the largest"
   assert re.search(explained, done.stdout), done.stderr
   assert "Its learners, after a colon: maml, fomaml, " in done.stdout
   assert "--config.learner=ridge" in done.stdout and "--[no]dry_run" in done.stdout

@@ -117,4 +117,4 @@ def test_the_order_of_tasks_does_not_matter(name):
                                         (objectives.conml, "d_in")])
 def test_a_term_needs_a_name_of_its_own(make, name):
   with pytest.raises(ValueError, match=f"'{name}' is the name of a metric"):
-    make(LEARNER, None, terms={name: (1.0, None)})
+    make(LEARNER, losses.squared_error, terms={name: (1.0, None)})

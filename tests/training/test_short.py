@@ -1,5 +1,7 @@
 """The short path: train, evaluate and adapt, as in a notebook."""
 
+import re
+
 import jax
 from jax import export
 import jax.numpy as jnp
@@ -38,6 +40,7 @@ def test_progress_is_shown_and_results_print_as_intervals(capsys):
   trained = train(steps=4, progress=True)
   said = capsys.readouterr().err
   assert "step 4 of 4" in said and "d_in" in said and said.endswith("\n")
+  assert max(len(line) for line in re.split(r"[\r\n]", said)) < 80 + len("\x1b[K")
   assert repr(trained).startswith("Trained for 4 steps. ") and "params" not in repr(trained)
   results = metajax.evaluate(LEARNER, trained.params, TASKS, losses.squared_error, episodes=10)
   assert repr(results) == f"loss {results['loss'].mean:.4f} ± {results['loss'].interval:.4f}"

@@ -53,7 +53,7 @@ def render(title: str, run: Mapping[str, Any], tests: Mapping[str, Mapping[str, 
   for name, test in tests.items():
     parts += [
         heading("Test" if name == "test" else f"Test, {name}"),
-        paragraph(f'{test["notes"]} {test["episodes"]} episodes, list {test["test_seed"]}.'),
+        paragraph(f'{test["notes"]} {test["episodes"]} episodes, list {test["test_seed"]}{_after(test)}.'),
         table(("measure", "mean", "95 % interval"), [
             (measure, f'{result["mean"]:.4f}', f'± {result["interval_95"]:.4f}')
             for measure, result in test["results"].items()])]
@@ -67,6 +67,12 @@ def render(title: str, run: Mapping[str, Any], tests: Mapping[str, Mapping[str, 
                            "settings."))
   parts += [heading("Environment"), table(("what", "which"), list(about.items()))]
   return page(f"{title}: a run of metajax", parts, title)
+
+
+def _after(test: Mapping[str, Any]) -> str:
+  changed = [f"config.{name}={value}" for name, value in test.get("settings", {}).items()]
+  return (f', parameters of step {test["step"]}' if "step" in test else "") + (
+      f', with {" ".join(changed)}' if changed else "")
 
 
 def environment() -> dict[str, str]:

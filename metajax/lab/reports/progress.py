@@ -17,7 +17,7 @@ from rich.text import Text
 _WINDOW_SECONDS = 30.0
 _LINE_SECONDS = 5.0
 _FRAME_SECONDS = 0.1
-_FIRST_NAMES = ("loss", "accuracy", "mse", "d_in", "d_out")
+_FIRST_NAMES = ("loss", "accuracy", "mse", "val_accuracy", "val_loss", "d_in", "d_out")  # narrow terminals cut the rest
 
 
 class Progress:
@@ -83,13 +83,13 @@ class Progress:
 
   def _bar(self) -> Group:
     line = Table.grid(padding=(0, 2))
-    # Fixed widths, so that the bar does not move as the numbers change.
-    for width in (20, 4, 2 * len(str(self._total)) + 1, 12, 8, 12):
-      line.add_column(width=width, justify="right", no_wrap=True)
-    bar = ProgressBar(total=self._total, completed=self._step, width=20)
+    # Fixed widths, so that the bar does not move as the numbers change; 80 columns are enough for a million steps.
+    bar = ProgressBar(total=self._total, completed=self._step, width=12)
     percent = f"{100 * self._step // self._total}%"
-    line.add_row(bar, Text(percent, "bold"), f"{self._step}/{self._total}", self._speed(),
-                 _size(self._memory()), self._time())
+    steps = f"{self._step}/{self._total}"
+    for width in (12, 4, 2 * len(str(self._total)) + 1, 13, 13, 8):
+      line.add_column(width=width, justify="right", no_wrap=True)
+    line.add_row(bar, Text(percent, "bold"), steps, self._time(), self._speed(), _size(self._memory()))
     return Group(line, Text(_metrics(self._values), "cyan", no_wrap=True, overflow="ellipsis"))
 
   def _steps_per_second(self) -> float | None:

@@ -1,6 +1,7 @@
 """Progress lines with a clock that the tests control."""
 
 import io
+import re
 
 import pytest
 
@@ -110,6 +111,20 @@ def test_a_terminal_gets_a_bar(monkeypatch):
   for part in ("━", "50%", "100/200", "8 tasks/s", "768 MiB", "00:50 left", "loss 0.4125  accuracy 0.5"):
     assert part in last
   assert text.endswith("\x1b[?25h")  # the cursor is shown again
+
+
+def test_the_bar_fits_a_narrow_terminal(monkeypatch):
+  monkeypatch.setenv("TERM", "xterm")
+  monkeypatch.setenv("COLUMNS", "80")
+  clock, file = _Clock(), _Terminal()
+  with Progress(1_000_000, start_step=0, tasks_per_step=4, file=file, clock=clock, memory=lambda: 2**30) as progress:
+    for step in range(700_000, 700_100):
+      clock.now += 0.1
+      progress.update(step, {f"metric_{number}": 1.0 for number in range(9)} | {"val_accuracy": 0.5, "loss": 0.4})
+  shown = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in file.getvalue().splitlines()]
+  assert max(map(len, shown)) <= 80
+  for part in ("700099/1000000", "left", "loss 0.4  val_accuracy 0.5"):
+    assert any(part in line for line in shown)
 
 
 def test_no_escape_codes_without_a_terminal():
