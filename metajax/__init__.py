@@ -14,7 +14,7 @@
   objectives               episodic, ConML, Reptile, autoregressive: each wraps a learner
   examples                 labelled sets with padding: build, join, index, average
   tasks                    task distributions: formulas, and sampling from arrays
-  training, evaluation     the compiled step and the loop; frozen test episodes
+  training                 the compiled step and the loop; `training.evaluation`: frozen test episodes
 
 `estimators` (from an objective to a gradient), `data` (readers, from files to arrays) and `lab` (recipes: whole runs,
 comparisons, reports) are imported by their names, the last two with extras of the same name.
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
   from metajax import types as types
   from metajax.contrast import distances as distances
   from metajax.serving.model import load as load
-  from metajax.training import evaluation as evaluation
   from metajax.training.short import adapt as adapt
   from metajax.training.short import evaluate as evaluate
   from metajax.training.short import train as train
@@ -48,13 +47,13 @@ if TYPE_CHECKING:
   from metajax.types import Objective as Objective
   from metajax.types import TaskDistribution as TaskDistribution
 
-__all__ = ["adapt", "contrast", "distances", "evaluate", "evaluation", "examples", "learners", "load", "losses",
+__all__ = ["adapt", "contrast", "distances", "evaluate", "examples", "learners", "load", "losses",
            "networks", "objectives", "tasks", "train", "training", "types", "Episode", "Examples", "Learner", "Network",
            "Objective", "TaskDistribution"]
 
 # Names that are not direct submodules of this package, and where to find them.
 _ELSEWHERE = {
-    "distances": "metajax.contrast.distances", "evaluation": "metajax.training.evaluation",
+    "distances": "metajax.contrast.distances",
     "adapt": "metajax.training.short:adapt", "evaluate": "metajax.training.short:evaluate",
     "train": "metajax.training.short:train", "Episode": "metajax.types:Episode",
     "Examples": "metajax.types:Examples", "load": "metajax.serving.model:load", "Learner": "metajax.types:Learner",

@@ -57,9 +57,13 @@ def check_stateless(params: PyTree, learner: str) -> None:
                      "or features that all tasks share.")
 
 
-@jax.custom_vjp
 def proposing(outputs: PyTree, state: State, values: PyTree) -> PyTree:
   """Returns the outputs, and proposes new values of the state. No forward-mode derivative."""
+  return _proposing(outputs, state, values)
+
+
+@jax.custom_vjp
+def _proposing(outputs, state, values):
   del state, values
   return outputs
 
@@ -76,4 +80,4 @@ def _backward(kept, cotangent):
   return cotangent, State(moved, one), jax.tree.map(jnp.zeros_like, new)
 
 
-proposing.defvjp(_forward, _backward)
+_proposing.defvjp(_forward, _backward)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Mapping, NamedTuple
 
 import jax
+from jax import export
 
 Array = jax.Array
 PyTree = Any
@@ -28,6 +29,11 @@ class Episode(NamedTuple):
   """One task, split into a support and a query set ("train as you test", Vinyals et al., 2016)."""
   support: Examples
   query: Examples
+
+
+# So that `jax.export` can write programs that take tasks.
+for _each in (Examples, Episode):
+  export.register_namedtuple_serialization(_each, serialized_name=f"metajax.{_each.__name__}")
 
 
 class Network(NamedTuple):

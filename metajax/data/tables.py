@@ -62,7 +62,8 @@ def load(path: Path | str, *, group: str, target: str, inputs: Sequence[str] = (
     if name not in names:
       raise ValueError(f"{path} has no column {name!r}; its columns are {', '.join(names)}.")
   if not chosen:
-    raise ValueError(f"{path} has no column of numbers to predict {target!r} from besides {group!r}; add one.")
+    words = f" ({', '.join(map(repr, others))} {'holds' if len(others) == 1 else 'hold'} none)" if others else ""
+    raise ValueError(f"{path} has no column of numbers to predict {target!r} from besides {group!r}{words}; add one.")
   features = np.stack([_numbers(table, name, path) for name in chosen], axis=1)
   groups = _words(table, group, path)
   classes: tuple[str, ...] = ()

@@ -41,9 +41,10 @@ def check_learner(learner: Learner, tasks: TaskDistribution, loss: PerExample, *
   same key gives the same result, tasks do not influence each other, a task model has the same shapes for every set of
   examples, and `adapt_both`, if there is one, is two calls of `adapt`.
 
+  >>> import optax
   >>> from metajax import learners, losses, networks, tasks
   >>> from metajax.training import check_learner
-  >>> learner = learners.cnp(networks.mlp((8,), 4), networks.mlp((8,), 1))
+  >>> learner = learners.maml(networks.mlp((8,), 1), losses.squared_error, optimizer=optax.sgd(0.01))
   >>> check_learner(learner, tasks.sinusoids(shots=3, queries=4), losses.squared_error).right
   True
 

@@ -14,6 +14,7 @@ import urllib.request
 
 from PIL import Image
 import jax
+from jax import export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -257,3 +258,10 @@ def test_the_page_about_networks_is_true():
     live = names["network"].in_training(jax.random.key(1))
     for network in (names["network"], live):
       assert network.apply(params, jnp.ones((4, 3)), jnp.ones(4, bool)).shape == (4, 5)
+
+
+def test_a_program_that_takes_tasks_can_be_written():
+  _, _, episodes = start(ROWS["protonet"])
+  program = export.export(jax.jit(lambda episode: episode.support))(first(episodes)).serialize()
+  support = export.deserialize(program).call(first(episodes))
+  np.testing.assert_array_equal(support.inputs, first(episodes).support.inputs)
