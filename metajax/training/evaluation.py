@@ -108,7 +108,7 @@ def estimate(values: np.ndarray) -> Estimate:
   """Returns the mean of `values [episodes]` with its 95 % confidence interval.
 
   >>> import numpy as np
-  >>> from metajax import evaluation
+  >>> from metajax.training import evaluation
   >>> print(evaluation.estimate(np.array([0.5, 1.0, 1.0, 0.5])))
   0.7500 ± 0.2829
   """
