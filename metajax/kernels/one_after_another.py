@@ -1,4 +1,4 @@
-"""Two computations, one after the other, where XLA:CPU would do both at once and may never finish.
+"""Makes one computation wait for another, where XLA:CPU would run both at once and might never finish.
 
 jaxlib 0.10 divides a batch of LAPACK calls among the threads of its pool, from a thread of the pool, and waits for
 them. Two such calls at the same time on a pool of two threads wait for each other for ever (two cores: a small virtual
@@ -16,8 +16,7 @@ from metajax.types import PyTree
 def one_after_another(first: PyTree, then: PyTree) -> PyTree:
   """Returns `then`, unchanged, such that on CPU everything computed from it waits for `first`.
 
-  So does the gradient: that of `first` waits for what comes from `then`. A non-finite number in `first` makes `then`
-  NaN on CPU.
+  So does the gradient: that of `first` waits for that of `then`.
   """
   return per_platform(lambda first, then: then, cpu=_waiting)(first, then)
 
@@ -27,6 +26,7 @@ def _waiting(first: PyTree, then: PyTree) -> PyTree:
   if not reals:
     return then
   # Zero, but the compiler does not know: zero times a real may be NaN.
-  zero = sum(0 * leaf.ravel()[0].astype(jnp.float32) for leaf in reals)
+  ones = [leaf.ravel()[0].astype(jnp.float32) for leaf in reals]
+  zero = sum(0 * jnp.where(jnp.isfinite(one), one, jnp.zeros_like(one)) for one in ones)
   return jax.tree.map(lambda leaf: leaf + zero.astype(leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
                       then)
