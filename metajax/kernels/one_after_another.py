@@ -27,6 +27,6 @@ def _waiting(first: PyTree, then: PyTree) -> PyTree:
     return then
   # Zero, but the compiler does not know: zero times a real may be NaN.
   ones = [leaf.ravel()[0].astype(jnp.float32) for leaf in reals]
-  zero = sum(0 * jnp.where(jnp.isfinite(one), one, jnp.zeros_like(one)) for one in ones)
+  zero = sum((0 * jnp.where(jnp.isfinite(one), one, jnp.zeros_like(one)) for one in ones), start=jnp.float32(0))
   return jax.tree.map(lambda leaf: leaf + zero.astype(leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
                       then)
