@@ -12,7 +12,6 @@ the missing ones.
 import dataclasses
 import functools
 import os
-from pathlib import Path
 import sys
 import time
 
@@ -23,6 +22,7 @@ from launch import arms, command_line
 from metajax.lab import compare, workdir
 from metajax.lab.comparison_results import Sweep
 from metajax.lab.reports import comparison
+from metajax.lab.working_copy import working_copy
 
 _ARMS = flags.DEFINE_string("arms", "none,in,out,both", "names of arms, or config.<field>=<value>,<value>")
 _SEEDS = flags.DEFINE_integer("seeds", 8, "the number of seeds; the first is that of the recipe", lower_bound=2)
@@ -31,7 +31,8 @@ _SWEEPS = flags.DEFINE_string("sweeps", None, "test settings to vary with the tr
 _AT_ONCE = flags.DEFINE_integer("seeds_at_once", None, "the number of seeds trained together; by default all, or one "
                                 "for large networks on CPU", lower_bound=1)
 _WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None,
-                        "the folder for results; by default runs/compare_<recipe>")
+                        "the folder for results, which may be in a bucket (gs://, s3://); by default "
+                        "runs/compare_<recipe>")
 
 
 def main(_: list[str]) -> None:
@@ -54,18 +55,20 @@ def main(_: list[str]) -> None:
     print("Comparisons do not prefetch examples, with or without workers: each step fetches its own examples.",
           file=sys.stderr)
   path = _WORKDIR.value or f"runs/compare_{command_line.run_name(name)}"
-  folder = workdir.claim(path, command_line.recorded(path, name), {
-      **dataclasses.asdict(config), "arms": list(configs),
-      "sweeps": {field: list(values) for field, values in sweeps.items()}})
   began = time.monotonic()
-  results = compare.compare(
-      each, seeds=seeds, folder=Path(folder), sweeps=further, group=_AT_ONCE.value,
-      about={"command": " ".join(["python -m launch.compare", *sys.argv[1:]]), "recipe": name,
-             "config": dataclasses.asdict(config)})
+  with working_copy(path) as copy:
+    folder = workdir.claim(copy.folder, command_line.recorded(copy.folder, name), {
+        **dataclasses.asdict(config), "arms": list(configs),
+        "sweeps": {field: list(values) for field, values in sweeps.items()}})
+    results = compare.compare(
+        each, seeds=seeds, folder=folder, sweeps=further, group=_AT_ONCE.value,
+        say=lambda words: print(copy.named(words)),
+        about={"command": " ".join(["python -m launch.compare", *sys.argv[1:]]), "recipe": name,
+               "config": dataclasses.asdict(config)})
   for header, rows in (comparison.main_table(results), comparison.models_table(results)):
     print(comparison.columns([list(row) for row in zip(header, *rows)]))  # one column per arm, which is narrower
   print("\n" + "\n".join(comparison.verdicts(results)))
-  print(f"{(time.monotonic() - began) / 60:.1f} minutes. Results are in {folder}; see {folder}/report.html.")
+  print(f"{(time.monotonic() - began) / 60:.1f} minutes. Results are in {path}; see {path}/report.html.")
 
 
 def _cores() -> int:

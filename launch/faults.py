@@ -38,6 +38,8 @@ import metajax.lab.provenance  # noqa: F401
 from metajax.lab.workdir import write_text
 
 _KILLS = flags.DEFINE_integer("kills", 100, "the number of kills, over all recipes and layouts", lower_bound=1)
+_BUCKET = flags.DEFINE_string("bucket", "", "a new folder in a bucket for the workdirs of the runs that are killed, "
+                              "such as s3://bucket/faults; by default they are on disk, as all others are")
 _KILLS_PER_RUN = flags.DEFINE_integer("kills_per_run", 5, "the maximum number of kills per run", lower_bound=1)
 _LAYOUTS = flags.DEFINE_list("layouts", ["1x1", "1x8", "2x1"], "<processes>x<devices per process>")
 _RECIPES = flags.DEFINE_list("recipes", ["sinusoid", "quickstart"], "sinusoid is MAML, quickstart is ProtoNet")
@@ -82,10 +84,10 @@ def _trials(name: str, layout: Layout, kept: dict[str, Any], share: int, folder:
   expected: dict[str, bytes] = {}
   for left_alone in ("compiles", "timed"):
     begun = time.monotonic()
-    fault = trial(settings, layout, folder / left_alone, [])[1]
+    fault = trial(settings, layout, str(folder / left_alone), folder / f"{left_alone}.log", [])[1]
     if fault:
       raise ValueError(f"{name} in {layout} does not run even without kills: {fault}")
-    found, whole = outcome(folder / left_alone), time.monotonic() - begun
+    found, whole = outcome(str(folder / left_alone)), time.monotonic() - begun
     if expected and found != expected:
       raise ValueError(f"{name} in {layout} is not reproducible even without kills.")
     expected = found
@@ -94,8 +96,9 @@ def _trials(name: str, layout: Layout, kept: dict[str, Any], share: int, folder:
   while missing > 0:
     chance = random.Random(f"{_MOMENTS.value} {name} {layout} {number}")
     kills = [_moment(chance, whole, layout) for _ in range(min(_KILLS_PER_RUN.value, missing))]
-    hits, fault = trial(settings, layout, folder / str(number), kills)
-    found = {} if fault else outcome(folder / str(number))
+    workdir = f"{_BUCKET.value}/{name}_{layout}_{number}" if _BUCKET.value else str(folder / str(number))
+    hits, fault = trial(settings, layout, workdir, folder / f"{number}.log", kills)
+    found = {} if fault else outcome(workdir)
     others = [part for part in expected if found.get(part) != expected[part]]
     said = f"lost: {fault}" if fault else f"differs in {', '.join(others)}" if others else "the same"
     if said != "the same":

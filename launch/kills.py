@@ -13,7 +13,9 @@ from typing import Any, NamedTuple, Sequence
 import jax
 
 from launch.local_pod import free_address
+from metajax.data.bucket import in_bucket, opened
 from metajax.lab.preemption import REQUEUE
+from metajax.lab.working_copy import incomplete, working_copy
 
 _TIMEOUT = 120.0  # time limit of a run in seconds: about a hundred times the usual
 _COMPARED = ("metrics.csv", "test.json", "test_episodes.npz")
@@ -101,8 +103,9 @@ class Pod:
 class _Saves:
   """The incomplete saves of a run, without those left by an earlier kill, which the run removes."""
 
-  def __init__(self, workdir: Path):
-    self._folder = workdir / "checkpoints"
+  def __init__(self, workdir: str):
+    self._bucket = opened(workdir) if in_bucket(workdir) else None
+    self._folder = Path(workdir) / "checkpoints"
     self._left = self._found()
 
   def under_way(self) -> set[str]:
@@ -112,21 +115,29 @@ class _Saves:
     return found - self._left
 
   def _found(self) -> set[str]:
+    if self._bucket:
+      return incomplete(self._bucket.objects())
     return {path.name for path in self._folder.glob("*.orbax-checkpoint-tmp*")}
 
 
-def outcome(workdir: Path) -> dict[str, bytes]:
+def outcome(workdir: str) -> dict[str, bytes]:
   """Returns the results that must be equal: the digest of the last state, the metrics, the test results."""
+  with working_copy(workdir, writes=False) as copy:
+    return _outcome(copy.folder)
+
+
+def _outcome(workdir: Path) -> dict[str, bytes]:
   last = max((int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()))
   about = next((workdir / "checkpoints" / str(last) / "about").iterdir())
   kept = {name: (workdir / name).read_bytes() for name in _COMPARED}
   return {**kept, "state": json.loads(about.read_text())["digest"].encode()}
 
 
-def trial(arguments: Sequence[str], layout: Layout, workdir: Path, kills: Sequence[Kill]) -> tuple[list[Hit], str]:
+def trial(arguments: Sequence[str], layout: Layout, workdir: str, log: Path, kills: Sequence[Kill]
+          ) -> tuple[list[Hit], str]:
   """Runs a command with these kills; returns the kills that hit, and an error message, or ''."""
   hits: list[Hit] = []
-  command, log = [*arguments, f"--workdir={workdir}"], workdir.with_suffix(".log")
+  command = [*arguments, f"--workdir={workdir}"]
   try:
     for kill in [*kills, None]:
       saves = _Saves(workdir)

@@ -9,6 +9,7 @@ from absl import flags
 
 from launch import command_line, fields
 from metajax.lab import replay, workdir
+from metajax.lab.working_copy import working_copy
 
 _WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the workdir of the run; required")
 _STEP = flags.DEFINE_integer("step", None, "the step, counted from 1; required", lower_bound=1)
@@ -17,10 +18,12 @@ _STEP = flags.DEFINE_integer("step", None, "the step, counted from 1; required",
 def main(_: list[str]) -> None:
   if not _WORKDIR.value or _STEP.value is None:
     raise ValueError("--workdir and --step are both needed: --workdir=runs/<recipe> --step=120.")
-  run = workdir.read(_WORKDIR.value)
-  config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
-  command_line.prepare()
-  replay.replay(command_line.build(run["recipe"], config), _WORKDIR.value, _STEP.value)
+  with working_copy(_WORKDIR.value) as copy:
+    run = workdir.read(copy.folder)
+    config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
+    command_line.prepare()
+    replay.replay(command_line.build(run["recipe"], config), copy.folder, _STEP.value,
+                  say=lambda words: print(copy.named(words)))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ On SIGTERM, the run saves and exits with code 75, to be started again.
 """
 
 import dataclasses
-from pathlib import Path
 import sys
+from typing import Any, Callable
 
 from absl import flags
 
@@ -23,9 +23,11 @@ from metajax.lab.dry_run import dry_run
 from metajax.lab.fork import fork
 from metajax.lab.preemption import Preempted, stop_on_signals
 from metajax.lab.provenance import provenance
-from metajax.lab.recipe import data_of
+from metajax.lab.recipe import Recipe, data_of
 from metajax.lab.reports import summary, weights_and_biases
+from metajax.lab.working_copy import Workdir, working_copy
 from metajax.training import hosts
+from metajax.training.evaluation import Estimate
 
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, report the memory and FLOPs of a step, and stop")
 _FORK = flags.DEFINE(command_line.Folder(), "fork", None,
@@ -33,7 +35,8 @@ _FORK = flags.DEFINE(command_line.Folder(), "fork", None,
 _TUNED = flags.DEFINE_boolean("tuned", False, "use the settings that benchmarks.autotune found fastest on this machine")
 _WANDB = flags.DEFINE_string("wandb_project", None, "also send metrics to this project of Weights & Biases; needs the "
                              "extra metajax[wandb]")
-_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the folder for results; by default runs/<recipe>")
+_WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the folder for results, which may be in a bucket "
+                        "(gs://, s3://); by default runs/<recipe>")
 
 
 def main(_: list[str]) -> None:
@@ -45,20 +48,10 @@ def main(_: list[str]) -> None:
   if _DRY_RUN.value:
     dry_run(built)
     return
-  settings, about = dataclasses.asdict(config), provenance(data_of(built), find.locate(name))
-  folder = Path(_WORKDIR.value or f"runs/{command_line.run_name(name)}")
-  name = command_line.recorded(folder, name)
-  writers = [] if _WANDB.value is None else [weights_and_biases.opener(folder, _WANDB.value, settings)]
-  if hosts.is_writer():
-    if _FORK.value:
-      fork(_FORK.value, folder, built, name, settings, about)
-    else:
-      workdir.claim(folder, name, settings, about, may_lengthen=True,
-                    defaults=dataclasses.asdict(command_line.default_config(name)))
-  hosts.wait("the workdir is claimed")
-  with stop_on_signals() as stop:
+  folder = _WORKDIR.value or f"runs/{command_line.run_name(name)}"
+  with stop_on_signals() as stop, working_copy(folder) as copy:
     try:
-      results = runs.run(built, folder, stop_requested=hosts.together(stop), writers=writers)
+      results = _run(name, config, built, copy, stop_requested=hosts.together(stop))
     except Preempted as preempted:
       if hosts.is_writer():
         print(preempted, file=sys.stderr)
@@ -67,10 +60,27 @@ def main(_: list[str]) -> None:
     return
   print()
   summary.show({measure: str(result) for measure, result in results.items()},
-               {"report": str(folder / "report.html"), "everything": f"{folder}/"},
+               {"report": f"{folder}/report.html", "everything": f"{folder}/"},
                [("test again", f"python -m launch.evaluate --workdir={folder}"),
                 ("watch curves", f"tensorboard --logdir={folder}/tensorboard"),
                 ("other recipes", "python -m launch.recipes")])
+
+
+def _run(name: str, config: Any, built: Recipe, copy: Workdir, stop_requested: Callable[[], bool]
+         ) -> dict[str, Estimate]:
+  settings, about = dataclasses.asdict(config), provenance(data_of(built), find.locate(name))
+  say = lambda words: print(copy.named(words))
+  name = command_line.recorded(copy.folder, name)
+  writers = [] if _WANDB.value is None else [weights_and_biases.opener(copy.folder, _WANDB.value, settings)]
+  if hosts.is_writer():
+    if _FORK.value:
+      with working_copy(_FORK.value, writes=False) as source:
+        fork(source.folder, copy.folder, built, name, settings, about, say=say)
+    else:
+      workdir.claim(copy.folder, name, settings, about, say, may_lengthen=True,
+                    defaults=dataclasses.asdict(command_line.default_config(name)))
+  hosts.wait("the workdir is claimed")
+  return runs.run(built, copy.folder, say=say, stop_requested=stop_requested, writers=writers, shared=copy.shared)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import json
 import lzma
-import os
 from pathlib import Path, PurePosixPath
 import tarfile
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from metajax.data import download as download_lib
+from metajax.data import bucket, download as download_lib
 from metajax.tasks.class_data import check_split
 from metajax.tasks.groups import GroupData
 from metajax.types import Array
@@ -66,8 +65,7 @@ def dense(prints: Fingerprints) -> Array:
 
 
 def _find(data_dir: Path | str | None) -> Path:
-  root = data_dir or os.environ.get("METAJAX_DATA_DIR")
-  folders = [Path(root).expanduser() / below for below in ("fsmol", "")] if root else []
+  folders = bucket.folders(data_dir, ("fsmol", ""), (_TASKS, _PRINTS, _SMILES))
   for folder in folders:
     if all((folder / name).is_file() for name in (_TASKS, _PRINTS, _SMILES)):
       return folder

@@ -47,7 +47,7 @@ def load(*, image_size: int = 28, data_dir: Path | str | None = None) -> Runs:
     FileNotFoundError: if the file is in none of these folders.
     ValueError: if it is damaged or does not hold Lake's runs.
   """
-  folders = omniglot.places(data_dir)
+  folders = omniglot.places(data_dir, _FILES)
   path = next((folder / file for folder in folders for file in _FILES if (folder / file).is_file()), None)
   if path is None:
     raise FileNotFoundError(f"Expected Lake's runs, {_FILES[1]}, and found them in none of "

@@ -10,7 +10,6 @@ import hashlib
 from importlib import resources
 import io
 import json
-import os
 from pathlib import Path
 import re
 from typing import Mapping, Sequence
@@ -20,7 +19,7 @@ import zlib
 from PIL import Image, ImageChops
 import numpy as np
 
-from metajax.data import download as download_lib
+from metajax.data import bucket, download as download_lib
 from metajax.tasks.class_data import ClassData
 
 SPLITS = ("train", "val", "test")
@@ -83,10 +82,9 @@ def load(split: str, *, image_size: int = 28, data_dir: Path | str | None = None
       groups=tuple(names[number].split("/")[0] for number in chosen))
 
 
-def places(data_dir: Path | str | None) -> list[Path]:
+def places(data_dir: Path | str | None, files: Sequence[str]) -> list[Path]:
   """The folders to search for Omniglot's files: the given one, or `$METAJAX_DATA_DIR` and the user's cache."""
-  root = data_dir or os.environ.get("METAJAX_DATA_DIR")
-  found = [Path(root).expanduser() / below for below in ("omniglot/python", "omniglot", "")] if root else []
+  found = bucket.folders(data_dir, ("omniglot/python", "omniglot", ""), files)
   # If the caller names a folder, files elsewhere must not be used.
   return found if data_dir else [*found, download_lib.cache_dir() / "omniglot"]
 
@@ -94,7 +92,7 @@ def places(data_dir: Path | str | None) -> list[Path]:
 def _find(data_dir: Path | str | None, download: bool) -> Path:
   """The first folder that holds both zips; the last is the cache, filled by download."""
   cache = download_lib.cache_dir() / "omniglot"
-  folders = places(data_dir)
+  folders = places(data_dir, list(_CLASSES))
   for folder in folders:
     if all((folder / name).is_file() for name in _CLASSES):
       return folder

@@ -8,7 +8,6 @@ domain. An n-gram is hashed by a checksum of its letters, so there is no vocabul
 import csv
 import gzip
 import json
-import os
 from pathlib import Path
 import re
 from typing import Sequence
@@ -17,6 +16,7 @@ import zlib
 import jax.numpy as jnp
 import numpy as np
 
+from metajax.data import bucket
 from metajax.tasks.class_data import ClassData, check_disjoint, check_split, from_arrays, split_classes
 from metajax.types import Array
 
@@ -126,8 +126,7 @@ def unit_counts(counts: Array) -> Array:
 
 def _find(name: str, data_dir: Path | str | None, files: Sequence[str], home: str) -> tuple[Path, str]:
   """The first folder that holds one of the files, and that file."""
-  root = data_dir or os.environ.get("METAJAX_DATA_DIR")
-  folders = [Path(root).expanduser() / below for below in (f"text/{name}", name, "")] if root else []
+  folders = bucket.folders(data_dir, (f"text/{name}", name, ""), files)
   for folder in folders:
     for file in files:
       if (folder / file).is_file():

@@ -21,6 +21,7 @@ from typing import Any, Callable, Mapping, Sequence
 import jax
 
 from metajax import serving
+from metajax.data.bucket import in_bucket
 from metajax.lab import session as session_lib
 from metajax.lab.checkpoints import Checkpoints, Keep
 from metajax.lab.patience import Patience
@@ -32,6 +33,7 @@ from metajax.lab.reports.progress import Progress
 from metajax.lab.reports.writers import CsvWriter, TensorBoardWriter, Writer, combine, read_csv
 from metajax.lab.session import first_state, open_session, words_of_writer, write_batch
 from metajax.lab.workdir import write_arrays, write_text
+from metajax.lab.working_copy import working_copy
 from metajax.training.evaluation import Estimate, make_evaluate
 from metajax.training.faults import NonFinite
 from metajax.training.hosts import is_writer, to_host
@@ -46,12 +48,14 @@ _ADVICE = ("lower the learning rate (config.training.learning_rate), clip the gr
 
 
 def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = print,
-        stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
-        ) -> dict[str, Estimate]:
+        stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = (),
+        shared: bool = True) -> dict[str, Estimate]:
   """Trains and tests a recipe in a workdir and draws its figures; resumes from the newest checkpoint if there is one.
 
   `stop_requested` is called before each dispatch and must return the same in all processes of a run. `writers` open
-  further writers of metrics, given the step that the run resumes from.
+  further writers of metrics, given the step that the run resumes from. `shared` tells whether the processes of the run
+  see the same folder; otherwise each keeps checkpoints in its own. A workdir in a bucket, such as
+  `gs://bucket/run1`, is copied to a local folder, and updated while the run goes on.
 
   Returns:
     The test results by name, `loss` and each score.
@@ -62,10 +66,14 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
     metajax.lab.checkpoints.Unsaved: if a checkpoint cannot be written.
     metajax.lab.preemption.Preempted: if a stop was requested; all work is saved.
   """
+  if in_bucket(workdir):
+    with working_copy(workdir) as copy:
+      return run(recipe, copy.folder, say=lambda words: say(copy.named(words)), stop_requested=stop_requested,
+                 writers=writers, shared=False)
   workdir = Path(workdir)
   say = words_of_writer(say)
   say(recipe.notes)
-  state = train(recipe, workdir, say=say, stop_requested=stop_requested, writers=writers)
+  state = train(recipe, workdir, say=say, stop_requested=stop_requested, writers=writers, shared=shared)
   if stop_requested():
     raise Preempted("Stopped on request. Training is finished and saved; the same command runs the test.")
   tested, best = state, recipe.training.keep_best
@@ -95,8 +103,8 @@ class _Enough(Exception):
 
 
 def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
-          stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = ()
-          ) -> TrainState:
+          stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = (),
+          shared: bool = True) -> TrainState:
   """Trains, or resumes training, and returns the final state; errors as in `run`."""
   session = open_session(recipe, say=say)
   state, tasks = session.start(), session.tasks()
@@ -108,7 +116,7 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
 
   begun = (workdir / "metrics.csv").exists()
   keep = Keep(recipe.training.keep_newest, recipe.training.keep_every, recipe.training.keep_best)
-  with Checkpoints(workdir / "checkpoints", keep=keep) as checkpoints:
+  with Checkpoints(workdir / "checkpoints", keep=keep, shared=shared) as checkpoints:
     restored = checkpoints.restore(state)
     state, row = (state, None) if restored is None else (restored.state, restored.notes)
     start = int(state.step)

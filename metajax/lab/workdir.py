@@ -38,7 +38,7 @@ def claim(workdir: Path | str, recipe: str, config: Mapping[str, Any], about: Ma
   """
   workdir = Path(workdir)
   if re.match(r"\w{2,}:", str(workdir)):
-    raise ValueError(f"workdir {workdir} is not a folder; mount the bucket and name the folder where it is mounted.")
+    raise ValueError(f"workdir {workdir} is not a folder; one in a bucket is <kind>://<bucket>/<folder>, as text.")
   check_name("workdir", str(workdir))
   wanted = json.loads(json.dumps({"recipe": recipe, "config": config, "about": about or {}}))
   try:

@@ -10,6 +10,7 @@ from jax import export
 import jax.numpy as jnp
 import numpy as np
 
+from metajax.data.bucket import in_bucket, local
 from metajax.serving import store
 from metajax.serving.inputs import Raw, classes_of, prepared
 
@@ -17,7 +18,7 @@ FILE = "model.zip"  # in a workdir
 
 
 def load(path: Path | str) -> "Learned | Predictor":
-  """Opens a trained model: a workdir, its `model.zip`, or a file that `Predictor.save` wrote.
+  """Opens a trained model: a workdir, its `model.zip`, or a file that `Predictor.save` wrote; also one in a bucket.
 
   >>> model = metajax.load("runs/quickstart")                # doctest: +SKIP
   >>> predictor = model.adapt(images, ["cat", "dog"])        # doctest: +SKIP
@@ -31,7 +32,7 @@ def load(path: Path | str) -> "Learned | Predictor":
     FileNotFoundError: if there is no such folder or file, or the folder has no model yet.
     ValueError: if the file is no model.
   """
-  path = Path(path).expanduser()
+  path = Path(_fetched(str(path)) if in_bucket(path) else path).expanduser()
   file = path / FILE if path.is_dir() else path
   if not file.is_file():
     raise FileNotFoundError(
@@ -42,6 +43,15 @@ def load(path: Path | str) -> "Learned | Predictor":
                          for name, value in about["raw"].items()}
   about["raw"] = Raw(**raw)
   return Learned(about, numbers, programs) if about["kind"] == "learner" else Predictor(about, numbers, programs)
+
+
+def _fetched(address: str) -> str:
+  """Returns a local copy of the model at an address, which names a workdir or a file."""
+  try:
+    return local(address if address.endswith(".zip") else f"{address.rstrip('/')}/{FILE}")
+  except FileNotFoundError as error:
+    raise FileNotFoundError(f"{address} has no {FILE}: it is written when a run ends; train to the end, or name "
+                            "another workdir.") from error
 
 
 @dataclass(frozen=True)
