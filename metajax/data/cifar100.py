@@ -20,7 +20,8 @@ import zlib
 from PIL import Image
 import numpy as np
 
-from metajax.data import bucket, download as download_lib
+from metajax.data import bucket
+from metajax.data import download as download_lib
 from metajax.tasks.class_data import ClassData, check_disjoint, check_split
 
 PROTOCOLS = ("cifar-fs", "fc100")

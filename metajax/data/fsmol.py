@@ -15,7 +15,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from metajax.data import bucket, download as download_lib
+from metajax.data import bucket
+from metajax.data import download as download_lib
 from metajax.tasks.class_data import check_split
 from metajax.tasks.groups import GroupData
 from metajax.types import Array

@@ -19,7 +19,8 @@ import zlib
 from PIL import Image, ImageChops
 import numpy as np
 
-from metajax.data import bucket, download as download_lib
+from metajax.data import bucket
+from metajax.data import download as download_lib
 from metajax.tasks.class_data import ClassData
 
 SPLITS = ("train", "val", "test")
