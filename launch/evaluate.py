@@ -59,7 +59,7 @@ def _test(copy: Workdir) -> None:
     if changed := workdir.data_changed(copy.folder, data_digest(data_of(used))):
       raise ValueError(changed)
   choice = _CHECKPOINT.value or ("best" if config.training.keep_best else "last")
-  state = runs.restore(built, copy.folder, choice)
+  state = runs.restore(built, copy.folder, choice, shared=copy.shared)
   if hosts.is_writer():
     print(f"{built.notes}\nAfter {int(state.step)} steps.")
   chosen = "" if _CHECKPOINT.value is None else f"step{int(state.step)}"

@@ -23,7 +23,7 @@ def main(_: list[str]) -> None:
     config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
     command_line.prepare()
     replay.replay(command_line.build(run["recipe"], config), copy.folder, _STEP.value,
-                  say=lambda words: print(copy.named(words)))
+                  say=lambda words: print(copy.named(words)), shared=copy.shared)
 
 
 if __name__ == "__main__":

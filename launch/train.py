@@ -25,6 +25,7 @@ from metajax.lab.preemption import Preempted, stop_on_signals
 from metajax.lab.provenance import provenance
 from metajax.lab.recipe import Recipe, data_of
 from metajax.lab.reports import summary, weights_and_biases
+from metajax.lab.session import words_of_writer
 from metajax.lab.working_copy import Workdir, working_copy
 from metajax.training import hosts
 from metajax.training.evaluation import Estimate
@@ -69,7 +70,7 @@ def main(_: list[str]) -> None:
 def _run(name: str, config: Any, built: Recipe, copy: Workdir, stop_requested: Callable[[], bool]
          ) -> dict[str, Estimate]:
   settings, about = dataclasses.asdict(config), provenance(data_of(built), find.locate(name))
-  say = lambda words: print(copy.named(words))
+  say = words_of_writer(lambda words: print(copy.named(words)))
   name = command_line.recorded(copy.folder, name)
   writers = [] if _WANDB.value is None else [weights_and_biases.opener(copy.folder, _WANDB.value, settings)]
   if hosts.is_writer():

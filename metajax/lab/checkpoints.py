@@ -49,11 +49,11 @@ class Restored(NamedTuple):
 class Checkpoints:
   """The checkpoints of one run, in their own folder. A context manager; leaving it waits for the last save."""
 
-  def __init__(self, folder: Path | str, *, keep: Keep = Keep(), read_only: bool = False, shared: bool = True):
+  def __init__(self, folder: Path | str, *, keep: Keep = Keep(), read_only: bool = False, alone: bool = False):
     """Opens or creates the folder.
 
-    With `read_only`, the folder must exist and is not changed: another process may be saving to it. If it is not
-    `shared` by the processes of the run, each saves the whole state to its own.
+    With `read_only`, the folder must exist and is not changed: another process may be saving to it. If a process does
+    this `alone`, without the others of its run, states must be of arrays that it has as a whole.
 
     Raises:
       ValueError: if `keep` does not keep the newest.
@@ -70,20 +70,21 @@ class Checkpoints:
     rules += [best] if keep.best else []
     # Orbax's own read_only does the same, but prints five warnings. Without best_fn it would not keep the metrics.
     me = jax.process_index()
-    processes = ocp.options.MultiprocessingOptions() if shared else ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}")
+    processes = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    ) if alone else ocp.options.MultiprocessingOptions()
     options = ocp.CheckpointManagerOptions(
-        multiprocessing_options=processes, create=shared and not read_only, cleanup_tmp_directories=not read_only,
+        multiprocessing_options=processes, create=not alone and not read_only, cleanup_tmp_directories=not read_only,
         best_fn=value if keep.best else None,
         save_decision_policy=policies.FixedIntervalPolicy(1), preservation_policy=policies.AnyPreservationPolicy(rules),
         # If folders are created in the background and that fails, threads wait for them for minutes and keep the
         # process from exiting.
         async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False))
     self._folder = Path(folder).absolute()
-    self._read_only, self._shared = read_only, shared
+    self._read_only, self._alone = read_only, alone
     self._saving: int | None = None
     self._value: Callable[[Mapping[str, float]], float] | None = value if keep.best else None
-    if not shared:  # Orbax creates only shared folders
+    if alone and not read_only:  # Orbax creates folders only for all processes
       self._folder.mkdir(parents=True, exist_ok=True)
     self._manager = ocp.CheckpointManager(self._folder, options=options)
 
@@ -142,7 +143,6 @@ class Checkpoints:
     # The notes are stored as text with their own digest, so that a flipped bit in them is detected too.
     text = json.dumps(notes)
     about = {"digest": digest(state), "metrics": measured, "notes": text, "notes_digest": _digest_of(text)}
-    state = state if self._shared or jax.process_count() == 1 else _here(state)
     arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(about))
     self.wait()
     self._saving = step
@@ -165,13 +165,13 @@ class Checkpoints:
     again.
 
     Args:
-      like: a state with the same structure, shapes, dtypes and shardings.
+      like: a state with the same structure, shapes, dtypes and shardings; NumPy arrays are restored as such.
       at_most, at_least: ignore checkpoints of later and of earlier steps; for readers only.
 
     Raises:
       Damaged: if there are checkpoints but none is intact; nothing is deleted.
     """
-    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
+    target = jax.tree.map(_described, like)
     faults = []
     for step in [step for step in reversed(self.steps()) if at_least <= step <= at_most]:
       arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target), about=ocp.args.JsonRestore())
@@ -204,26 +204,19 @@ class Checkpoints:
 
   def _set_aside(self, steps: list[int]) -> None:
     aside = self._folder.with_name(self._folder.name + "-damaged")
-    for step in steps if is_writer() or not self._shared else []:
+    for step in steps if is_writer() or self._alone else []:
       aside.mkdir(exist_ok=True)
       # A second damaged checkpoint of the same step must not overwrite the first.
       target = next(aside / name for name in (f"{step}.{n}" for n in itertools.count()) if not (aside / name).exists())
       shutil.move(self._folder / str(step), target)
-    if steps:
+    if steps and not self._alone:
       wait("damaged checkpoints are set aside")
+    if steps:
       self._manager.reload()
 
 
-def _here(state: PyTree) -> PyTree:
-  """Returns a state with whole arrays on one device of this process."""
-  device = jax.local_devices()[0]
-
-  def whole(leaf, on_host):
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-      return jax.random.wrap_key_data(jax.device_put(on_host, device), impl=jax.random.key_impl(leaf))
-    return jax.device_put(on_host, device)
-
-  return jax.tree.map(whole, state, to_host(state))
+def _described(leaf: Any) -> Any:
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) if hasattr(leaf, "sharding") else leaf
 
 
 def _digest_of(text: str) -> str:

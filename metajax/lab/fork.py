@@ -11,6 +11,7 @@ from metajax.lab import workdir as workdirs
 from metajax.lab.checkpoints import Checkpoints, Damaged
 from metajax.lab.recipe import Recipe
 from metajax.lab.session import first_state, restore
+from metajax.training.hosts import to_host
 
 _NOT_OF_DATA = frozenset({"training", "test", "contrast", "conml", "seed"})  # settings that leave the data as they are
 
@@ -20,7 +21,7 @@ def fork(source: Path | str, workdir: Path | str, recipe: Recipe, path: str, con
   """Creates a workdir that continues from the newest intact checkpoint of `source`; returns it.
 
   The workdir is created atomically. If it already exists with these settings, it is left unchanged, so that the same
-  command resumes it. `source` is never changed.
+  command resumes it. `source` is never changed. Called by one process of a run.
 
   Args:
     source: the workdir of a run.
@@ -44,7 +45,7 @@ def fork(source: Path | str, workdir: Path | str, recipe: Recipe, path: str, con
   if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
     raise ValueError(f"a fork needs a new or empty workdir, but {workdir} is not empty; name another.")
   try:
-    restored = restore(source, first_state(recipe, jax.random.key(recipe.seed)))
+    restored = restore(source, first_state(recipe, jax.random.key(recipe.seed)), alone=True)
   except Damaged as error:
     raise ValueError(f"workdir {source} has no checkpoint that fits these settings: {error}") from error
   if restored is None:
@@ -58,8 +59,9 @@ def fork(source: Path | str, workdir: Path | str, recipe: Recipe, path: str, con
   partial = workdir.absolute().with_name(workdir.absolute().name + ".forking")
   shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted fork
   workdirs.claim(partial, path, config, {**about, "forked": {"from": str(source), "step": restored.step}})
-  with Checkpoints(partial / "checkpoints") as checkpoints:
-    checkpoints.save(restored.step, restored.state)
+  with Checkpoints(partial / "checkpoints", alone=True) as checkpoints:
+    # Of several processes only one is here; Orbax would refuse its arrays as not being those of all.
+    checkpoints.save(restored.step, restored.state if jax.process_count() == 1 else to_host(restored.state))
   if (source / "metrics.csv").exists():
     shutil.copyfile(source / "metrics.csv", partial / "metrics.csv")  # training drops the rows of later steps
   partial.replace(workdir)

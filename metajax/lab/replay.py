@@ -25,8 +25,11 @@ from metajax.training.sharding import TASKS, over_tasks, over_tasks_by_pmap
 from metajax.training.step import TrainState, update
 
 
-def replay(recipe: Recipe, workdir: Path | str, step: int, *, say: Callable[[str], Any] = print) -> Checked:
+def replay(recipe: Recipe, workdir: Path | str, step: int, *, say: Callable[[str], Any] = print, shared: bool = True
+           ) -> Checked:
   """Repeats step number `step` of a run, counted from 1; reports what it found, and writes `step_<n>.npz`.
+
+  `shared` tells whether all processes of the run see the same folder.
 
   Returns:
     Everything that the step computed.
@@ -42,7 +45,7 @@ def replay(recipe: Recipe, workdir: Path | str, step: int, *, say: Callable[[str
     raise ValueError(f"step {step} is not a step of this run; choose one from 1 to {training.steps}.")
   session = open_session(recipe, say=silence, read_ahead=False)
   key, mesh, state, tasks = session.keys.train, session.mesh, session.start(), session.tasks()
-  restored = restore(workdir, state, at_most=step - 1)
+  restored = restore(workdir, state, at_most=step - 1, shared=shared)
   advance = session.advance(state, tasks)
   state = state if restored is None else restored.state
   say(f"From step {int(state.step)} to step {step}.")

@@ -23,7 +23,8 @@ import jax
 from metajax import serving
 from metajax.data.bucket import in_bucket
 from metajax.lab import session as session_lib
-from metajax.lab.checkpoints import Checkpoints, Keep
+from metajax.lab.checkpoints import Keep
+from metajax.lab.checkpoints_of_writer import open_checkpoints
 from metajax.lab.patience import Patience
 from metajax.lab.preemption import Preempted
 from metajax.lab.recipe import Recipe
@@ -54,7 +55,7 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
 
   `stop_requested` is called before each dispatch and must return the same in all processes of a run. `writers` open
   further writers of metrics, given the step that the run resumes from. `shared` tells whether the processes of the run
-  see the same folder; otherwise each keeps checkpoints in its own. A workdir in a bucket, such as
+  see the same folder; otherwise the first process has the one that counts. A workdir in a bucket, such as
   `gs://bucket/run1`, is copied to a local folder, and updated while the run goes on.
 
   Returns:
@@ -78,7 +79,7 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
     raise Preempted("Stopped on request. Training is finished and saved; the same command runs the test.")
   tested, best = state, recipe.training.keep_best
   if best:
-    tested = restore(recipe, workdir, "best", like=state)
+    tested = restore(recipe, workdir, "best", like=state, shared=shared)
     say(f"Testing the best checkpoint by {best}, that of step {int(tested.step)}.")
   results = test(recipe, tested.params, workdir, step=int(tested.step), say=say)
   if not is_writer():
@@ -116,7 +117,7 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
 
   begun = (workdir / "metrics.csv").exists()
   keep = Keep(recipe.training.keep_newest, recipe.training.keep_every, recipe.training.keep_best)
-  with Checkpoints(workdir / "checkpoints", keep=keep, shared=shared) as checkpoints:
+  with open_checkpoints(workdir / "checkpoints", keep=keep, shared=shared) as checkpoints:
     restored = checkpoints.restore(state)
     state, row = (state, None) if restored is None else (restored.state, restored.notes)
     start = int(state.step)
@@ -219,15 +220,16 @@ def store(recipe: Recipe, params: Params, workdir: Path | str, *, say: Callable[
   say(f"No model.zip was written, without which metajax.load cannot open this run: {reason}")
 
 
-def restore(recipe: Recipe, workdir: Path | str, checkpoint: str = "last", *, like: TrainState | None = None
-            ) -> TrainState:
+def restore(recipe: Recipe, workdir: Path | str, checkpoint: str = "last", *, like: TrainState | None = None,
+            shared: bool = True) -> TrainState:
   """Returns a state in a workdir: of the `best` checkpoint by `keep_best`, the `last` intact one, or that of a step.
 
   `like` is a state with the same shapes and places; by default the recipe's first state on the default device.
+  `shared` tells whether all processes of the run see the same folder.
 
   Raises:
     ValueError, metajax.lab.checkpoints.Damaged: if there is no such checkpoint yet, it does not fit the recipe, or none
       is intact.
   """
   like = first_state(recipe, jax.random.key(recipe.seed)) if like is None else like
-  return session_lib.restore_chosen(workdir, like, checkpoint, recipe.training.keep_best).state
+  return session_lib.restore_chosen(workdir, like, checkpoint, recipe.training.keep_best, shared=shared).state

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from metajax.lab.checkpoints import Checkpoints, Keep, Restored
+from metajax.lab.checkpoints_of_writer import CheckpointsOfWriter, open_checkpoints
 from metajax.lab.recipe import Recipe
 from metajax.lab.workdir import write_arrays
 from metajax.tasks.sampling import meta_batch
@@ -153,30 +154,36 @@ def check(recipe: Recipe) -> None:
                      f"{', '.join(known)}.")
 
 
-def restore(folder: Path | str, like: TrainState, *, at_most: float = float("inf")) -> Restored | None:
+def restore(folder: Path | str, like: TrainState, *, at_most: float = float("inf"), shared: bool = True,
+            alone: bool = False) -> Restored | None:
   """Returns the newest intact checkpoint in a workdir, up to a step, or None if there is none; changes no file.
+
+  `shared` tells whether all processes of the run see the same folder, `alone` that only this one restores.
 
   Raises:
     metajax.lab.checkpoints.Damaged: if there are checkpoints, but none is intact.
   """
   folder = Path(folder) / "checkpoints"
-  if not folder.is_dir():
+  if shared and not folder.is_dir():
     return None
-  with Checkpoints(folder, read_only=True) as checkpoints:
+  with open_checkpoints(folder, read_only=True, shared=shared, alone=alone) as checkpoints:
     return checkpoints.restore(like, at_most=at_most)
 
 
-def restore_chosen(folder: Path | str, like: TrainState, choice: str, keep_best: str = "") -> Restored:
+def restore_chosen(folder: Path | str, like: TrainState, choice: str, keep_best: str = "", *, shared: bool = True
+                   ) -> Restored:
   """Returns a checkpoint of a workdir: the `best` by the metric `keep_best`, the `last` one, or that of a step.
+
+  `shared` tells whether all processes of the run see the same folder.
 
   Raises:
     ValueError: if there is no such checkpoint, or its parameters have other shapes than `like`.
     metajax.lab.checkpoints.Damaged: if it is damaged or, for the last, if none is intact.
   """
   place = Path(folder) / "checkpoints"
-  if not place.is_dir():
+  if shared and not place.is_dir():
     raise ValueError(f"workdir {folder} has no checkpoint yet; train first.")
-  with Checkpoints(place, keep=Keep(best=keep_best), read_only=True) as checkpoints:
+  with open_checkpoints(place, keep=Keep(best=keep_best), read_only=True, shared=shared) as checkpoints:
     steps = checkpoints.steps()
     if not steps:
       raise ValueError(f"workdir {folder} has no checkpoint yet; train first.")
@@ -193,7 +200,7 @@ def restore_chosen(folder: Path | str, like: TrainState, choice: str, keep_best:
     return restored
 
 
-def _check_shapes(checkpoints: Checkpoints, step: int, like: TrainState) -> None:
+def _check_shapes(checkpoints: Checkpoints | CheckpointsOfWriter, step: int, like: TrainState) -> None:
   """Raises ValueError if the parameters of a checkpoint have other shapes; a damaged one is left to `restore`."""
   try:
     found = checkpoints.shapes(step)

@@ -4,6 +4,7 @@ Every process runs the same program with the same arguments; it sees all devices
 process, the writer, writes files and prints.
 """
 
+import json
 import os
 import time
 from typing import Any, Callable, NamedTuple
@@ -81,6 +82,16 @@ def together(asked: Callable[[], bool], seconds: float = 0.5) -> Callable[[], bo
     return answer
 
   return ask
+
+
+def of_writer(value: Any) -> Any:
+  """Returns the writer's value, anything that can be stored as JSON, in all processes; every process must call this."""
+  if jax.process_count() == 1:
+    return value
+  text = json.dumps(value if is_writer() else None).encode()
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+  sent = np.frombuffer(text, np.uint8) if is_writer() else np.zeros(size, np.uint8)
+  return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(sent)).astype(np.uint8).tobytes())
 
 
 def to_host(tree: Any) -> Any:

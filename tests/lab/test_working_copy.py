@@ -49,7 +49,7 @@ def save(folder, step):
   """Writes a run, metrics and a checkpoint as a run does, keeping two checkpoints."""
   (folder / "run.json").write_text("{}")
   (folder / "metrics.csv").write_text(f"step\n{step}\n")
-  with Checkpoints(folder / "checkpoints", keep=Keep(2), shared=False) as checkpoints:
+  with Checkpoints(folder / "checkpoints", keep=Keep(2), alone=True) as checkpoints:
     checkpoints.save(step, {"w": jnp.full(3, step)}, notes=step)
 
 
