@@ -76,7 +76,7 @@ def _run(name: str, config: Any, built: Recipe, copy: Workdir, stop_requested: C
   if hosts.is_writer():
     if _FORK.value:
       with working_copy(_FORK.value, writes=False) as source:
-        fork(source.folder, copy.folder, built, name, settings, about, say=say)
+        fork(source.folder, copy.folder, built, name, settings, about, called=_FORK.value, say=say)
     else:
       workdir.claim(copy.folder, name, settings, about, say, may_lengthen=True,
                     defaults=dataclasses.asdict(command_line.default_config(name)))

@@ -17,7 +17,7 @@ _NOT_OF_DATA = frozenset({"training", "test", "contrast", "conml", "seed"})  # s
 
 
 def fork(source: Path | str, workdir: Path | str, recipe: Recipe, path: str, config: Mapping[str, Any],
-         about: Mapping[str, Any], *, say: Callable[[str], Any] = print) -> Path:
+         about: Mapping[str, Any], *, called: str = "", say: Callable[[str], Any] = print) -> Path:
   """Creates a workdir that continues from the newest intact checkpoint of `source`; returns it.
 
   The workdir is created atomically. If it already exists with these settings, it is left unchanged, so that the same
@@ -28,6 +28,7 @@ def fork(source: Path | str, workdir: Path | str, recipe: Recipe, path: str, con
     workdir: a folder that does not exist, or is empty.
     recipe: the recipe of the fork; its state must have the structure of the checkpoint.
     path, config, about: as in `metajax.lab.workdir.claim`.
+    called: the name of `source` in messages and in the provenance, by default its path.
     say: called with messages.
 
   Raises:
@@ -58,12 +59,12 @@ def fork(source: Path | str, workdir: Path | str, recipe: Recipe, path: str, con
         "the source's training may be classes of its test.")
   partial = workdir.absolute().with_name(workdir.absolute().name + ".forking")
   shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted fork
-  workdirs.claim(partial, path, config, {**about, "forked": {"from": str(source), "step": restored.step}})
+  workdirs.claim(partial, path, config, {**about, "forked": {"from": called or str(source), "step": restored.step}})
   with Checkpoints(partial / "checkpoints", alone=True) as checkpoints:
     # Of several processes only one is here; Orbax would refuse its arrays as not being those of all.
     checkpoints.save(restored.step, restored.state if jax.process_count() == 1 else to_host(restored.state))
   if (source / "metrics.csv").exists():
     shutil.copyfile(source / "metrics.csv", partial / "metrics.csv")  # training drops the rows of later steps
   partial.replace(workdir)
-  say(f"Forked from {source} at step {restored.step}.")
+  say(f"Forked from {called or source} at step {restored.step}.")
   return workdir
