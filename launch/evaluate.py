@@ -35,10 +35,16 @@ _NO_TEST = ("seed", "conml", "learner", "train_ways", "train_queries")
 _NO_TEST_GROUPS = ("training.", "contrast.")
 
 
-def main(_: list[str]) -> None:
+def check_flags() -> str:
+  """Returns the workdir; raises ValueError if it is missing. Launchers call this before they start anything."""
   if not _WORKDIR.value:
     raise ValueError("--workdir is missing; give the folder of a trained run: --workdir=runs/<recipe>.")
-  run = workdir.read(_WORKDIR.value)
+  return _WORKDIR.value
+
+
+def main(_: list[str]) -> None:
+  folder = check_flags()
+  run = workdir.read(folder)
   trained = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
   settings = _settings(trained, SETTINGS)
   config = arms.changed(trained, settings)
@@ -50,18 +56,18 @@ def main(_: list[str]) -> None:
   built = command_line.build(run["recipe"], config)
   if "data" not in settings:  # otherwise it is meant to be other data
     used = command_line.make(run["recipe"], trained) if settings else built
-    if changed := workdir.data_changed(_WORKDIR.value, data_digest(data_of(used))):
+    if changed := workdir.data_changed(folder, data_digest(data_of(used))):
       raise ValueError(changed)
   choice = _CHECKPOINT.value or ("best" if config.training.keep_best else "last")
-  state = runs.restore(built, _WORKDIR.value, choice)
+  state = runs.restore(built, folder, choice)
   if hosts.is_writer():
     print(f"{built.notes}\nAfter {int(state.step)} steps.")
   chosen = "" if _CHECKPOINT.value is None else f"step{int(state.step)}"
   own = {name: value for name, value in settings.items() if name not in ("test.episodes", "test.seed")}
   name = _name(f"test_{config.test.episodes}_{config.test.seed}", own, chosen)
-  runs.test(built, state.params, _WORKDIR.value, name=name, step=int(state.step), settings=own)
+  runs.test(built, state.params, folder, name=name, step=int(state.step), settings=own)
   if hosts.is_writer():
-    print(f"Written to {_WORKDIR.value}/{name}.json")
+    print(f"Written to {folder}/{name}.json")
 
 
 def _settings(config: Any, given: Mapping[str, str | None]) -> dict[str, Any]:

@@ -30,14 +30,19 @@ def usable_devices(num_tasks: int) -> list[jax.Device]:
     ValueError: if the meta-batch cannot be divided evenly among the processes.
   """
   processes, local = jax.process_count(), jax.local_device_count()
+  check_divisible(num_tasks, processes)
   fitting = [count for count in range(1, local + 1) if num_tasks % (processes * count) == 0]
-  if not fitting:
-    raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be divided evenly among {processes} processes; "
-                     f"use a multiple of {processes}.")
   by_process: dict[int, list[jax.Device]] = {}
   for device in jax.devices():
     by_process.setdefault(device.process_index, []).append(device)
   return [device for devices in by_process.values() for device in devices[:fitting[-1]]]
+
+
+def check_divisible(num_tasks: int, processes: int) -> None:
+  """Raises ValueError if a meta-batch cannot be divided evenly among that many processes."""
+  if num_tasks % processes:
+    raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be divided evenly among {processes} processes; "
+                     f"use a multiple of {processes}.")
 
 
 def over_tasks(function: Callable, mesh: Mesh, in_specs: Any = PartitionSpec(), out_specs: Any = PartitionSpec()
