@@ -189,4 +189,4 @@ def test_variables_are_added_to_simulated_devices(monkeypatch):
 @pytest.mark.bad_input
 def test_real_devices_are_refused():
   with pytest.raises(ValueError, match="--env=JAX_PLATFORMS=cuda asks for devices"):
-    local_pod.run(["launch.train"], 2, 1, {"JAX_PLATFORMS": "cuda"})
+    local_pod.environment(2, {"JAX_PLATFORMS": "cuda"})
