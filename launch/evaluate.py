@@ -36,10 +36,15 @@ _NO_TEST = ("seed", "conml", "learner", "train_ways", "train_queries")
 _NO_TEST_GROUPS = ("training.", "contrast.")
 
 
-def main(_: list[str]) -> None:
+def check_flags() -> str:
+  """Returns the workdir; raises ValueError if it is missing. Launchers call this before they start anything."""
   if not _WORKDIR.value:
     raise ValueError("--workdir is missing; give the folder of a trained run: --workdir=runs/<recipe>.")
-  with working_copy(_WORKDIR.value) as copy:
+  return _WORKDIR.value
+
+
+def main(_: list[str]) -> None:
+  with working_copy(check_flags()) as copy:
     _test(copy)
 
 

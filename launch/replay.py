@@ -15,14 +15,20 @@ _WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the workdir of 
 _STEP = flags.DEFINE_integer("step", None, "the step, counted from 1; required", lower_bound=1)
 
 
-def main(_: list[str]) -> None:
+def check_flags() -> tuple[str, int]:
+  """Returns the workdir and the step; raises ValueError if one is missing. Launchers call this before they start."""
   if not _WORKDIR.value or _STEP.value is None:
     raise ValueError("--workdir and --step are both needed: --workdir=runs/<recipe> --step=120.")
-  with working_copy(_WORKDIR.value) as copy:
+  return _WORKDIR.value, _STEP.value
+
+
+def main(_: list[str]) -> None:
+  folder, step = check_flags()
+  with working_copy(folder) as copy:
     run = workdir.read(copy.folder)
     config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
     command_line.prepare()
-    replay.replay(command_line.build(run["recipe"], config), copy.folder, _STEP.value,
+    replay.replay(command_line.build(run["recipe"], config), copy.folder, step,
                   say=lambda words: print(copy.named(words)), shared=copy.shared)
 
 

@@ -7,6 +7,7 @@ compute every task on every device.
 from typing import Any, Callable
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
@@ -18,9 +19,23 @@ _BIG = 4096  # elements; smaller arrays are not worth sharding
 
 
 def task_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-  """Returns the mesh with the single axis `TASKS` over the given devices (by default all)."""
-  devices = jax.devices() if devices is None else devices
-  return jax.make_mesh((len(devices),), (TASKS,), axis_types=(AxisType.Auto,), devices=devices)
+  """Returns the mesh with the single axis `TASKS` over the given devices (by default all), as `in_order`."""
+  return Mesh(in_order(jax.devices() if devices is None else devices), (TASKS,), axis_types=(AxisType.Auto,))
+
+
+def in_order(devices: list[jax.Device]) -> np.ndarray:
+  """Returns devices slice by slice, and those of a slice as they are connected."""
+  slices: dict[int, list[jax.Device]] = {}
+  for device in devices:
+    slices.setdefault(getattr(device, "slice_index", 0) or 0, []).append(device)
+  return np.concatenate([_connected(slices[index]) for index in sorted(slices)])
+
+
+def _connected(devices: list[jax.Device]) -> np.ndarray:
+  try:
+    return mesh_utils.create_device_mesh((len(devices),), devices)
+  except (AssertionError, NotImplementedError, ValueError):  # a part of a slice that is no box has no such order
+    return np.asarray(devices)
 
 
 def usable_devices(num_tasks: int) -> list[jax.Device]:
@@ -30,14 +45,19 @@ def usable_devices(num_tasks: int) -> list[jax.Device]:
     ValueError: if the meta-batch cannot be divided evenly among the processes.
   """
   processes, local = jax.process_count(), jax.local_device_count()
+  check_divisible(num_tasks, processes)
   fitting = [count for count in range(1, local + 1) if num_tasks % (processes * count) == 0]
-  if not fitting:
-    raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be divided evenly among {processes} processes; "
-                     f"use a multiple of {processes}.")
   by_process: dict[int, list[jax.Device]] = {}
   for device in jax.devices():
     by_process.setdefault(device.process_index, []).append(device)
   return [device for devices in by_process.values() for device in devices[:fitting[-1]]]
+
+
+def check_divisible(num_tasks: int, processes: int) -> None:
+  """Raises ValueError if a meta-batch cannot be divided evenly among that many processes."""
+  if num_tasks % processes:
+    raise ValueError(f"the {num_tasks} tasks of a meta-batch cannot be divided evenly among {processes} processes; "
+                     f"use a multiple of {processes}.")
 
 
 def over_tasks(function: Callable, mesh: Mesh, in_specs: Any = PartitionSpec(), out_specs: Any = PartitionSpec()

@@ -176,3 +176,17 @@ def test_omniglot_maml_is_killed_goes_on_and_is_evaluated(data_dir, tmp_path, mo
 
 def test_one_that_fails_ends_the_others(tmp_path):
   assert local_pod.run(["launch.train", "--config.training.tasks_per_step=5", f"--workdir={tmp_path / 'w'}"], 2, 1) == 2
+
+
+def test_variables_are_added_to_simulated_devices(monkeypatch):
+  monkeypatch.setenv("XLA_FLAGS", "--xla_a=1 --xla_force_host_platform_device_count=9")
+  flags = "--xla_a=1 --xla_force_host_platform_device_count=2"
+  assert local_pod.environment(2, {"A": "b"}) == {"A": "b", "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1",
+                                                  "XLA_FLAGS": flags}
+  assert local_pod.environment(2, {"XLA_FLAGS": "--xla_b=2"})["XLA_FLAGS"] == flags.replace("a=1", "b=2")
+
+
+@pytest.mark.bad_input
+def test_real_devices_are_refused():
+  with pytest.raises(ValueError, match="--env=JAX_PLATFORMS=cuda asks for devices"):
+    local_pod.environment(2, {"JAX_PLATFORMS": "cuda"})

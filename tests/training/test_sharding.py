@@ -1,5 +1,7 @@
 """The task axis over eight simulated devices."""
 
+from dataclasses import dataclass
+
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -24,6 +26,20 @@ def test_the_mesh_is_one_axis_over_the_devices(number):
 
 def test_the_mesh_takes_all_devices_unless_told():
   assert sharding.task_mesh().devices.tolist() == jax.devices()
+
+
+@dataclass(frozen=True)
+class _Chip:
+  id: int
+  slice_index: int
+  platform: str = "cpu"
+  device_kind: str = "cpu"
+  process_index: int = 0
+
+
+def test_slices_follow_each_other():
+  chips = [_Chip(0, 1), _Chip(1, 0), _Chip(2, 1), _Chip(3, 0)]
+  assert sharding.in_order(chips).tolist() == [chips[index] for index in (1, 3, 0, 2)]
 
 
 @pytest.mark.parametrize("number", [1, 5, 8])
