@@ -25,5 +25,6 @@ def as_usual() -> None:
 
 # A command line is being started, python -m launch.<command> or metajax <command>, and Ctrl-C is not ignored, as by
 # nohup. An interrupt in an import may also be swallowed by what is imported, so that the command goes on.
-if sys.argv and (sys.argv[0] == "-m" or os.path.basename(sys.argv[0]) == "metajax") and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+_STARTED = bool(sys.argv) and (sys.argv[0] == "-m" or os.path.basename(sys.argv[0]) == "metajax")
+if _STARTED and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
   signal.signal(signal.SIGINT, leave)
