@@ -23,6 +23,8 @@ def as_usual() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# A command line is being started, python -m launch.<command>, and Ctrl-C is not ignored, as by nohup.
-if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+# A command line is being started, python -m launch.<command> or metajax <command>, and Ctrl-C is not ignored, as by
+# nohup. An interrupt in an import may also be swallowed by what is imported, so that the command goes on.
+_STARTED = bool(sys.argv) and (sys.argv[0] == "-m" or os.path.basename(sys.argv[0]) == "metajax")
+if _STARTED and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
   signal.signal(signal.SIGINT, leave)

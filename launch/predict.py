@@ -12,13 +12,13 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
 from absl import flags
 import numpy as np
 
 from launch import command_line
 from metajax import serving
-from metajax.data.folders import SUFFIXES, check_pixels
+from metajax.data import pixels
+from metajax.data.folders import SUFFIXES
 
 _WORKDIR = flags.DEFINE(command_line.Folder(), "workdir", None, "the workdir of a finished run; required")
 _SUPPORT = flags.DEFINE(command_line.Folder(), "support", None, "the labelled examples: a folder with one sub-folder "
@@ -39,6 +39,8 @@ def main(_: list[str]) -> None:
   read = _table if support.suffix == ".csv" else _folder
   inputs, targets, _ = read(model, support, labelled=True)
   queries, _, names = read(model, query, labelled=False)
+  if read is _folder:
+    inputs, queries = _in_unit_range(model.about["raw"], inputs, queries)
   predictor = model.adapt(inputs, targets)
   predictions = predictor(queries)
   labels = predictor.labels
@@ -55,10 +57,13 @@ def main(_: list[str]) -> None:
 
 
 def _folder(model: serving.Learned, root: Path, *, labelled: bool) -> tuple[Any, list[str], list[str]]:
-  """Returns images, their labels if any, and their paths below the root."""
+  """Returns images with their own numbers, their labels if any, and their paths below the root."""
   raw = model.about["raw"]
   if not raw.image:
     raise ValueError(f"the model was not trained on images, but {root} is no .csv; give a table.")
+  if raw.image[2] not in (1, 3):
+    raise ValueError(f"image files have 1 or 3 channels, but the model was trained on {raw.image[2]}; use "
+                     "metajax.load in Python.")
   if not root.is_dir():
     raise FileNotFoundError(f"expected a folder of images, but there is no folder {root}.")
   paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
@@ -67,21 +72,23 @@ def _folder(model: serving.Learned, root: Path, *, labelled: bool) -> tuple[Any,
   if not paths:
     raise ValueError(f"{root} must hold {'one sub-folder of images per class' if labelled else 'images'}, but holds "
                      "none.")
-  images = np.stack([_image(path, raw) for path in paths])
+  images = pixels.stacked([_image(path, raw) for path in paths])
   return images, [path.relative_to(root).parts[0] for path in paths], [str(path.relative_to(root)) for path in paths]
 
 
 def _image(path: Path, raw: serving.Raw) -> np.ndarray:
   """Returns the image of a file as the reader of the training data would."""
-  height, width, channels = raw.image
   try:
-    with Image.open(path) as image:
-      check_pixels(image)
-      upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+    return pixels.decode(path, *raw.image)
   except Exception as error:  # Pillow's decoders raise errors of any type for damaged files
     raise ValueError(f"{path} must be an image, but cannot be decoded ({error}); fix or remove it.") from error
-  fitted = np.asarray(ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)).reshape(raw.image)
-  return 255 - fitted if raw.ink else fitted
+
+
+def _in_unit_range(raw: serving.Raw, *parts: np.ndarray) -> list[np.ndarray]:
+  """Returns images of files as inputs of the model, those of more than 8 bits scaled alike in all parts."""
+  top = max((int(part.max()) for part in parts if part.dtype == np.int32), default=None)
+  scaled = [pixels.in_unit_range(part, top) for part in parts]
+  return [(255 if part.dtype == np.uint8 else 1) - part if raw.ink else part for part in scaled]
 
 
 def _table(model: serving.Learned, path: Path, *, labelled: bool) -> tuple[Any, list[Any], list[str]]:

@@ -49,6 +49,11 @@ def read(name: str, path: Path, results: Path) -> Page:
               _paragraph(page, r"^Needs: ") or "see its docstring", takes)
 
 
+def extras(page: Page) -> str:
+  """Returns the extras of metajax that a recipe of metajax needs: those that read data need `data`."""
+  return "lab" if page.needs == "nothing but metajax." else "lab,data"
+
+
 def main(_: list[str]) -> None:
   if _FOLDER.value is None:
     known = find.recipes()
@@ -63,7 +68,9 @@ def main(_: list[str]) -> None:
     # Only recipes of metajax are imported; code in other folders is not run just to be listed.
     learners = page.arguments or (", ".join(command_line.learners(name)) if _FOLDER.value is None else "")
     print(f"{name}{':<learner>' if learners else ''}")
-    for what, said in (("", page.title), ("learners: ", learners), ("needs: ", page.needs), ("takes: ", page.takes)):
+    install = f"pip install 'metajax[{extras(page)}]'" if _FOLDER.value is None else ""
+    for what, said in (("", page.title), ("learners: ", learners), ("needs: ", page.needs), ("install: ", install),
+                       ("takes: ", page.takes)):
       if said:
         print(textwrap.fill(what + said, width, initial_indent="  ", subsequent_indent="    "))
   first = next(iter(known))

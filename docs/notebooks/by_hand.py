@@ -20,6 +20,15 @@
 # points, fits the curve.
 
 # %%
+# Colab has these; elsewhere, this installs what is missing.
+import importlib.util
+import subprocess
+import sys
+
+if missing := [name for name in ("jax", "matplotlib", "optax") if importlib.util.find_spec(name) is None]:
+  subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", *missing])
+
+# %%
 import os
 
 import jax

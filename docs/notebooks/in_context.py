@@ -26,7 +26,8 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("metajax") is None:
-  subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", "git+https://github.com/metajax/metajax"])
+  subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet",
+                         "metajax[lab,data] @ git+https://github.com/metajax/metajax"])
 
 # %%
 import functools

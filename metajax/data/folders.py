@@ -9,7 +9,6 @@ import hashlib
 from pathlib import Path
 from typing import Sequence
 
-from PIL import Image, ImageOps
 import numpy as np
 
 from metajax.checks import check_name
@@ -19,8 +18,7 @@ from metajax.tasks.class_data import SPLITS, ClassData, check_disjoint, check_sp
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
-_FORMAT = 2  # version of the cached arrays; increase it whenever decoding changes
-_MAX_PIXELS = 50_000_000  # of an image; a small file can declare more pixels than fit in memory
+_FORMAT = 3  # version of the cached arrays; increase it whenever decoding changes
 
 
 def load(root: Path | str, split: str, *, image_size: int = 84, grey: bool = False,
@@ -68,29 +66,13 @@ def load(root: Path | str, split: str, *, image_size: int = 84, grey: bool = Fal
 def decode(file: object, image_size: int, grey: bool = False) -> np.ndarray:
   """Returns an image, from a path or an open file, as uint8 `[image_size, image_size, 1 or 3]`.
 
-  An image of more than 8 bits becomes int32 or float32, with its own numbers; see `pixels.in_unit_range`.
+  An image of more than 8 bits becomes int32 or float32, with its own numbers; see `pixels.fitted` and
+  `pixels.in_unit_range`.
 
   Raises:
     ValueError: if it has too many pixels. Errors of Pillow are passed on.
   """
-  with Image.open(file) as image:  # type: ignore[arg-type]
-    return squared(image, image_size, grey)
-
-
-def squared(image: Image.Image, image_size: int, grey: bool = False) -> np.ndarray:
-  """Returns an opened image as `decode` does."""
-  check_pixels(image)
-  if pixels.is_deep(image):
-    return np.repeat(pixels.decode_deep(image, image_size)[:, :, None], 1 if grey else 3, axis=2)
-  upright = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
-  square = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.LANCZOS)
-  return np.asarray(square).reshape(image_size, image_size, -1)
-
-
-def check_pixels(image: Image.Image) -> None:
-  """Raises ValueError if an opened image, which is not decoded yet, declares too many pixels."""
-  if image.size[0] * image.size[1] > _MAX_PIXELS:
-    raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels, more than {_MAX_PIXELS}")
+  return pixels.decode(file, image_size, image_size, 1 if grey else 3)
 
 
 def read(classes: Sequence[Path], image_size: int, grey: bool, source: str, top: int | None = None) -> ClassData:

@@ -6,8 +6,7 @@ from typing import Any, Iterator, Mapping
 from PIL import Image
 import numpy as np
 
-from metajax.data.folders import squared
-from metajax.data.pixels import in_unit_range, is_deep, stacked
+from metajax.data.pixels import fitted, in_unit_range, is_deep, stacked
 from metajax.tasks.class_data import ClassData, from_arrays
 
 
@@ -66,7 +65,7 @@ def _example(value: Any, image_size: int, grey: bool) -> np.ndarray:
   if not isinstance(value, Image.Image):
     return np.asarray(value)
   if image_size:
-    return squared(value, image_size, grey)
+    return fitted(value, image_size, image_size, 1 if grey else 3)
   if is_deep(value):
     deep = np.asarray(value)
     return np.repeat(deep.astype(np.float32 if deep.dtype.kind == "f" else np.int32)[..., None], 1 if grey else 3, 2)

@@ -1,15 +1,55 @@
-"""Pixels of more than 8 bits, and of numbers that are not bytes: they keep their levels.
+"""From an opened image to an array of one size, the same wherever an image is read: in training and in use.
 
-Pillow clips such images to [0, 255] when it converts them, which turns them white. Whole numbers are scaled to [0, 1]
-by the bits that the largest of the data set needs, alike for all of its images; reals are kept as they are.
+Pixels of more than 8 bits, and numbers that are not bytes, keep their levels: Pillow clips them to [0, 255] when it
+converts them, which turns them white. Whole numbers are scaled to [0, 1] by the bits that the largest of the data set
+needs, alike for all of its images; reals are kept as they are.
 """
 
+import contextlib
+from pathlib import Path
 from typing import Sequence
 
 from PIL import Image, ImageOps
 import numpy as np
 
 _DEEP = ("I", "F")  # beginnings of Pillow's modes of more than 8 bits, such as I;16
+_MAX_PIXELS = 50_000_000  # of an image; a small file can declare more pixels than fit in memory
+
+
+def decode(file: object, height: int, width: int, channels: int) -> np.ndarray:
+  """Returns the image of a path or an open file as `fitted` does."""
+  # Not by its path: Pillow then maps an uncompressed TIFF into memory, and misreads one that lies on its side.
+  with open(file, "rb") if isinstance(file, (str, Path)) else contextlib.nullcontext(file) as opened:
+    with Image.open(opened) as image:  # type: ignore[arg-type]
+      return fitted(image, height, width, channels)
+
+
+def fitted(image: Image.Image, height: int, width: int, channels: int) -> np.ndarray:
+  """Returns an opened image, turned upright, centre-cropped and resized, as uint8 `[height, width, channels]`.
+
+  Args:
+    image: of any mode and size.
+    height, width: the size to fit it to.
+    channels: 1 for greyscale, 3 for RGB. An image of more than 8 bits has one channel, which is repeated.
+
+  Returns:
+    uint8; of an image of more than 8 bits its own numbers, as int32 or, if they are reals, float32.
+
+  Raises:
+    ValueError: if it has too many pixels, or one that is not finite. Errors of Pillow are passed on.
+  """
+  check_pixels(image)
+  if is_deep(image):
+    return np.repeat(_fitted_deep(image, height, width)[:, :, None], channels, axis=2)
+  upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+  fit = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
+  return np.asarray(fit).reshape(height, width, channels)
+
+
+def check_pixels(image: Image.Image) -> None:
+  """Raises ValueError if an opened image, which is not decoded yet, declares too many pixels."""
+  if image.size[0] * image.size[1] > _MAX_PIXELS:
+    raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels, more than {_MAX_PIXELS}")
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -17,19 +57,15 @@ def is_deep(image: Image.Image) -> bool:
   return image.mode.startswith(_DEEP)
 
 
-def decode_deep(image: Image.Image, image_size: int) -> np.ndarray:
-  """Returns such an image, centre-cropped and resized, as int32 or, if its pixels are reals, float32 `[size, size]`.
-
-  Raises:
-    ValueError: if a pixel is not finite.
-  """
+def _fitted_deep(image: Image.Image, height: int, width: int) -> np.ndarray:
+  """Returns an image of more than 8 bits as int32 or, if its pixels are reals, float32 `[height, width]`."""
   upright = ImageOps.exif_transpose(image)
   assert upright is not None
   raw = np.asarray(upright)
   if not np.isfinite(raw).all():
     raise ValueError("it has pixels that are not finite")
-  square = ImageOps.fit(Image.fromarray(raw.astype(np.float32)), (image_size, image_size), Image.Resampling.LANCZOS)
-  kept = np.clip(np.asarray(square), raw.min(), raw.max())  # resampling overshoots at edges
+  fit = ImageOps.fit(Image.fromarray(raw.astype(np.float32)), (width, height), Image.Resampling.LANCZOS)
+  kept = np.clip(np.asarray(fit), raw.min(), raw.max())  # resampling overshoots at edges
   return kept if raw.dtype.kind == "f" else np.rint(kept.astype(np.float64)).astype(np.int32)
 
 

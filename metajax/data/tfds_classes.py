@@ -14,8 +14,8 @@ from PIL import Image
 import numpy as np
 
 from metajax.data import download as download_lib
-from metajax.data.folders import check_pixels, decode
-from metajax.data.pixels import in_unit_range, stacked
+from metajax.data.folders import decode
+from metajax.data.pixels import check_pixels, in_unit_range, stacked
 from metajax.data.tfds_files import find, scan, write
 from metajax.tasks.class_data import SPLITS, ClassData, check_disjoint, check_split, split_classes
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from metajax.lab import seeds as seeds_lib
 from metajax.lab.comparison_results import Found, Sweep, as_json, summarise
-from metajax.lab.recipe import Recipe
+from metajax.lab.recipe import Recipe, Training
 from metajax.lab.reports import comparison, maps
 from metajax.lab.reports.figures import save
 from metajax.lab.task_models import geometry, make_task_models
@@ -112,23 +112,35 @@ def check(arms: Sequence[Arm], seeds: Sequence[int], sweeps: Sequence[Sweep] = (
   """Returns the recipes of the arms, after checking that they can be compared; nothing is trained or written.
 
   Raises:
-    ValueError: if there are fewer than two arms or seeds, two arms share a name, an arm has other test episodes than
-      the first, or an arm cannot be tested with a value of a sweep.
+    ValueError: if there are fewer than two arms or seeds, two arms share a name, an arm stops or is tested at a step of
+      its own (patience, keep_best), has other test episodes than the first, or cannot be tested with a value of a
+      sweep.
   """
   if len(arms) < 2 or len(seeds) < 2:
     raise ValueError(f"a comparison needs at least 2 arms and 2 seeds, but got {len(arms)} and {len(seeds)}.")
   if len({_file_name(arm.name) for arm in arms}) < len(arms):
     raise ValueError(f"arms need different names, but they are {', '.join(arm.name for arm in arms)}.")
   recipes = [arm.build({}) for arm in arms]
-  if any(recipe.training.patience for recipe in recipes):
-    raise ValueError("a comparison trains all arms and seeds for the same number of steps; leave "
-                     "config.training.patience at 0.")
+  for recipe in recipes:
+    _check_length(recipe.training)
   for arm, recipe in zip(arms[1:], recipes[1:]):
     _check_episodes(arm.name, recipe, recipes[0])
   for sweep in sweeps:
     for value in sweep.values:
       arms[0].build({sweep.field: value})
   return recipes
+
+
+def _check_length(training: Training) -> None:
+  """Raises ValueError for a setting that lets a run choose its own step: seeds are one program, and arms are paired."""
+  if training.patience:
+    raise ValueError(f"config.training.patience={training.patience} would stop each run at a step of its own, but a "
+                     "comparison trains all seeds of an arm in one program and all arms equally long, so that they "
+                     "differ in nothing else; leave it at 0, and compare shorter trainings with "
+                     "config.training.steps.")
+  if training.keep_best:
+    raise ValueError(f"config.training.keep_best={training.keep_best!r} has no effect on a comparison, which does not "
+                     "validate during training and tests the last step of all arms; leave it empty.")
 
 
 def _measure(arm: Arm, recipe: Recipe, reference: Recipe, trained: seeds_lib.Trained, num_seeds: int,

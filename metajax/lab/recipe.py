@@ -32,7 +32,7 @@ class Training:
   task_chunk: int = 0  # tasks mapped at a time; 0: all at once; -1: chosen for the machine
   pmap: bool = False  # map tasks over devices with jax.pmap instead of jax.shard_map
   spread_state: bool = False  # shard parameters and optimizer state over devices: for large networks
-  clip_gradient: float = 0.0  # maximum global norm of the gradient; 0: no clipping
+  clip_gradient: float = 0.0  # maximum global norm of the gradient of a step, before `accumulate`; 0: none
   skip_nonfinite: int = 0  # maximum number of consecutive updates skipped for non-finite gradients; 0: the run stops
   keep_newest: int = 2  # number of newest checkpoints to keep
   keep_every: int = 0  # also keep checkpoints whose step is a multiple of this; 0: none

@@ -17,6 +17,7 @@ import optax
 from metajax.lab.checkpoints import Checkpoints, Keep, Restored
 from metajax.lab.checkpoints_of_writer import CheckpointsOfWriter, open_checkpoints
 from metajax.lab.recipe import Recipe
+from metajax.lab.recipe_checks import check_tasks
 from metajax.lab.workdir import write_arrays
 from metajax.tasks.sampling import meta_batch
 from metajax.training.faults import guard
@@ -143,6 +144,7 @@ def check(recipe: Recipe) -> None:
                      "config.training.pmap=False, or config.examples=host, with which each step fetches its own.")
   if recipe.reading is not None:
     read_shapes(recipe.train_tasks, recipe.training.tasks_per_step)  # this raises if they cannot be read
+  check_tasks(recipe)
   session = open_session(recipe, read_ahead=False)
   _, metrics = jax.eval_shape(session.program(1), session.shapes(), recipe.train_tasks.data)
   known = [*metrics, *(f"val_{name}" for name in ("loss", *recipe.scores) if recipe.val_tasks is not None)]

@@ -72,18 +72,17 @@ def _images(image: tuple[int, ...], array: np.ndarray) -> tuple[np.ndarray, bool
       return array.astype(np.float32), one
     array = np.round(array.astype(np.float64) * 255).astype(np.uint8)
   if array.shape[1:] != image:
-    array = np.stack([_fitted(each, height, width, channels) for each in array]) if len(array) else np.zeros(
-        (0, *image), np.uint8)
+    array = np.stack([_fitted(each, image) for each in array]) if len(array) else np.zeros((0, *image), np.uint8)
   return array.astype(np.float32) / 255, one
 
 
-def _fitted(array: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:
-  """Returns one image, centre-cropped, resized and converted as `data.folders` does."""
-  from PIL import Image, ImageOps  # pylint: disable=import-outside-toplevel
-  image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).convert("L" if channels == 1 else "RGB")
-  if image.size != (width, height):
-    image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-  return np.asarray(image).reshape(height, width, channels)
+def _fitted(array: np.ndarray, image: tuple[int, ...]) -> np.ndarray:
+  """Returns one image of bytes, fitted to the shape `image` as the readers of image files do."""
+  # Only images of another size need the extra `data`; a stored model is used without it.
+  from PIL import Image  # pylint: disable=import-outside-toplevel
+
+  from metajax.data import pixels  # pylint: disable=import-outside-toplevel
+  return pixels.fitted(Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array), *image)
 
 
 def classes_of(raw: Raw, labels: Any, most: int) -> tuple[np.ndarray, list[Any]]:

@@ -19,7 +19,7 @@ from metajax.objectives.solve import predict_alone, solve
 from metajax.tasks.sampling import listed_task
 from metajax.training.hosts import wait
 from metajax.training.sharding import TASKS, over_tasks, replicate
-from metajax.types import Learner, Params, PerExample, PerSet, PRNGKey, TaskDistribution
+from metajax.types import Array, Examples, Learner, Params, PerExample, PerSet, PRNGKey, TaskDistribution
 
 
 class Estimate(NamedTuple):
@@ -72,8 +72,7 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
     def one(index):
       episode = listed_task(tasks, data, key_list, index)
       solved = solve(learner, loss, scores, params, episode, jax.random.fold_in(key_adapt, index))
-      query = solved.query
-      whole = {name: measure(solved.outputs, query.targets, query.mask) for name, measure in measures.items()}
+      whole = measured(measures, solved.outputs, solved.query)
       return {"loss": solved.loss, **whole, **solved.scores,
               **(alone(params, episode, jax.random.fold_in(key_adapt, index)) if one_at_a_time else {})}
 
@@ -102,6 +101,16 @@ def make_evaluate(learner: Learner, loss: PerExample, scores: Mapping[str, PerEx
     return {name: estimate(found[name][:num_episodes]) for name in names}
 
   return evaluate
+
+
+def measured(measures: Mapping[str, PerSet], outputs: Array, query: Examples) -> dict[str, Array]:
+  """Returns measures of a whole query set; raises ValueError for one that is not one number."""
+  found = {name: measure(outputs, query.targets, query.mask) for name, measure in measures.items()}
+  for name, value in found.items():
+    if jnp.shape(value):
+      raise ValueError(f"the measure {name!r} must return one number for a query set, but it returned "
+                       f"{list(jnp.shape(value))}; average over the queries, or give it as a score.")
+  return found
 
 
 def estimate(values: np.ndarray) -> Estimate:

@@ -46,7 +46,7 @@ def check_finite(what: str, tree: PyTree) -> None:
                          f"value, the first at index {bad[0]}; leave these out or fill them in.")
 
 
-def check_labels(targets: Array, outputs: Any, mask: Array | None = None) -> None:
+def check_labels(targets: Array, outputs: Any, mask: Array | None = None, *, what: str = "labels") -> None:
   """Raises ValueError if integer targets `[N]` are not classes of outputs `[Q, C]`; other targets are not looked at."""
   if isinstance(targets, jax.core.Tracer) or not jnp.issubdtype(targets.dtype, jnp.integer):
     return
@@ -55,7 +55,7 @@ def check_labels(targets: Array, outputs: Any, mask: Array | None = None) -> Non
   labels, count = np.asarray(targets)[... if mask is None else np.asarray(mask)], outputs.shape[1]
   wrong = labels[(labels < 0) | (labels >= count)]
   if wrong.size:
-    raise ValueError(f"labels must be in [0, {count}), as the learner has {count} classes, but one is {wrong[0]}; "
+    raise ValueError(f"{what} must be in [0, {count}), as the learner has {count} classes, but one is {wrong[0]}; "
                      "number the classes of a task from 0, or give the learner more classes (num_classes, or outputs "
                      "of its network).")
 
@@ -66,7 +66,7 @@ def check_task(learner: Learner, params: Params, episode: Episode) -> None:
   A task that the learner cannot be traced with is left to the training program, which says more.
   """
   try:
-    outputs = jax.eval_shape(lambda: _outputs(learner, params, episode.support, episode.query.inputs))
+    outputs = jax.eval_shape(lambda: outputs_of(learner, params, episode.support, episode.query.inputs))
   except Exception:  # of any type; it is raised again, with a better place, when the objective is traced
     return
   for part in episode:
@@ -121,7 +121,8 @@ def _difference(learner: Learner, params: Params, inputs: PyTree, dtypes: bool =
   return ""
 
 
-def _outputs(learner: Learner, params: Params, support: Examples, queries: PyTree) -> Array:
+def outputs_of(learner: Learner, params: Params, support: Examples, queries: PyTree) -> Array:
+  """Returns the predictions `[Q, ...]` of a learner for queries `[Q, ...]`, from a support set."""
   ones = jnp.ones(jax.tree.leaves(queries)[0].shape[:1], bool)
   features = learner.embed(params, support.inputs, support.mask)
   adapted = learner.adapt(params, support._replace(inputs=features), jax.random.key(0))

@@ -4,7 +4,9 @@ from PIL import Image
 import numpy as np
 import pytest
 
-from metajax.data import folders
+from metajax.data import folders, pixels
+from metajax.serving import Raw
+from metajax.serving.inputs import prepared
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +73,7 @@ def test_an_undecodable_image_is_named(tmp_path, monkeypatch):
   broken.write_text("<html>")
   with pytest.raises(ValueError, match="b/1.png must be an image"):
     folders.load(tmp_path / "p", "train")
-  monkeypatch.setattr(folders, "_MAX_PIXELS", 47)
+  monkeypatch.setattr(pixels, "_MAX_PIXELS", 47)
   with pytest.raises(ValueError, match="a/0.png .* 8 x 6 pixels, more than 47"):
     folders.load(tmp_path / "p", "train")
 
@@ -138,3 +140,27 @@ def test_deep_images_among_others_and_broken_ones(tmp_path):
   Image.fromarray(np.where(RAMP > 9, RAMP, np.nan).astype(np.float32)).save(tmp_path / "p" / "b" / "0.tiff")
   with pytest.raises(ValueError, match="b/0.tiff .* pixels that are not finite"):
     folders.load(tmp_path / "p", "train", image_size=8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("given", [(9, 40), (40, 9), (16, 12)])
+def test_an_image_is_fitted_alike_in_training_and_in_use(tmp_path, given, channels):
+  picture = np.random.default_rng(0).integers(0, 256, (*given, 3), np.uint8)
+  Image.fromarray(picture).save(tmp_path / "a.png")
+  trained = folders.decode(tmp_path / "a.png", 12, grey=channels == 1)
+  used, _ = prepared(Raw(image=(12, 12, channels)), (12, 12, channels), picture)
+  np.testing.assert_array_equal(np.float32(trained) / 255, used[0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32])
+def test_an_image_is_cropped_at_its_centre_and_turned_upright(tmp_path, dtype):
+  """Twice as wide as wanted: only the middle half is kept; stored on its side, with the note of a camera."""
+  wide = np.repeat(np.asarray([[7, 50, 60, 9]], dtype), 2, axis=0)
+  orientation = Image.Exif()
+  orientation[0x0112] = 6  # to be turned by 90 degrees, clockwise
+  Image.fromarray(np.rot90(wide).copy()).save(tmp_path / "a.tiff", exif=orientation)
+  upright = pixels.decode(tmp_path / "a.tiff", 2, 2, 1)
+  whole = pixels.decode(tmp_path / "a.tiff", 2, 4, 3)
+  assert upright.dtype == dtype
+  np.testing.assert_array_equal(upright[..., 0], [[50, 60], [50, 60]])
+  np.testing.assert_array_equal(whole, np.repeat(wide[..., None], 3, 2))

@@ -10,6 +10,7 @@ from experiments.few_shot import omniglot, quickstart
 from experiments.regression import sinusoid
 from experiments.settings import Training, make_optimizer
 from launch import find
+from metajax.training.faults import guard
 
 PARAMS = {"w": jnp.array([1.0, -2.0]), "b": jnp.array([[0.5]])}
 
@@ -58,6 +59,16 @@ def test_a_schedule_counts_updates_when_gradients_are_accumulated():
   path = run(two)["w"]
   moved = np.abs(np.diff(np.concatenate([np.asarray(PARAMS["w"])[None], path]), axis=0)).sum(axis=1) > 0
   assert moved.tolist() == [False, True] * 3
+
+
+@jax.numpy_dtype_promotion("standard")  # of optax.MultiSteps
+def test_each_gradient_is_clipped_before_they_are_averaged():
+  """As the comments of the fields say; optax.MultiSteps around a clipping optimizer clips the mean instead."""
+  optimizer = guard(make_optimizer(Training(optimizer="sgd", momentum=0.0, learning_rate=1.0, accumulate=2)), clip=1.0)
+  state, gradients = optimizer.init(jnp.zeros(2)), ([30.0, 0.0], [0.0, -0.5])
+  for gradient in gradients:
+    update, state = optimizer.update(jnp.array(gradient), state, jnp.zeros(2))
+  np.testing.assert_allclose(update, [-0.5, 0.25], rtol=1e-6)
 
 
 @pytest.mark.parametrize("settings, words", [

@@ -190,6 +190,13 @@ def test_incomparable_arms_are_rejected(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("field, value", [("patience", 3), ("keep_best", "-val_loss")])
+def test_a_run_that_chooses_its_own_step_is_not_compared(field, value):
+  config = dataclasses.replace(_CONFIG, training=dataclasses.replace(_CONFIG.training, **{field: value}))
+  with pytest.raises(ValueError, match=f"config.training.{field}=.* comparison.*; leave it"):
+    compare_lib.check(arms(config=config), [0, 1])
+
+
 def test_a_diverged_training_is_reported(tmp_path):
   results = run(tmp_path, "none,config.training.learning_rate=1e38", sweeps=())
   arm = results["arms"]["training.learning_rate=1e38"]

@@ -255,8 +255,10 @@ def test_no_refusal_touches_the_disk(outcomes):
   assert after == before
 
 
-def test_ctrl_c_before_training_is_a_sentence(tmp_path, cache):
-  command = [sys.executable, "-m", "launch.train", _SINUSOID, "--workdir=run"]
+@pytest.mark.parametrize("typed", [["-m", "launch.train"], ["metajax", "train"]], ids=" ".join)
+def test_ctrl_c_before_training_is_a_sentence(tmp_path, cache, typed):
+  (tmp_path / "metajax").write_text("from launch.__main__ import main\nmain()\n")  # as pip writes it
+  command = [sys.executable, *typed, _SINUSOID, "--workdir=run"]
   started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=_environment(cache))
   time.sleep(2.0)  # it imports
   started.send_signal(signal.SIGINT)

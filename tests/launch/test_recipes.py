@@ -1,5 +1,6 @@
 """The list of recipes, with their requirements and training times."""
 
+import ast
 import json
 import re
 
@@ -8,6 +9,7 @@ from absl.testing import flagsaver
 import pytest
 
 from launch import find, recipes
+from tests.test_import_law import SOURCES
 
 _PAGE = '''"""Ridge regression
 on stones.
@@ -53,6 +55,7 @@ def test_all_recipes_are_listed(capsys):
   assert listed == list(find.recipes()) and len(listed) > 10 and "settings" not in listed
   assert "omniglot:<learner>\n" in out and "learners: maml, fomaml, " in out and "learners: ridge, " not in out
   assert "needs: nothing but metajax" in out and "min of training" in out
+  assert "install: pip install 'metajax[lab]'" in out and "install: pip install 'metajax[lab,data]'" in out
 
 
 def test_recipes_of_another_folder_are_listed_and_not_run(tmp_path, capsys):
@@ -71,3 +74,28 @@ def test_a_folder_without_recipes(tmp_path):
 def test_a_recipe_says_what_it_needs(name):
   page = recipes.read(name, find.recipes()[name], find.ROOT / "docs" / "results")
   assert page.title.endswith(".") and page.needs != "see its docstring"
+
+
+def _loaded(module, seen):
+  """Adds to `seen` what importing a module imports: itself, and by its imports outside of functions."""
+  if module in SOURCES and module not in seen:
+    seen.add(module)
+    _loaded(module.rpartition(".")[0], seen)
+    for node in ast.parse(SOURCES[module]).body:
+      if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+      elif isinstance(node, ast.ImportFrom):
+        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+      else:
+        continue
+      for name in names:
+        _loaded(name, seen)
+
+
+@pytest.mark.parametrize("name", find.recipes())
+def test_a_recipe_says_which_extras_it_needs(name):
+  seen: set = set()
+  _loaded(".".join(find.recipes()[name].relative_to(find.ROOT).with_suffix("").parts), seen)
+  assert {"experiments.settings", "metajax.lab"} <= seen
+  extras = recipes.extras(recipes.read(name, find.recipes()[name], find.ROOT / "docs" / "results"))
+  assert extras == ("lab,data" if "metajax.data" in seen else "lab")

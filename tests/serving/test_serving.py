@@ -187,7 +187,8 @@ def test_folders_are_predicted_from_the_command_line(images, tmp_path):
   for index, (picture, label) in enumerate(zip(pictures, labels)):
     folder = tmp_path / "known" / label if index < 3 else tmp_path / "unknown"
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(255 - picture[..., 0]).resize((40, 40)).save(folder / f"{index}.png")  # dark on white, larger
+    drawn = np.asarray(Image.fromarray(255 - picture[..., 0]).resize((40, 40)))  # dark on white, larger
+    Image.fromarray(drawn.astype(np.uint16) * 257 if index in (0, 3) else drawn).save(folder / f"{index}.png")
   done = subprocess.run(
       [sys.executable, "-m", "launch.predict", f"--workdir={images.parent}", f"--support={tmp_path}/known",
        f"--query={tmp_path}/unknown", f"--output={tmp_path}/found.csv"], capture_output=True, text=True, check=False,

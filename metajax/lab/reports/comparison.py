@@ -82,7 +82,7 @@ def report(results: Mapping[str, Any], drawn: Mapping[str, tuple[Figure, str]]) 
   drawn: the figures of `pictures`
   """
   reference = results["reference"]
-  show = lambda *starts: [picture(png(figure), caption, half=name.startswith("map_"))
+  show = lambda *starts: [picture(png(figure), caption, half=name.startswith("map_"), whole=len(figure.axes) == 1)
                           for name, (figure, caption) in drawn.items() if name.startswith(starts)]
   parts = [
       listing(verdicts(results)),

@@ -5,6 +5,7 @@ A page is built as a tree of elements, so that user-provided text is always esca
 
 import base64
 from io import BytesIO
+import re
 import struct
 from typing import Sequence
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -12,23 +13,29 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+_NUMBER = re.compile(r"[-+±(]*\s?\d[^,]{0,30}$")  # such as (7.0 ± 0.9)e-05: it is not broken into lines
+
+# Legible on a phone without zooming: no text below 16 px, and what is wider than the page scrolls in a box of its own.
 _STYLE = '''
-:root { color-scheme: light }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 66rem; margin: 0 auto;
-       padding: 1rem }
+:root { color-scheme: light dark; --text: #1a1a1a; --quiet: #555; --page: #fff; --box: #f6f6f6; --line: #ccc }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6e6e6; --quiet: #b0b0b0; --page: #161616; --box: #242424; --line: #4a4a4a }
+}
+body { font: 1rem/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); max-width: 66rem;
+       margin: 0 auto; padding: 1rem; overflow-wrap: break-word }
 h1, h2 { line-height: 1.2; margin: 2rem 0 .5rem; overflow-wrap: anywhere }
 .wide, figure { overflow-x: auto }
-table { border-collapse: collapse; font-size: .9rem; margin: .8rem 0 }
-th, td { text-align: left; vertical-align: top; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid #ccc }
+table { border-collapse: collapse; margin: .8rem 0 }
+th, td { text-align: left; vertical-align: top; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid var(--line) }
 td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 4rem }
-td:first-child { white-space: nowrap }
+.number, td:first-child { white-space: nowrap }
 figure { margin: 1rem 0 }
 .half { display: inline-block; width: 46%; min-width: 20rem; margin-right: 1rem; vertical-align: top }
-img { max-width: 100%; height: auto }
-figcaption { color: #555; max-width: 46rem }
+img { max-width: 100%; height: auto; background: #fff }
+figcaption { color: var(--quiet); max-width: 46rem }
 .broad { min-width: 40rem }
-pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .8rem }
-@media (max-width: 40rem) { table { font-size: .85rem } td:first-child { white-space: normal } }
+pre { background: var(--box); padding: .8rem; overflow-x: auto; font-size: 1rem }
+@media (max-width: 40rem) { td:first-child { white-space: normal } .half { width: 100%; min-width: 0 } }
 '''
 
 
@@ -79,21 +86,23 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Element:
   SubElement(SubElement(whole, "thead"), "tr").extend([_words("th", name, scope="col") for name in header])
   body = SubElement(whole, "tbody")
   for row in rows:
-    SubElement(body, "tr").extend([_words("td", cell) for cell in row])
+    SubElement(body, "tr").extend([_words("td", cell, **({"class": "number"} if _NUMBER.match(cell) else {}))
+                                   for cell in row])
   return frame
 
 
-def picture(content: bytes, caption: str, half: bool = False) -> Element:
+def picture(content: bytes, caption: str, half: bool = False, whole: bool = False) -> Element:
   """An embedded PNG above its caption, which is also its alternative text.
 
   content: the PNG file
   half: use half the width, so that two figures fit side by side
+  whole: never scroll it, as suits one wide panel; a row of panels would be too small to read on a phone
   """
   figure = Element("figure", {"class": "half"} if half else {})
   source = "data:image/png;base64," + base64.b64encode(content).decode()
   image = SubElement(figure, "img", src=source, alt=f"Picture: {caption}")
   width, height = struct.unpack(">II", content[16:24])
-  if width > 2 * height:  # a row of panels would be too small to read on a phone: it scrolls instead
+  if width > 2 * height and not whole:
     image.set("class", "broad")
   figure.append(_words("figcaption", caption))
   return figure

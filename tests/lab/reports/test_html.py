@@ -9,7 +9,7 @@ import html5lib
 from matplotlib.figure import Figure
 import pytest
 
-from metajax.lab.reports import html
+from metajax.lab.reports import html, page
 from metajax.lab.reports.figures import save
 
 _RESULTS = {"accuracy": {"mean": 0.93104, "interval_95": 0.00621}, "loss": {"mean": 0.28, "interval_95": 0.04}}
@@ -73,21 +73,36 @@ def test_a_run_without_metrics_has_no_report(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def _comparison(folder):
+  """Writes a page with what is wide in the report of a comparison."""
+  numbers = ["(7.03 ± 0.91)e-05"] * 9
+  parts = [page.listing(["no_difference" * 9]), page.table(["arm", *["± over"] * 9], [["both", *numbers]]),
+           page.preformatted("x" * 500), *[page.picture(page.png(Figure(figsize=size)), "A map.", half=half)
+                                           for size, half in (((14, 3), False), ((5, 4), True), ((5, 4), True))]]
+  (folder / "report.html").write_text(page.page("Does it help? " + ", ".join(["contrast.weight=0.03"] * 4), parts))
+  return folder / "report.html"
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_it_without_scrolling_sideways(workdir, tmp_path, width):
+def test_a_browser_shows_it_without_scrolling_sideways(workdir, tmp_path, width, kind):
   browser = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
   if browser is None:
     pytest.skip("the report is NOT RENDERED: there is no chromium on this machine")
   save(Figure(figsize=(14, 3)), workdir / "wide.png")
-  html.write(workdir).rename(tmp_path / "report.html")
+  (html.write(workdir) if kind == "run" else _comparison(workdir)).rename(tmp_path / "report.html")
   # A window cannot be as narrow as a phone, but a frame can. The page around it measures it, without a driver.
   (tmp_path / "frame.html").write_text(f'''<iframe src="report.html" width={width} height=800 style="border:0"></iframe>
 <script>onload = () => {{
   const page = document.querySelector("iframe").contentDocument
-  document.title = [page.documentElement.scrollWidth, ...[...page.images].map(i => i.naturalWidth)].join(" ")
+  const sizes = [...page.body.querySelectorAll("*")].map(e => parseInt(getComputedStyle(e).fontSize))
+  document.title = [page.documentElement.scrollWidth, Math.min(...sizes),
+                    ...[...page.images].map(i => i.naturalWidth)].join(" ")
 }}</script>''')
-  done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+  done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                         "--disable-background-networking", "--allow-file-access-from-files",
                          f'--user-data-dir={tmp_path / "profile"}', "--virtual-time-budget=3000", "--dump-dom",
                          (tmp_path / "frame.html").as_uri()], capture_output=True, text=True, timeout=60)
-  wide, *images = map(int, done.stdout.split("<title>")[1].split("</title>")[0].split())
+  wide, smallest, *images = map(int, done.stdout.split("<title>")[1].split("</title>")[0].split())
+  assert smallest >= 16
   assert wide <= width and len(images) == 3 and all(images), done.stderr
