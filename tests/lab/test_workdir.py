@@ -1,6 +1,7 @@
 """A workdir belongs to one run: another is rejected, with every difference named and nothing changed."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,10 +150,10 @@ def test_an_unwritable_workdir_is_rejected(tmp_path):
   assert contents(tmp_path) == {"file": b"mine"}
 
 
-def test_a_bucket_is_refused(tmp_path, monkeypatch):
+def test_an_address_that_was_made_a_path_is_refused(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  with pytest.raises(ValueError, match="gs:/bucket/run is not a folder; mount the bucket"):
-    workdir.claim("gs://bucket/run", "a.py", _CONFIG)
+  with pytest.raises(ValueError, match="gs:/bucket/run is not a folder; one in a bucket is <kind>://<bucket>/<folder>"):
+    workdir.claim(Path("gs://bucket/run"), "a.py", _CONFIG)
   assert not list(tmp_path.iterdir())
 
 

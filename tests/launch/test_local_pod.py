@@ -17,6 +17,8 @@ from metajax.lab import workdir as workdirs
 from metajax.lab.preemption import REQUEUE
 from metajax.lab.replay import replay
 from metajax.lab.reports.writers import read_csv
+from metajax.lab.working_copy import working_copy
+from tests import buckets
 
 _TRAIN = ["launch.train", "--config=sinusoid:maml", "--config.training.steps=81",
           "--config.training.steps_per_row=10", "--config.training.steps_per_dispatch=2",
@@ -74,6 +76,21 @@ def run_and_signal(monkeypatch, command, number, process, moment, processes=2, d
     ended.set()
     sender.join()
     monkeypatch.undo()
+
+
+def test_a_pod_in_a_bucket_is_the_pod_on_disk(whole, monkeypatch):
+  """Stopped half way and continued: each process has the checkpoint from the first."""
+  with buckets.s3() as environment:
+    for name, value in environment.items():
+      monkeypatch.setenv(name, value)
+    train = [*_TRAIN, "--workdir=s3://runs/pod", "--config.training.keep_best=-val_loss"]
+    assert local_pod.run([*train, "--config.training.steps=40"], 2, 2) == 0
+    assert local_pod.run(train, 2, 2) == 0
+    with working_copy("s3://runs/pod", writes=False) as copy:
+      assert (copy.folder / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+      told = json.loads((copy.folder / "test.json").read_text())
+      assert told["step"] in checkpoints(copy.folder)  # the best
+      assert jax.tree.all(jax.tree.map(np.array_equal, restored(copy.folder), restored(whole)))
 
 
 def test_two_processes_of_two_devices_are_one_of_four(whole, tmp_path):
