@@ -106,6 +106,8 @@ def build(name: str, learner: str | None, settings: Mapping[str, Any], conml: bo
   settings = dict(settings)
   tasks = settings.pop("tasks_per_step", max(25, config.training.tasks_per_step))
   chunk = settings.pop("task_chunk", getattr(config.training, "task_chunk", None))
+  if name == "omniglot":
+    settings = {"norm": "batch", **settings}
   config = dataclasses.replace(config, **settings, **data, conml=conml, training=dataclasses.replace(
       config.training, tasks_per_step=tasks, task_chunk=chunk))
   return module.build(config)

@@ -27,7 +27,7 @@ from metajax.training.step import init_state
 _RESULT = Path("docs/results/omniglot_learners.json")
 _PAGE = Path("docs/learners.md")
 _COMMAND = "python -m benchmarks.learners"
-_ALIKE = {"train_ways": 0, "one_turn": True, "filters": 32, "max_pool": False}
+_ALIKE = {"train_ways": 0, "one_turn": True, "filters": 32, "max_pool": False, "norm": "batch"}
 _STEPS, _SLOWLY = 300, {"in_context": 2000, "cnp": 900, "reptile": 600}
 _TRAINING = {"tasks_per_step": 16, "steps_per_row": 50, "rows_per_checkpoint": 6}
 
@@ -63,7 +63,7 @@ def write(kept: dict[str, Any]) -> None:
 def _build(name: str) -> Recipe:
   config = omniglot.get_config(name)
   training = dataclasses.replace(config.training, **_TRAINING, steps=_SLOWLY.get(name, _STEPS))
-  alike = {field: value for field, value in _ALIKE.items() if not (field == "max_pool" and "cnaps" in name)}
+  alike = {field: value for field, value in _ALIKE.items() if not (field in ("max_pool", "norm") and "cnaps" in name)}
   return omniglot.build(dataclasses.replace(config, **alike, training=training))._replace(val_tasks=None)
 
 

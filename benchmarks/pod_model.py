@@ -38,8 +38,8 @@ class Pod(NamedTuple):
 _PODS = {"v5p-256": Pod(128, 459e12, 300e9, 20e-6), "64 H100": Pod(64, 989e12, 50e9, 40e-6)}
 # Recipe, learner, settings, and the size of a representation; None: the number of parameters.
 _CASES = {
-    "omniglot_maml": ("omniglot", "maml", {"data": "glyphs"}, None),
-    "omniglot_protonet": ("omniglot", "protonet", {"data": "glyphs"}, 20 * 64),
+    "omniglot_maml": ("omniglot", "maml", {"data": "glyphs", "norm": "batch"}, None),
+    "omniglot_protonet": ("omniglot", "protonet", {"data": "glyphs", "norm": "batch"}, 20 * 64),
     "icl_linear, standard": ("icl_linear", None, {"size": "standard"}, 1)}
 _REDUCTIONS = 4  # the gradient, the two means of the contrast, the metrics
 

@@ -4,6 +4,7 @@
   python -m benchmarks.results                                              writes the table again
 """
 
+import dataclasses
 import json
 from pathlib import Path
 import shutil
@@ -14,7 +15,7 @@ from typing import Any, Iterator
 from tensorboardX.proto.event_pb2 import Event
 
 from benchmarks import tables
-from launch import find
+from launch import command_line, find
 
 _FOLDER = Path("docs/results")
 _README = Path("README.md")
@@ -49,11 +50,28 @@ def _add(run: Path) -> None:
   if ":" in about["recipe"] or recipe not in _PUBLISHED:  # the learners of one file would overwrite each other
     raise ValueError(f"{about['recipe']} has no row in the table; give it a recipe file and a line in _PUBLISHED.")
   _FOLDER.mkdir(parents=True, exist_ok=True)
-  result = {**tables.about(f"python -m launch.train --config={find.name(about['recipe'])}"), "config": about["config"],
+  result = {**tables.about(f"python -m launch.train --config={find.name(about['recipe'])}{_changed(about)}"),
+            "config": about["config"],
             "test": test, "minutes": round(_minutes(run), 1)}
   (_FOLDER / f"{recipe}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
   for picture in run.glob("*.png"):
     shutil.copy(picture, _FOLDER / f"{recipe}_{picture.name}")
+
+
+def _changed(about: dict[str, Any]) -> str:
+  """Returns the flags of the settings of a run that are not the recipe's defaults."""
+  flags = []
+
+  def compare(prefix, config, defaults):
+    for name, value in config.items():
+      if isinstance(value, dict):
+        compare(f"{prefix}{name}.", value, defaults.get(name, {}))
+      elif value != defaults.get(name):
+        flags.append(f" --config.{prefix}{name}={value}")
+
+  compare("", about["config"], json.loads(json.dumps(dataclasses.asdict(
+      command_line.default_config(find.name(about["recipe"]))))))
+  return "".join(flags)
 
 
 def _row(recipe: str, result: dict[str, Any]) -> str:

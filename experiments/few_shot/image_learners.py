@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -12,6 +13,7 @@ from experiments.settings import choose
 from metajax import losses, networks
 from metajax.learners.in_training import trains_its_networks
 from metajax.learners.padding import ignore_padding
+from metajax.networks import from_linen
 from metajax.networks.film_resnet import film_resnet
 from metajax.networks.normalisation import Normalise, batch_statistics, none
 from metajax.networks.precision import computing_in
@@ -43,8 +45,7 @@ def make_learner(config: Any, normalise: Normalise, ways: int, num_steps: int) -
                              average=average, weights=weights)
     return network if dtype is None else computing_in(network, dtype)
 
-  # A vector has no spatial axes to normalise over: use batch statistics or none.
-  vectors = spread(conv4(_FEATURES, weights="shared"), batch_statistics if config.norm == "batch" else none)
+  vectors = spread(conv4(_FEATURES, weights="shared"), config.norm)
   layers, heads, width = choose("size", config.size, SIZES)
   # The figures use up to 20 examples per class. An example has two tokens; one more is for the query or dummy input.
   examples = ways * max(20, config.shots + max(config.train_queries, config.test_queries))
@@ -85,16 +86,51 @@ def with_features(network: Network, learner: Learner) -> Learner:
       Learner(init, embed, within(learner.adapt), within(learner.predict), within(learner.represent)))
 
 
-def spread(network: Network, normalise: Normalise) -> Network:
+def spread(network: Network, norm: str) -> Network:
   """Returns the network with outputs `[N, D]` normalised and scaled to length 1, so that they are well separated.
 
   The outputs of a network are similar at initialisation. Learners that must discover that the label depends on the most
-  similar example start to learn only once outputs differ.
+  similar example start to learn only once outputs differ. A vector has no space to normalise over, so it is normalised
+  by running averages where images are normalised by `group` or `running`.
   """
+  if norm in ("batch", "none"):
+    normalise = batch_statistics if norm == "batch" else none
 
-  def apply(params, inputs, mask):
-    outputs = normalise(network.apply(params, inputs, mask)[:, None, None, :], mask)[:, 0, 0, :]
-    square = jnp.sum(jnp.square(outputs), axis=-1, keepdims=True)
-    return outputs * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+    def apply(params, inputs, mask):
+      return _of_length_1(normalise(network.apply(params, inputs, mask)[:, None, None, :], mask)[:, 0, 0, :])
 
-  return Network(network.init, apply)
+    return Network(network.init, apply)
+  return _followed(network, from_linen(_Spread(), independent=True))
+
+
+class _Spread(nn.Module):
+  """Normalises vectors by running averages, and to length 1."""
+
+  @nn.compact
+  def __call__(self, x, mask, train):
+    return _of_length_1(nn.BatchNorm(use_running_average=not train, momentum=0.9, use_bias=False, use_scale=False)(
+        x, mask=mask[:, None]))
+
+
+def _of_length_1(x):
+  return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-12))
+
+
+def _followed(first: Network, second: Network) -> Network:
+  """Returns the network that applies one network to the outputs of another."""
+
+  def init(key, inputs):
+    mask = jnp.ones(jnp.shape(inputs)[:1], bool)
+    params = first.init(jax.random.fold_in(key, 0), inputs)
+    outputs = jax.eval_shape(first.apply, params, inputs, mask)
+    return {"first": params, "second": second.init(jax.random.fold_in(key, 1), jnp.zeros(outputs.shape, outputs.dtype))}
+
+  def both(first, second):
+    return lambda params, inputs, mask: second.apply(params["second"], first.apply(params["first"], inputs, mask), mask)
+
+  def in_training(key):
+    live = [part.in_training(jax.random.fold_in(key, index)) if part.in_training else part
+            for index, part in enumerate((first, second))]
+    return Network(init, both(*live))
+
+  return Network(init, both(first, second), first.independent and second.independent, in_training)

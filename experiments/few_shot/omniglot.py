@@ -39,7 +39,7 @@ class Config(inner_loop.Descent):
   test_queries: int = 15  # query examples per class in the test
   one_turn: bool = True  # whether all classes of a training task are rotated alike, as in the test
   filters: int = 32  # channels per block of the Conv4, and of the last stages of a modulated residual network
-  norm: str = "batch"  # batch (current-batch statistics: transductive), group or none
+  norm: str = "group"  # or none, running, batch; only with batch, as published, do predictions depend on other queries
   convolution: str = "auto"  # only auto: the form is chosen at compilation; kept for older runs
   compute: str = "float32"  # or bfloat16, for the networks' arithmetic; weights and gradients stay float32
   max_pool: bool = False  # max-pooling instead of stride 2; networks with adapted weights then do not average

@@ -8,7 +8,7 @@ Needs: Omniglot, in METAJAX_DATA_DIR or downloaded.
 ConML: on by default; --config.conml=False trains without it.
 Command: python -m launch.train --config=omniglot_protonet --workdir=runs/omniglot_protonet
 
-The end of its log on two cores, shared with other work:
+The end of its log with --config.norm=batch, as published, on two cores, shared with other work:
   step 1200/1200  6.8 tasks/s  loss 0.08188  accuracy 0.9629  d_in 0.03713  d_out 0.352  val_accuracy 0.9711  took 19:06
   Test on 600 episodes (mean ± 95 % interval): accuracy 0.9724 ± 0.0030, loss 0.0826 ± 0.0098
 """
