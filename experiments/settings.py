@@ -204,7 +204,7 @@ def make_normalisation(value: str) -> tuple[normalisation.Normalise, str]:
                 "normalised by current-batch statistics, so predictions are transductive"),
       "running": (normalisation.running_averages(),
                   "normalised by running averages of the training batches, predictions are inductive"),
-      "group": (normalisation.group(8), "group normalisation, predictions are inductive"),
+      "group": (normalisation.group(8, fitted=True), "group normalisation, predictions are inductive"),
       "none": (normalisation.none, "no normalisation, predictions are inductive")}
   return choose("norm", value, options)
 

@@ -52,16 +52,24 @@ def _variance(x: Array, mask: Array) -> Array:
 
 @dataclass(frozen=True)
 class group:  # noqa: N801, used as a function that returns a function
-  """Normalises each example separately, over space and `num_groups` groups of channels (Wu & He, 2018)."""
+  """Normalises each example separately, over space and `num_groups` groups of channels (Wu & He, 2018).
+
+  fitted: whether, if the groups do not divide the channels, the most groups of at least four channels are taken instead
+  of raising ValueError.
+  """
   num_groups: int
+  fitted: bool = False
 
   def __call__(self, x: Array, mask: Array, values: Array | None = None) -> Array:
     del mask  # examples do not interact
-    if x.shape[-1] % self.num_groups:
-      raise ValueError(f"group normalisation needs a number of groups that divides the {x.shape[-1]} channels, "
-                       f"but got {self.num_groups}.")
+    channels, num_groups = x.shape[-1], self.num_groups
+    if channels % num_groups:
+      if not self.fitted:
+        raise ValueError(f"group normalisation needs a number of groups that divides the {channels} channels, "
+                         f"but got {num_groups}.")
+      num_groups = max(number for number in range(1, max(1, channels // 4) + 1) if channels % number == 0)
     values = x if values is None else values
-    groups, kept = (each.reshape(*each.shape[:3], self.num_groups, -1) for each in (x, values))
+    groups, kept = (each.reshape(*each.shape[:3], num_groups, -1) for each in (x, values))
     centre = jnp.mean(groups, axis=(1, 2, 4), keepdims=True)
     variance = jnp.mean(jnp.square(groups - centre), axis=(1, 2, 4), keepdims=True)
     return ((kept - centre) * lax.rsqrt(variance + EPSILON)).reshape(values.shape)

@@ -101,3 +101,10 @@ def test_none_is_the_identity():
 def test_the_dtype_is_kept(normalise, dtype):
   outputs = normalise(jnp.asarray(activations(), dtype), jnp.asarray(MASKS["masked"]))
   assert outputs.dtype == dtype and outputs.shape == (5, 3, 4, 6)
+
+
+@pytest.mark.parametrize("channels, groups", [(4, 1), (6, 1), (12, 3), (16, 8), (20, 5), (32, 8)])
+def test_groups_may_be_fitted_to_the_channels(channels, groups):
+  x = jax.random.normal(jax.random.key(0), (3, 2, 2, channels))
+  mask = jnp.ones(3, bool)
+  np.testing.assert_array_equal(normalisation.group(8, fitted=True)(x, mask), normalisation.group(groups)(x, mask))
