@@ -33,6 +33,8 @@ from metajax.training.evaluation import Estimate
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "compile, report the memory and FLOPs of a step, and stop")
 _FORK = flags.DEFINE(command_line.Folder(), "fork", None,
                      "the workdir of a run to continue in a new workdir, with other settings")
+_PROFILE = flags.DEFINE_integer("profile", 0, "the number of steps to profile, in whole rows after the first, for "
+                                "TensorBoard's profile plugin", lower_bound=0)
 _TUNED = flags.DEFINE_boolean("tuned", False, "use the settings that benchmarks.autotune found fastest on this machine")
 _WANDB = flags.DEFINE_string("wandb_project", None, "also send metrics to this project of Weights & Biases; needs the "
                              "extra metajax[wandb]")
@@ -81,7 +83,8 @@ def _run(name: str, config: Any, built: Recipe, copy: Workdir, stop_requested: C
       workdir.claim(copy.folder, name, settings, about, say, may_lengthen=True,
                     defaults=dataclasses.asdict(command_line.default_config(name)))
   hosts.wait("the workdir is claimed")
-  return runs.run(built, copy.folder, say=say, stop_requested=stop_requested, writers=writers, shared=copy.shared)
+  return runs.run(built, copy.folder, say=say, stop_requested=stop_requested, writers=writers, shared=copy.shared,
+                  profile=_PROFILE.value)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ The workdir of a run contains:
 
   run.json            the recipe, its settings and its provenance
   metrics.csv         a row every few steps, with the means of the metrics over these steps
-  tensorboard/        the same, for TensorBoard
+  tensorboard/        the same, for TensorBoard, and profiles
   checkpoints/        Orbax; damaged ones are moved to checkpoints-damaged/
   step_<n>.npz        the episodes of a step that computed a non-finite value, if any
   test.json           the test results, as means with 95 % intervals
@@ -27,6 +27,7 @@ from metajax.lab.checkpoints import Keep
 from metajax.lab.checkpoints_of_writer import open_checkpoints
 from metajax.lab.patience import Patience
 from metajax.lab.preemption import Preempted
+from metajax.lab.profile import Profile
 from metajax.lab.recipe import Recipe
 from metajax.lab.reports import html
 from metajax.lab.reports.figures import learning_curves, save
@@ -50,12 +51,13 @@ _ADVICE = ("lower the learning rate (config.training.learning_rate), clip the gr
 
 def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = print,
         stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = (),
-        shared: bool = True) -> dict[str, Estimate]:
+        shared: bool = True, profile: int = 0) -> dict[str, Estimate]:
   """Trains and tests a recipe in a workdir and draws its figures; resumes from the newest checkpoint if there is one.
 
   `stop_requested` is called before each dispatch and must return the same in all processes of a run. `writers` open
   further writers of metrics, given the step that the run resumes from. `shared` tells whether the processes of the run
-  see the same folder; otherwise the first process has the one that counts. A workdir in a bucket, such as
+  see the same folder; otherwise the first process has the one that counts. `profile` is the number of steps to profile,
+  below `tensorboard/`. A workdir in a bucket, such as
   `gs://bucket/run1`, is copied to a local folder, and updated while the run goes on.
 
   Returns:
@@ -70,11 +72,12 @@ def run(recipe: Recipe, workdir: Path | str, *, say: Callable[[str], Any] = prin
   if in_bucket(workdir):
     with working_copy(workdir) as copy:
       return run(recipe, copy.folder, say=lambda words: say(copy.named(words)), stop_requested=stop_requested,
-                 writers=writers, shared=False)
+                 writers=writers, shared=False, profile=profile)
   workdir = Path(workdir)
   say = words_of_writer(say)
   say(recipe.notes)
-  state = train(recipe, workdir, say=say, stop_requested=stop_requested, writers=writers, shared=shared)
+  state = train(recipe, workdir, say=say, stop_requested=stop_requested, writers=writers, shared=shared,
+                profile=profile)
   if stop_requested():
     raise Preempted("Stopped on request. Training is finished and saved; the same command runs the test.")
   tested, best = state, recipe.training.keep_best
@@ -105,7 +108,7 @@ class _Enough(Exception):
 
 def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
           stop_requested: Callable[[], bool] = lambda: False, writers: Sequence[Callable[[int], Writer]] = (),
-          shared: bool = True) -> TrainState:
+          shared: bool = True, profile: int = 0) -> TrainState:
   """Trains, or resumes training, and returns the final state; errors as in `run`."""
   session = open_session(recipe, say=say)
   state, tasks = session.start(), session.tasks()
@@ -132,7 +135,8 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
       writer = combine(CsvWriter(workdir / "metrics.csv", start), TensorBoardWriter(workdir / "tensorboard", start),
                        *further)
     with Progress(recipe.training.steps, start_step=start, tasks_per_step=recipe.training.tasks_per_step,
-                  file=None if is_writer() else io.StringIO()) as progress:
+                  file=None if is_writer() else io.StringIO()) as progress, Profile(
+                      workdir / "tensorboard", profile if is_writer() else 0, say) as profiled:
       period = recipe.training.rows_per_checkpoint * recipe.training.steps_per_row
 
       def report(step, state, metrics):
@@ -143,6 +147,7 @@ def train(recipe: Recipe, workdir: Path, *, say: Callable[[str], Any] = print,
         writer.write(step, values)
         progress.update(step, values)
         checkpoints.check()
+        profiled.after(step)
         if due:
           writer.flush()
           checkpoints.save(step, state, values)
