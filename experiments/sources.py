@@ -3,7 +3,7 @@
 import functools
 from typing import Callable, Mapping
 
-from metajax.data import bucket, cifar100, folders, glyphs, listed, npz, omniglot, text, tfds_classes
+from metajax.data import cifar100, folders, glyphs, listed, npz, omniglot, staged, text, tfds_classes
 from metajax.tasks.class_data import ClassData
 from metajax.tasks.classes import unit_range
 from metajax.types import Array
@@ -28,9 +28,9 @@ def image_reader(data: str, image_size: int = 0) -> Reader:
   """
   kind, _, place = data.partition(":")
   placed: Mapping[str, Callable[[], Reader]] = {
-      "folder": lambda: lambda split: folders.load(bucket.local(place), split, image_size=image_size or IMAGE_SIZE),
+      "folder": lambda: lambda split: folders.load(staged.local(place), split, image_size=image_size or IMAGE_SIZE),
       **{each: functools.partial(_listed, each, place, image_size) for each in listed.PROTOCOLS},
-      "npz": lambda: lambda split: npz.load(bucket.local(place), split),
+      "npz": lambda: lambda split: npz.load(staged.local(place), split),
       "tfds": lambda: lambda split: tfds_classes.load(place, split, image_size=image_size or IMAGE_SIZE)}
   named: Mapping[str, Callable[[], Reader]] = {
       "omniglot": functools.partial(_omniglot, False, image_size),
@@ -55,7 +55,7 @@ def _omniglot(by_alphabet: bool, image_size: int) -> Reader:
 
 
 def _listed(protocol: str, place: str, image_size: int) -> Reader:
-  return lambda split: listed.load(bucket.local(place), split, protocol=protocol, image_size=image_size or IMAGE_SIZE)
+  return lambda split: listed.load(staged.local(place), split, protocol=protocol, image_size=image_size or IMAGE_SIZE)
 
 
 def vector_reader(data: str) -> tuple[Reader, Callable[[Array], Array]]:
@@ -70,7 +70,7 @@ def vector_reader(data: str) -> tuple[Reader, Callable[[Array], Array]]:
   """
   kind, _, place = data.partition(":")
   if kind == "npz" and place:
-    return lambda split: npz.load(bucket.local(place), split), unit_range
+    return lambda split: npz.load(staged.local(place), split), unit_range
   if kind == "tfds" and place:
     return lambda split: tfds_classes.load(place, split), text.unit_counts
   readers: Mapping[str, Reader] = {"clinc150": text.clinc150, "banking77": text.banking77}

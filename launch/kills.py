@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Sequence
 import jax
 
 from launch.local_pod import free_address
-from metajax.data.bucket import in_bucket, opened
+from metajax.bucket import in_bucket, opened
 from metajax.lab.preemption import REQUEUE
 from metajax.lab.working_copy import incomplete, working_copy
 

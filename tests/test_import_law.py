@@ -11,7 +11,7 @@ PACKAGES = ("metajax", "experiments", "launch", "benchmarks")
 LAYERS = (
   ("metajax.types",),
   ("metajax.examples", "metajax.checks", "metajax.losses", "metajax.measures", "metajax.descent",
-   "metajax.network_state", "metajax.kinds", "metajax.per_example"),
+   "metajax.network_state", "metajax.kinds", "metajax.per_example", "metajax.bucket"),
   ("metajax.contrast", "metajax.kernels"),
   ("metajax.networks",),
   ("metajax.learners", "metajax.objectives", "metajax.tasks"),

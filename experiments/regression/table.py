@@ -20,7 +20,7 @@ import numpy as np
 from experiments import vector_learners
 from experiments.settings import Training, changed, check_at_least, choose, make_optimizer
 from metajax import losses
-from metajax.data import bucket, tables
+from metajax.data import staged, tables
 from metajax.lab.recipe import Recipe
 from metajax.serving.inputs import Raw
 from metajax.tasks.groups import GroupData, at_least, group_tasks
@@ -66,7 +66,7 @@ def build(config: Config) -> Recipe:
   if not config.classification and row.classes_only:
     raise ValueError(f"the learner {config.learner} only classifies; give config.classification=True, or another "
                      "learner.")
-  table = tables.load(bucket.local(config.data), group=config.group, target=config.target, inputs=config.inputs,
+  table = tables.load(staged.local(config.data), group=config.group, target=config.target, inputs=config.inputs,
                       split=config.split, classification=config.classification)
   classes = config.classification
   outputs = len(table.classes) if classes else 1

@@ -20,8 +20,8 @@ import zlib
 from PIL import Image
 import numpy as np
 
-from metajax.data import bucket
 from metajax.data import download as download_lib
+from metajax.data import staged
 from metajax.tasks.class_data import ClassData, check_disjoint, check_split
 
 PROTOCOLS = ("cifar-fs", "fc100")
@@ -99,7 +99,7 @@ def class_split(protocol: str) -> Mapping[str, Sequence[str]]:
 def _find(data_dir: Path | str | None, download: bool) -> list[Path]:
   """The archive, or the two zips, in the first folder that has either; the last is the cache, filled by download."""
   cache = download_lib.cache_dir() / "cifar100"
-  folders = bucket.folders(data_dir, ("cifar100", ""), (_ARCHIVE, *_ZIPS.values()))
+  folders = staged.folders(data_dir, ("cifar100", ""), (_ARCHIVE, *_ZIPS.values()))
   if not data_dir:
     folders.append(cache)
   for folder in folders:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from metajax.data import bucket
 from metajax.data import download as download_lib
+from metajax.data import staged
 from metajax.tasks.class_data import check_split
 from metajax.tasks.groups import GroupData
 from metajax.types import Array
@@ -66,7 +66,7 @@ def dense(prints: Fingerprints) -> Array:
 
 
 def _find(data_dir: Path | str | None) -> Path:
-  folders = bucket.folders(data_dir, ("fsmol", ""), (_TASKS, _PRINTS, _SMILES))
+  folders = staged.folders(data_dir, ("fsmol", ""), (_TASKS, _PRINTS, _SMILES))
   for folder in folders:
     if all((folder / name).is_file() for name in (_TASKS, _PRINTS, _SMILES)):
       return folder

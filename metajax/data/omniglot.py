@@ -19,8 +19,8 @@ import zlib
 from PIL import Image, ImageChops
 import numpy as np
 
-from metajax.data import bucket
 from metajax.data import download as download_lib
+from metajax.data import staged
 from metajax.tasks.class_data import ClassData
 
 SPLITS = ("train", "val", "test")
@@ -85,7 +85,7 @@ def load(split: str, *, image_size: int = 28, data_dir: Path | str | None = None
 
 def places(data_dir: Path | str | None, files: Sequence[str]) -> list[Path]:
   """The folders to search for Omniglot's files: the given one, or `$METAJAX_DATA_DIR` and the user's cache."""
-  found = bucket.folders(data_dir, ("omniglot/python", "omniglot", ""), files)
+  found = staged.folders(data_dir, ("omniglot/python", "omniglot", ""), files)
   # If the caller names a folder, files elsewhere must not be used.
   return found if data_dir else [*found, download_lib.cache_dir() / "omniglot"]
 

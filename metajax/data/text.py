@@ -16,7 +16,7 @@ import zlib
 import jax.numpy as jnp
 import numpy as np
 
-from metajax.data import bucket
+from metajax.data import staged
 from metajax.tasks.class_data import ClassData, check_disjoint, check_split, from_arrays, split_classes
 from metajax.types import Array
 
@@ -126,7 +126,7 @@ def unit_counts(counts: Array) -> Array:
 
 def _find(name: str, data_dir: Path | str | None, files: Sequence[str], home: str) -> tuple[Path, str]:
   """The first folder that holds one of the files, and that file."""
-  folders = bucket.folders(data_dir, (f"text/{name}", name, ""), files)
+  folders = staged.folders(data_dir, (f"text/{name}", name, ""), files)
   for folder in folders:
     for file in files:
       if (folder / file).is_file():

@@ -21,7 +21,7 @@ from typing import Any, Callable, Mapping, Sequence
 import jax
 
 from metajax import serving
-from metajax.data.bucket import in_bucket
+from metajax.bucket import in_bucket
 from metajax.lab import session as session_lib
 from metajax.lab.checkpoints import Keep
 from metajax.lab.checkpoints_of_writer import open_checkpoints

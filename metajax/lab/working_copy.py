@@ -16,7 +16,7 @@ import threading
 import time
 from typing import Iterable, Iterator, NamedTuple
 
-from metajax.data.bucket import Bucket, in_bucket, opened
+from metajax.bucket import Bucket, in_bucket, opened
 from metajax.lab.checkpoints import Unsaved
 from metajax.training.hosts import is_writer, wait
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 import functools
 from pathlib import Path
+import tempfile
 from typing import Any, Mapping
 
 import jax
@@ -10,11 +11,12 @@ from jax import export
 import jax.numpy as jnp
 import numpy as np
 
-from metajax.data.bucket import in_bucket, local
+from metajax.bucket import in_bucket, opened
 from metajax.serving import store
 from metajax.serving.inputs import Raw, classes_of, prepared
 
 FILE = "model.zip"  # in a workdir
+_NO_MODEL = f"{{}} has no {FILE}: it is written when a run ends; train to the end, or name another folder."
 
 
 def load(path: Path | str) -> "Learned | Predictor":
@@ -32,26 +34,29 @@ def load(path: Path | str) -> "Learned | Predictor":
     FileNotFoundError: if there is no such folder or file, or the folder has no model yet.
     ValueError: if the file is no model.
   """
-  path = Path(_fetched(str(path)) if in_bucket(path) else path).expanduser()
-  file = path / FILE if path.is_dir() else path
-  if not file.is_file():
-    raise FileNotFoundError(
-        f"{path} has no {FILE}: it is written when a run ends; train to the end, or name another folder."
-        if path.is_dir() else f"expected the workdir of a finished run, or a model file, but there is no {path}.")
-  about, numbers, programs = store.read(file)
+  about, numbers, programs = _read(path)
   raw: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
                          for name, value in about["raw"].items()}
   about["raw"] = Raw(**raw)
   return Learned(about, numbers, programs) if about["kind"] == "learner" else Predictor(about, numbers, programs)
 
 
-def _fetched(address: str) -> str:
-  """Returns a local copy of the model at an address, which names a workdir or a file."""
-  try:
-    return local(address if address.endswith(".zip") else f"{address.rstrip('/')}/{FILE}")
-  except FileNotFoundError as error:
-    raise FileNotFoundError(f"{address} has no {FILE}: it is written when a run ends; train to the end, or name "
-                            "another workdir.") from error
+def _read(path: Path | str) -> tuple[dict[str, Any], list[np.ndarray], dict[str, bytes]]:
+  """Returns the content of a model in a workdir, in a file, or in either in a bucket."""
+  if in_bucket(path):
+    address = str(path).rstrip("/")
+    place = opened(address if address.endswith(".zip") else f"{address}/{FILE}")
+    if "" not in place.objects():
+      raise FileNotFoundError(_NO_MODEL.format(address))
+    with tempfile.TemporaryDirectory() as folder:
+      place.files.get(place.root, f"{folder}/{FILE}")
+      return store.read(Path(folder) / FILE)
+  path = Path(path).expanduser()
+  file = path / FILE if path.is_dir() else path
+  if not file.is_file():
+    raise FileNotFoundError(_NO_MODEL.format(path) if path.is_dir() else "expected the workdir of a finished run, or a "
+                            f"model file, but there is no {path}.")
+  return store.read(file)
 
 
 @dataclass(frozen=True)

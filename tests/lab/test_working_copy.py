@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metajax import serving
-from metajax.data import bucket
+from metajax import bucket, serving
+from metajax.data import staged
 from metajax.lab import working_copy as copies
 from metajax.lab.checkpoints import Checkpoints, Keep, Unsaved
 from metajax.lab.working_copy import working_copy
@@ -265,17 +265,17 @@ def test_data_in_a_bucket_are_copied_once_and_again_when_they_change(address, tm
   place = bucket.opened(address)
   place.write("a/1.txt", b"one")
   place.write("b/2.txt", b"two")
-  first = pathlib.Path(bucket.local(address))
+  first = pathlib.Path(staged.local(address))
   assert {path.relative_to(first).as_posix(): path.read_bytes() for path in first.rglob("*") if path.is_file()} == {
       "a/1.txt": b"one", "b/2.txt": b"two"}
   time = first.stat().st_mtime_ns
-  assert bucket.local(address) == str(first) and first.stat().st_mtime_ns == time
-  assert pathlib.Path(bucket.local(f"{address}/a/1.txt")).read_bytes() == b"one"
+  assert staged.local(address) == str(first) and first.stat().st_mtime_ns == time
+  assert pathlib.Path(staged.local(f"{address}/a/1.txt")).read_bytes() == b"one"
   place.write("a/1.txt", b"changed")
-  assert (pathlib.Path(bucket.local(address)) / "a" / "1.txt").read_bytes() == b"changed"
+  assert (pathlib.Path(staged.local(address)) / "a" / "1.txt").read_bytes() == b"changed"
   assert first.name == "run"  # as in the address
   with pytest.raises(FileNotFoundError, match="but there is nothing"):
-    bucket.local(f"{address}/c")
+    staged.local(f"{address}/c")
 
 
 def test_of_a_data_directory_only_the_files_of_the_data_set_are_copied(address, tmp_path, monkeypatch):
@@ -284,6 +284,6 @@ def test_of_a_data_directory_only_the_files_of_the_data_set_are_copied(address, 
   place.write("omniglot/images.zip", b"one")
   place.write("films/large.bin", b"two")
   monkeypatch.setenv("METAJAX_DATA_DIR", address)
-  within, root = bucket.folders(None, ("omniglot", ""), ("images.zip",))
+  within, root = staged.folders(None, ("omniglot", ""), ("images.zip",))
   assert within == root / "omniglot" and [path.name for path in root.rglob("*")] == ["omniglot", "images.zip"]
-  assert bucket.folders(os.fspath(tmp_path), ("", "x"), ()) == [tmp_path, tmp_path / "x"]
+  assert staged.folders(os.fspath(tmp_path), ("", "x"), ()) == [tmp_path, tmp_path / "x"]
