@@ -44,7 +44,7 @@ def check_flags() -> str:
 
 
 def main(_: list[str]) -> None:
-  with working_copy(check_flags()) as copy:
+  with working_copy(check_flags(), beside=True) as copy:
     _test(copy)
 
 

@@ -24,7 +24,7 @@ def check_flags() -> tuple[str, int]:
 
 def main(_: list[str]) -> None:
   folder, step = check_flags()
-  with working_copy(folder) as copy:
+  with working_copy(folder, beside=True) as copy:
     run = workdir.read(copy.folder)
     config = fields.from_mapping(command_line.default_config(run["recipe"]), run["config"])
     command_line.prepare()

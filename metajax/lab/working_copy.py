@@ -27,7 +27,7 @@ _MARKER = "run.json.partial"  # a name that a claim of the workdir ignores, too
 _TEMPORARY = re.compile(r"\.partial$|\.tmp$|\.orbax-checkpoint-tmp")
 _LOOK_SECONDS = 0.5  # between two looks for a new checkpoint
 _UPDATE_SECONDS = 30.0  # between two updates without one; each replaces the metrics
-_ATTEMPTS = 3  # at the last update
+_ATTEMPTS = 3  # to fetch, and at the last update
 
 
 class Workdir(NamedTuple):
@@ -42,7 +42,7 @@ class Workdir(NamedTuple):
 
 
 @contextmanager
-def working_copy(workdir: Path | str, *, writes: bool = True) -> Iterator[Workdir]:
+def working_copy(workdir: Path | str, *, writes: bool = True, beside: bool = False) -> Iterator[Workdir]:
   """Gives a local folder with the content of a workdir, and keeps the workdir up to date if it is in a bucket.
 
   Every process of a run has a copy of its own; only the writer's is copied to the bucket.
@@ -50,6 +50,7 @@ def working_copy(workdir: Path | str, *, writes: bool = True) -> Iterator[Workdi
   Args:
     workdir: a folder, which is given itself, or an address such as `gs://bucket/run1`.
     writes: whether the bucket is to be updated.
+    beside: whether another command may be training in the workdir, so that what looks incomplete is left alone.
 
   Raises:
     ValueError: if the bucket cannot be read or written, or the package for it is missing.
@@ -61,7 +62,7 @@ def working_copy(workdir: Path | str, *, writes: bool = True) -> Iterator[Workdi
   address = str(workdir).rstrip("/")
   parent = Path(tempfile.mkdtemp(prefix="metajax-"))
   given = Workdir(parent / address.rpartition("/")[2], address, shared=False)
-  copy = _Copy(opened(address), given.folder)
+  copy = _Copy(opened(address), given.folder, beside)
   try:
     try:
       copy.fetch()
@@ -128,21 +129,30 @@ def _updated(copy: "_Copy", address: str) -> Iterator[None]:
 class _Copy:
   """A folder of a bucket, its local copy, and what is known to be equal in both."""
 
-  def __init__(self, bucket: Bucket, folder: Path):
+  def __init__(self, bucket: Bucket, folder: Path, beside: bool = False):
     self.folder = folder
     self.behind = False  # whether the bucket lacks something that is here
-    self._bucket = bucket
+    self._bucket, self._beside = bucket, beside
     self._equal: dict[str, tuple[int, int]] = {}  # the state of each file when it was last equal to its object
     self._incomplete: set[str] = set()  # objects of interrupted commands, to be removed
     self._new = False  # whether there was nothing in the bucket
 
   def fetch(self) -> None:
     """Copies the bucket's folder here, without what is incomplete."""
+    for attempt in range(_ATTEMPTS):
+      try:
+        return self._fetch()
+      except FileNotFoundError:  # a run that goes on may have removed an old checkpoint meanwhile
+        if attempt == _ATTEMPTS - 1:
+          raise
+        shutil.rmtree(self.folder)
+
+  def _fetch(self) -> None:
     there = set(self._bucket.objects())
     self._new = _RUN not in there and (not there or _MARKER in there)
     torn = incomplete(there)
     wanted = set() if self._new else {path for path in there - {_MARKER} if _checkpoint(path) not in torn}
-    self._incomplete = there - wanted
+    self._incomplete = set() if self._beside else there - wanted
     self.folder.mkdir(parents=True)
     self._bucket.get(sorted(wanted), self.folder)
     self._equal = {path: state for path, state in _states(self.folder).items() if path in wanted}

@@ -193,6 +193,34 @@ def test_an_interrupted_command_on_a_new_workdir_leaves_a_new_workdir(address):
   assert "run.json.partial" not in content(address) and content(address)["metrics.csv"] == b"step\n1\n"
 
 
+def test_a_test_beside_a_run_leaves_its_unfinished_checkpoint_alone(address):
+  with working_copy(address) as copy:
+    save(copy.folder, 1)
+  bucket.opened(address).write("checkpoints/2/state/0", b"half")
+  with working_copy(address, beside=True) as copy:
+    assert newest(copy.folder) == (1, 1, 1)
+    (copy.folder / "test_600.json").write_text("{}")
+  assert {"checkpoints/2/state/0", "test_600.json"} <= set(content(address))
+  with working_copy(address) as copy:  # the run again, after it was interrupted
+    save(copy.folder, 2)
+  assert "checkpoints/2/state/0" not in content(address)
+
+
+def test_a_checkpoint_that_disappears_while_it_is_copied_is_no_error(address, monkeypatch):
+  with working_copy(address) as copy:
+    save(copy.folder, 1)
+  real, missing = bucket.Bucket.get, iter([True])
+
+  def get(self, paths, folder):
+    if next(missing, False):
+      raise FileNotFoundError("checkpoints/1/x")
+    real(self, paths, folder)
+
+  monkeypatch.setattr(bucket.Bucket, "get", get)
+  with working_copy(address) as copy:
+    assert newest(copy.folder) == (1, 1, 1)
+
+
 def test_a_bucket_that_fails_for_a_while_stops_nothing(address, monkeypatch, capsys):
   monkeypatch.setattr(copies, "_LOOK_SECONDS", 0.01)
   monkeypatch.setattr(copies, "_UPDATE_SECONDS", 0.01)
