@@ -8,6 +8,8 @@ import time
 from typing import Iterator
 import urllib.request
 
+import fsspec
+
 from launch.local_pod import free_address
 
 # What boto3 wants to know even if the emulator does not look at it.
@@ -20,6 +22,7 @@ def s3() -> Iterator[dict[str, str]]:
   address = free_address()
   port = address.rpartition(":")[2]
   with _running([sys.executable, "-m", "moto.server", "-p", port], f"http://{address}/moto-api/"):
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # one that knows the address of an earlier emulator
     urllib.request.urlopen(urllib.request.Request(f"http://{address}/runs", method="PUT"), timeout=10).close()
     yield {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{address}"}
 
@@ -32,6 +35,7 @@ def gcs() -> Iterator[dict[str, str]]:
   command = os.path.join(os.path.dirname(sys.executable), "gcp-storage-emulator")
   with _running([command, "start", f"--host={host}", f"--port={port}", "--in-memory", "--default-bucket=runs"],
                 f"http://{address}/storage/v1/b/runs"):
+    fsspec.get_filesystem_class("gs").clear_instance_cache()
     yield {"STORAGE_EMULATOR_HOST": f"http://{address}"}
 
 

@@ -13,7 +13,7 @@ def test_files_are_closed_and_programs_compiled_once(tmp_path):
   found = long_run.measure(tmp_path, 1000)  # five checkpoints
   assert found["saves"] == 5 and found["programs_compiled"][0] > 0
   assert found["programs_compiled"][1] == found["programs_compiled"][0]
-  assert found["open_files"][1] <= found["open_files"][0] + 2  # a save may be in progress
+  assert found["open_files"][1] <= found["open_files"][0] + 4  # a save may be in progress; it holds up to four
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import pathlib
 import shutil
 import uuid
 
-import fsspec
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -30,7 +29,6 @@ def _emulators():
   with pytest.MonkeyPatch.context() as patch, buckets.s3() as s3, buckets.gcs() as gcs:
     for name, value in {**s3, **gcs}.items():
       patch.setenv(name, value)
-    fsspec.spec._Cached._cache = {}
     yield
 
 

@@ -114,7 +114,6 @@ _BAD = {
     "more ways than classes": ([*_GLYPHS, "--config.ways=3000"], ["ways=3000", "available classes", "or fewer"]),
     "more examples than a class has": ([*_GLYPHS, "--config.shots=10", "--config.queries=11"],
                                        ["shots=10", "queries=11", "21", "20 or fewer"]),
-    "filters that cannot be grouped": ([*_GLYPHS, "--config.norm=group", "--config.filters=12"], ["12 channels", "8"]),
 }
 
 _EVALUATE = {

@@ -73,6 +73,6 @@ def test_what_becomes_of_a_run_is_seen(tmp_path, monkeypatch, codes, number, hit
   monkeypatch.setattr(kills, "_TIMEOUT", 1.0)
   (tmp_path / "run.log").write_text("its last words")
   kill = [kills.Kill(number, 0.3, False, len(codes) - 1, 0.1)] if number else []
-  found, said = kills.trial([], kills.Layout(len(codes), 1), tmp_path / "run", kill)
+  found, said = kills.trial([], kills.Layout(len(codes), 1), str(tmp_path / "run"), tmp_path / "run.log", kill)
   assert [hit.signal for hit in found] == hits and said.startswith(fault) and bool(said) == bool(fault)
   assert all(child.poll() is not None for child in children)
